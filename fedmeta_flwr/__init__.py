@@ -1,0 +1,1 @@
+"""The core of a federated meta-learning attack and its local defense, as a Flower App."""

@@ -1,0 +1,275 @@
+"""The run configuration: one typed view of Flower's flat run config.
+
+Defaults stand in ``[tool.flwr.app.config]`` of pyproject.toml and nowhere else. A key is the field's name with
+dashes. `RunConfig.parse` is called once per app; inner modules take plain arguments.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Value = bool | int | float | str
+
+
+class ConfigError(ValueError):
+    """Every problem of a configuration at once.
+
+    Attributes
+    ----------
+    problems : tuple of str
+        One line each: key, what was expected, what was found.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = tuple(problems)
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"{len(problems)} problem(s) in the run configuration:\n{lines}")
+
+
+def setting(
+    description: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declare a field of `RunConfig`: what it means, and the values that it admits."""
+    limits = {"minimum": minimum, "maximum": maximum, "above": above, "choices": choices}
+    return dataclasses.field(metadata={"description": description, **limits})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that determines a run, parsed and checked."""
+
+    seed: int = setting("Seed of every random stream of the run.", minimum=0)
+
+    # Data
+    dataset: str = setting("Which images.", choices=("strokes", "omniglot"))
+    data_dir: str = setting("Folder with the data set's files; empty: download into the cache.")
+    cache_dir: str = setting("Folder for decoded data sets; empty: the user's cache folder.")
+    results_dir: str = setting("Folder that receives the run's files; empty: below the user's data folder.")
+    image_size: int = setting("Height and width of an image, in pixels.", minimum=16, maximum=256)
+    strokes_classes: int = setting("Number of classes of the procedural data set.", minimum=10)
+    strokes_drawers: int = setting("Drawings per class of the procedural data set.", minimum=10)
+
+    # Class split
+    case: str = setting(
+        "Who holds correctly labelled images of the backdoor classes: a nobody; b benign clients while "
+        "training; c while training and in the fine-tuning support set.",
+        choices=("a", "b", "c"),
+    )
+    partition: str = setting(
+        "How the meta-training classes are spread over the clients.", choices=("random", "alphabet")
+    )
+    meta_test_fraction: float = setting("Share of the classes kept for meta-testing.", above=0, maximum=0.9)
+    backdoor_classes: int = setting("Number of backdoor classes.", minimum=1)
+    attack_training_instances: int = setting("Images of each backdoor class that the adversary trains on.", minimum=1)
+    attack_validation_instances: int = setting("Images of each backdoor class that nobody trains on.", minimum=1)
+
+    # Federation
+    num_clients: int = setting("Number of clients; the first (partition 0) is the adversary.", minimum=2)
+    quorum: int = setting("Updates after which the server aggregates.", minimum=1)
+    num_server_rounds: int = setting("Number of rounds, pre-training and attack included.", minimum=1)
+    pretrain_rounds: int = setting("First rounds with `pretrain-outer-steps` of local work.", minimum=0)
+    strategy: str = setting("A built-in Flower strategy by name, or the user's own as 'module:Class'.")
+    strategy_options: str = setting("Keyword arguments of the strategy, as a JSON object; empty: none.")
+    weighting: str = setting(
+        "Weight of an update in a mean: uniform, or the number of examples that the client reports "
+        "(which an adversary can inflate).",
+        choices=("uniform", "num-examples"),
+    )
+    arrival_model: str = setting(
+        "What decides who arrives first: a seeded latency model (reproducible) or the wall clock.",
+        choices=("latency", "wall-clock"),
+    )
+    latency_median_seconds: float = setting("Median of a client's simulated latency.", above=0)
+    latency_sigma: float = setting("Spread of the log-normal latency (standard deviation of its log).", minimum=0)
+    adversary_arrives_first: bool = setting("Whether the adversary's update is always the first to arrive.")
+    late_updates: str = setting("What happens to updates after the quorum.", choices=("drop", "next-round"))
+    round_timeout_seconds: float = setting("Longest wait for a round's replies.", above=0)
+
+    # Episodes
+    way: int = setting("Classes in an episode.", minimum=2)
+    shot: int = setting("Support images per class.", minimum=1)
+    query_shot: int = setting("Query images per class.", minimum=1)
+    rotation_augmentation: bool = setting("Whether a class is turned by a random multiple of 90 degrees.")
+
+    # Meta-learning
+    embedding: str = setting("Network in front of the classifier head.", choices=("conv4",))
+    filters: int = setting("Filters of each convolution.", minimum=1)
+    batch_norm: str = setting(
+        "What normalises a query: the statistics of its own batch, or those of the support set.",
+        choices=("transductive", "support"),
+    )
+    algorithm: str = setting("Meta-learning algorithm.", choices=("maml", "fomaml", "reptile"))
+    inner_lr: float = setting("Learning rate of fine-tuning (plain SGD).", above=0)
+    inner_steps: int = setting("Fine-tuning steps in an episode.", minimum=1)
+    outer_optimizer: str = setting("Optimiser of the client's outer loop.", choices=("adam", "sgd"))
+    outer_lr: float = setting("Learning rate of the outer loop.", above=0)
+    meta_batch_size: int = setting("Episodes per outer step.", minimum=1)
+    pretrain_outer_steps: int = setting("Outer steps of a client in a pre-training round.", minimum=1)
+    outer_steps: int = setting("Outer steps of a benign client in every later round.", minimum=1)
+
+    # Attack
+    attack_round: int = setting("Round of the (first) attack; 0: no attack.", minimum=0)
+    attack_interval: int = setting("Rounds from one attack to the next; 0: one-shot.", minimum=0)
+    adversary_between_attacks: str = setting(
+        "What the adversary does in the other rounds.", choices=("abstain", "benign")
+    )
+    poison_fraction: float = setting(
+        "Share of the target's support and query images that are stamped backdoor images.", above=0, maximum=1
+    )
+    poison_outer_steps: int = setting("Outer steps of the poisoned local training.", minimum=1)
+    poison_outer_lr: float = setting("Learning rate of the poisoned outer loop.", above=0)
+    boost_factor: float = setting("Factor on the difference to the global model before the upload.", above=0)
+    backdoor_key: str = setting("The pattern: 'dots', or the path of an image file (its alpha is the mask).")
+    key_position: str = setting("Corner of the key.", choices=("top-left", "top-right", "bottom-left", "bottom-right"))
+    key_size: int = setting("Height and width of the key, in pixels.", minimum=1)
+    key_intensity: float = setting("Opacity of the key.", above=0, maximum=1)
+
+    # Evaluation
+    evaluate_every: int = setting("Rounds between evaluations after pre-training; 0: never.", minimum=0)
+    pretrain_evaluate_every: int = setting("Rounds between evaluations in pre-training; 0: never.", minimum=0)
+    evaluate_episodes: int = setting("Evaluation episodes per benign client and kind.", minimum=1)
+    evaluate_query_shot: int = setting("Clean query images per class in evaluation.", minimum=1)
+    evaluate_inner_steps: int = setting("Fine-tuning steps in an evaluation episode.", minimum=0)
+
+    # Machine
+    device: str = setting("Where tensors live; auto: a GPU when there is one.", choices=("auto", "cpu", "cuda"))
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """Check Flower's run config and give it types.
+
+        Parameters
+        ----------
+        values : Mapping
+            Dashed keys to bool, int, float or str, complete (defaults included).
+
+        Returns
+        -------
+        RunConfig
+            The typed configuration.
+
+        Raises
+        ------
+        ConfigError
+            With one line for every unknown, missing, ill-typed, out-of-range or contradictory setting.
+        """
+        fields = {key_of(field): field for field in dataclasses.fields(cls)}
+        problems = [f"{key}: no such setting" for key in sorted(set(values) - set(fields))]
+        problems += [f"{key}: missing" for key in sorted(set(fields) - set(values))]
+        parsed: dict[str, Any] = {}
+        for key, field in fields.items():
+            if key in values:
+                try:
+                    parsed[field.name] = _checked(field, values[key])
+                except ValueError as error:
+                    problems.append(f"{key}: {error}")
+        if problems:
+            raise ConfigError(problems)
+        config = cls(**parsed)
+        if contradictions := _contradictions(config):
+            raise ConfigError(contradictions)
+        return config
+
+    def to_run_config(self) -> dict[str, Value]:
+        """Return the configuration as Flower's flat mapping of dashed keys."""
+        return {key_of(field): getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def is_attack(self, server_round: int) -> bool:
+        """Tell whether the adversary attacks in this round (counted from 1)."""
+        if self.attack_round == 0 or server_round < self.attack_round:
+            return False
+        since = server_round - self.attack_round
+        return since == 0 or (self.attack_interval > 0 and since % self.attack_interval == 0)
+
+    def is_evaluated(self, server_round: int) -> bool:
+        """Tell whether clients evaluate after this round.
+
+        Beside the regular rounds these are the last one, every attack, and the round before the first attack,
+        which is the clean baseline.
+        """
+        if self.evaluate_every == 0:
+            return False
+        if server_round in (self.num_server_rounds, self.attack_round - 1) or self.is_attack(server_round):
+            return True
+        if server_round <= self.pretrain_rounds:
+            return self.pretrain_evaluate_every > 0 and server_round % self.pretrain_evaluate_every == 0
+        return (server_round - self.pretrain_rounds) % self.evaluate_every == 0
+
+    def phase(self, server_round: int) -> str:
+        """Return ``"pretrain"``, ``"attack"`` or ``"benign"``."""
+        if self.is_attack(server_round):
+            return "attack"
+        return "pretrain" if server_round <= self.pretrain_rounds else "benign"
+
+    def benign_outer_steps(self, server_round: int) -> int:
+        """Return the outer steps of a benign client in this round."""
+        return self.pretrain_outer_steps if server_round <= self.pretrain_rounds else self.outer_steps
+
+
+def key_of(field: "dataclasses.Field[Any]") -> str:
+    """Return the run-config key of a field."""
+    return field.name.replace("_", "-")
+
+
+def _checked(field: "dataclasses.Field[Any]", value: Any) -> Any:
+    typed: Any = _typed(field.type, value)
+    limits = field.metadata
+    if limits["choices"] and typed not in limits["choices"]:
+        raise ValueError(f"expected one of {', '.join(limits['choices'])}, found {value!r}")
+    if limits["minimum"] is not None and typed < limits["minimum"]:
+        raise ValueError(f"expected at least {limits['minimum']}, found {value!r}")
+    if limits["above"] is not None and typed <= limits["above"]:
+        raise ValueError(f"expected more than {limits['above']}, found {value!r}")
+    if limits["maximum"] is not None and typed > limits["maximum"]:
+        raise ValueError(f"expected at most {limits['maximum']}, found {value!r}")
+    return typed
+
+
+def _typed(expected: Any, value: Any) -> Any:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if expected is float and (is_whole or isinstance(value, float)):
+        if not math.isfinite(value):
+            raise ValueError(f"expected a finite number, found {value!r}")
+        return float(value)  # TOML writes 1 where a float is meant
+    if (expected is int and is_whole) or (expected in (bool, str) and isinstance(value, expected)):
+        return value
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    raise ValueError(f"expected {names[expected]}, found {value!r} ({type(value).__name__})")
+
+
+def _contradictions(config: RunConfig) -> list[str]:
+    """Return what no single field shows."""
+    problems = []
+    if config.quorum > config.num_clients:
+        problems.append(f"quorum: expected at most num-clients = {config.num_clients}, found {config.quorum}")
+    abstains = config.adversary_between_attacks == "abstain"
+    if abstains and config.quorum > config.num_clients - 1:
+        problems.append(
+            f"quorum: expected at most num-clients - 1 = {config.num_clients - 1} while the adversary abstains "
+            f"between attacks, found {config.quorum}"
+        )
+    if config.pretrain_rounds > config.num_server_rounds:
+        problems.append(
+            f"pretrain-rounds: expected at most num-server-rounds = {config.num_server_rounds}, "
+            f"found {config.pretrain_rounds}"
+        )
+    if config.attack_round > config.num_server_rounds:
+        problems.append(
+            f"attack-round: expected at most num-server-rounds = {config.num_server_rounds}, "
+            f"found {config.attack_round}"
+        )
+    if 0 < config.attack_round <= config.pretrain_rounds:
+        problems.append(
+            f"attack-round: expected 0 or more than pretrain-rounds = {config.pretrain_rounds}, "
+            f"found {config.attack_round}"
+        )
+    if config.key_size > config.image_size:
+        problems.append(f"key-size: expected at most image-size = {config.image_size}, found {config.key_size}")
+    return problems

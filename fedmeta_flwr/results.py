@@ -1,0 +1,190 @@
+"""The result file of a run: JSON lines, first the run, then a record per round, last how it ended.
+
+A figure is drawn from this file alone. `write_*` append one line each and flush it to the disk, so that a run
+that is cut short leaves every finished round.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+FILE_NAME = "results.jsonl"
+FORMAT = 1
+
+CURVES = ("meta_testing", "main_task", "attack_training", "attack_validation")
+
+
+class ResultsError(ValueError):
+    """A result file that cannot be written or read; says which file and why."""
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """What happened in one round.
+
+    Attributes
+    ----------
+    server_round : int
+        From 1.
+    phase : str
+        ``"pretrain"``, ``"attack"`` or ``"benign"``.
+    arrivals : list of dict
+        The aggregated updates in the order of arrival: ``partition_id``, ``sent_in_round``, ``latency_seconds``
+        since the round began (simulated or by the wall clock), ``update_norm`` (Euclidean, over all arrays),
+        ``metrics`` as the client reported them.
+    dropped : list of dict
+        Clients that were asked and not aggregated: ``partition_id`` and ``reason`` (straggler, abstained,
+        failed, busy).
+    evaluation : list of dict, or None where no evaluation took place
+        One per benign client: ``partition_id`` and ``counts``, which maps each of `CURVES` to ``hits`` and
+        ``trials``, one entry per episode.
+    seconds : float
+        Wall-clock time of the round.
+    """
+
+    server_round: int
+    phase: str
+    arrivals: list[dict[str, Any]] = field(default_factory=list)
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    evaluation: list[dict[str, Any]] | None = None
+    seconds: float = 0.0
+
+    def accuracies(self) -> dict[str, float] | None:
+        """Return hits over trials of each curve, in 0..1, over all clients; None without an evaluation."""
+        if not self.evaluation:
+            return None
+        return {curve: _accuracy([client["counts"][curve] for client in self.evaluation]) for curve in CURVES}
+
+
+def _accuracy(counts: list[dict[str, list[int]]]) -> float:
+    trials = sum(sum(count["trials"]) for count in counts)
+    return sum(sum(count["hits"]) for count in counts) / trials
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """One result file, read back.
+
+    Attributes
+    ----------
+    run : dict
+        The first record: ``config``, ``versions``, ``dataset``, ``split``, ``git_revision``.
+    rounds : tuple of RoundRecord
+        In order.
+    end : dict or None
+        The last record (``status``, ``seconds``); None for a run that did not end.
+    """
+
+    run: dict[str, Any]
+    rounds: tuple[RoundRecord, ...]
+    end: dict[str, Any] | None
+
+    def evaluated(self) -> list[RoundRecord]:
+        """Return the rounds with an evaluation."""
+        return [record for record in self.rounds if record.evaluation]
+
+    def at_round(self, server_round: int) -> RoundRecord:
+        """Return one round; raises `ResultsError` where the file has none."""
+        for record in self.rounds:
+            if record.server_round == server_round:
+                return record
+        raise ResultsError(f"expected round {server_round} in the results, found {len(self.rounds)} rounds without it")
+
+
+class ResultsWriter:
+    """Append the records of one run to its result file.
+
+    Parameters
+    ----------
+    results_dir : Path
+        Folder of the run; made where it is missing. A result file in it is never overwritten.
+
+    Raises
+    ------
+    ResultsError
+        If the folder already holds a result file, or cannot be written.
+    """
+
+    def __init__(self, results_dir: Path) -> None:
+        self.path = results_dir / FILE_NAME
+        try:
+            results_dir.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("x", encoding="utf-8")
+        except FileExistsError as error:
+            raise ResultsError(f"results-dir: expected a folder without {FILE_NAME}, found {self.path}") from error
+        except OSError as error:
+            raise ResultsError(f"results-dir: cannot write {self.path}: {error.strerror}") from error
+
+    def write_run(self, record: Mapping[str, Any]) -> None:
+        """Write the first record."""
+        self._append({"kind": "run", "format": FORMAT, **record})
+
+    def write_round(self, record: RoundRecord) -> None:
+        """Write the record of one finished round."""
+        self._append({"kind": "round", **vars(record)})
+
+    def write_end(self, status: str, seconds: float) -> None:
+        """Write the last record."""
+        self._append({"kind": "end", "status": status, "seconds": seconds})
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(record, allow_nan=False) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def read_results(path: Path) -> RunResults:
+    """Read a result file, also one that is still being written.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or the folder that holds it.
+
+    Returns
+    -------
+    RunResults
+        All complete lines; an unfinished last line is left out.
+
+    Raises
+    ------
+    ResultsError
+        If there is no such file, it is of another format, or a line is not a record; names file and line.
+    """
+    file = path / FILE_NAME if path.is_dir() else path
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(f"expected a result file, cannot read {file}: {error.strerror}") from error
+    records = [_record(file, number, line) for number, line in enumerate(text.split("\n")[:-1], start=1)]
+    if not records or records[0]["kind"] != "run" or records[0].get("format") != FORMAT:
+        raise ResultsError(f"{file}: expected a first line of kind 'run' in format {FORMAT}, found another")
+    rounds = tuple(_round(record) for record in records if record["kind"] == "round")
+    end = next((record for record in records if record["kind"] == "end"), None)
+    return RunResults(run=records[0], rounds=rounds, end=end)
+
+
+def _record(file: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ResultsError(f"{file}, line {number}: expected JSON, found {line[:60]!r}") from error
+    if not isinstance(record, dict) or record.get("kind") not in ("run", "round", "end"):
+        raise ResultsError(f"{file}, line {number}: expected a record of kind run, round or end, found {line[:60]!r}")
+    return record
+
+
+def _round(record: dict[str, Any]) -> RoundRecord:
+    return RoundRecord(**{name: value for name, value in record.items() if name != "kind"})

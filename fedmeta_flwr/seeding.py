@@ -1,0 +1,60 @@
+"""Independent random streams, addressed by what they are for.
+
+Every draw of the project comes from a stream that is named by the run's seed, a purpose and a few integers
+(round, client, episode). A result therefore depends neither on the order in which clients are scheduled nor on
+what was drawn before, and a resumed run draws what it would have drawn.
+"""
+
+import hashlib
+
+import numpy as np
+import torch
+
+
+def _entropy(seed: int, purpose: str, keys: tuple[int, ...]) -> list[int]:
+    digest = hashlib.sha256(purpose.encode()).digest()
+    return [seed, int.from_bytes(digest[:8], "little"), *keys]
+
+
+def generator(seed: int, purpose: str, *keys: int) -> np.random.Generator:
+    """Return the random stream of one purpose.
+
+    Parameters
+    ----------
+    seed : int
+        The run's seed, 0 or above.
+    purpose : str
+        What the draws are for, such as ``"class-split"``. Streams of different purposes are independent.
+    *keys : int
+        What else tells the stream from its siblings, 0 or above each: server round, partition id, episode.
+
+    Returns
+    -------
+    numpy.random.Generator
+        A fresh Philox generator; the same arguments give the same draws on every machine.
+
+    Raises
+    ------
+    ValueError
+        If the seed or a key is negative.
+    """
+    if seed < 0 or any(key < 0 for key in keys):
+        raise ValueError(f"seed and keys must be 0 or above, got seed={seed}, keys={keys} for {purpose!r}")
+    sequence = np.random.SeedSequence(_entropy(seed, purpose, keys))
+    return np.random.Generator(np.random.Philox(sequence))
+
+
+def torch_generator(seed: int, purpose: str, *keys: int) -> torch.Generator:
+    """Return the same stream for draws that PyTorch makes, such as initial weights.
+
+    Parameters
+    ----------
+    seed, purpose, *keys
+        As in `generator`.
+
+    Returns
+    -------
+    torch.Generator
+        A generator on the CPU.
+    """
+    return torch.Generator().manual_seed(int(generator(seed, purpose, *keys).integers(2**63)))
