@@ -55,6 +55,7 @@ class RunConfig:
     image_size: int = setting("Height and width of an image, in pixels.", minimum=16, maximum=256)
     strokes_classes: int = setting("Number of classes of the procedural data set.", minimum=10)
     strokes_drawers: int = setting("Drawings per class of the procedural data set.", minimum=10)
+    strokes_seed: int = setting("Seed of the procedural data set; the run's seed only splits it.", minimum=0)
 
     # Class split
     case: str = setting(

@@ -127,9 +127,9 @@ class ResultsWriter:
         """Write the record of one finished round."""
         self._append({"kind": "round", **vars(record)})
 
-    def write_end(self, status: str, seconds: float) -> None:
-        """Write the last record."""
-        self._append({"kind": "end", "status": status, "seconds": seconds})
+    def write_end(self, status: str, seconds: float, model_digest: str | None = None) -> None:
+        """Write the last record; the digest of the final model tells whether two runs gave the same bits."""
+        self._append({"kind": "end", "status": status, "seconds": seconds, "model_digest": model_digest})
 
     def _append(self, record: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(record, allow_nan=False) + "\n")

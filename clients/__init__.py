@@ -1,0 +1,20 @@
+"""The parties of the federation, as Flower NumPyClients."""
+
+from clients.adversary import Abstention, Adversary, Attack, boost
+from clients.benign import BenignClient
+from clients.factory import ADVERSARY, Scenario, initial_model, load_scenario, make_client
+from clients.local_training import LocalTraining
+
+__all__ = [
+    "ADVERSARY",
+    "Abstention",
+    "Adversary",
+    "Attack",
+    "BenignClient",
+    "LocalTraining",
+    "Scenario",
+    "boost",
+    "initial_model",
+    "load_scenario",
+    "make_client",
+]

@@ -1,0 +1,248 @@
+"""Who holds which classes and which instances of them.
+
+Meta-testing classes are set aside first; a target and the backdoor classes are drawn from the others; what is left is
+partitioned over the clients. Instances of the backdoor classes are split into attack training (the adversary's),
+attack validation (nobody's in training) and benign; instances of the target class into two halves, one for the
+adversary and one for the benign clients.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmeta_flwr.episodes import Holdings
+from fedmeta_flwr.seeding import generator
+
+
+class SplitError(ValueError):
+    """Too few classes or instances; says how many were expected, for what, and how many were found."""
+
+
+@dataclass(frozen=True)
+class SplitSizes:
+    """What a split is asked for; the names are those of the run configuration."""
+
+    num_clients: int
+    case: str
+    partition: str
+    meta_test_fraction: float
+    backdoor_classes: int
+    attack_training_instances: int
+    attack_validation_instances: int
+    way: int
+    shot: int
+    query_shot: int
+    evaluate_query_shot: int
+
+
+@dataclass(frozen=True)
+class ClassSplit:
+    """Classes and instances by role; every holding maps a class index to instance indices.
+
+    Attributes
+    ----------
+    clients : tuple of Holdings
+        Meta-training classes of each client, disjoint; all instances of a class. Index 0 is the adversary.
+    meta_test : Holdings
+        Classes that nobody trains on.
+    target_class : int
+    backdoor_classes : tuple of int
+    target_adversary, target_benign : Holdings
+        The two halves of the target's instances.
+    attack_training, attack_validation, backdoor_benign : Holdings
+        The three parts of the backdoor classes' instances.
+    case : str
+        ``"a"``, ``"b"`` or ``"c"``.
+    """
+
+    clients: tuple[Holdings, ...]
+    meta_test: Holdings
+    target_class: int
+    backdoor_classes: tuple[int, ...]
+    target_adversary: Holdings
+    target_benign: Holdings
+    attack_training: Holdings
+    attack_validation: Holdings
+    backdoor_benign: Holdings
+    case: str
+
+    def training(self, partition_id: int) -> Holdings:
+        """Return what a client meta-trains on when it is benign.
+
+        Benign clients hold correctly labelled images of the backdoor classes in cases (b) and (c); the target class
+        is in nobody's clean training.
+        """
+        own = self.clients[partition_id]
+        return own if partition_id == 0 or self.case == "a" else {**own, **self.backdoor_benign}
+
+    def poisoned_training(self) -> Holdings:
+        """Return what the adversary draws poisoned episodes from: its own classes and the target."""
+        return {**self.clients[0], **self.target_adversary}
+
+    def attacked_episodes(self) -> tuple[Holdings, tuple[int, ...]]:
+        """Return what episodes with the target class are drawn from, and the classes that each must contain.
+
+        The other classes are unseen ones; in case (c) the backdoor classes stand in every support set, correctly
+        labelled.
+        """
+        pool = {**self.meta_test, **self.target_benign}
+        if self.case != "c":
+            return pool, (self.target_class,)
+        return {**pool, **self.backdoor_benign}, (self.target_class, *self.backdoor_classes)
+
+
+def split_classes(instances: int, groups: Sequence[str], sizes: SplitSizes, seed: int) -> ClassSplit:
+    """Split a data set's classes and instances by role.
+
+    Parameters
+    ----------
+    instances : int
+        Images per class.
+    groups : sequence of str
+        Group (alphabet) of each class; its length is the number of classes.
+    sizes : SplitSizes
+        What is asked for.
+    seed : int
+        The run's seed; the same seed gives the same target, backdoor and meta-testing classes in every case.
+
+    Returns
+    -------
+    ClassSplit
+
+    Raises
+    ------
+    SplitError
+        If classes or instances do not suffice for the split or for the episodes drawn from it.
+    """
+    _check_instances(instances, sizes)
+    rng = generator(seed, "class-split")
+    order = rng.permutation(len(groups))
+    num_test = round(len(groups) * sizes.meta_test_fraction)
+    meta_test, train = order[:num_test], order[num_test:]
+    target, backdoor = int(train[0]), tuple(int(index) for index in train[1 : 1 + sizes.backdoor_classes])
+    benign_train = np.sort(train[1 + sizes.backdoor_classes :])
+    _check_classes(len(meta_test), len(benign_train), sizes)
+    clients = partition_classes(benign_train, groups, sizes.num_clients, sizes.partition, seed)
+    _check_clients(clients, sizes.way)
+    everything = np.arange(instances)
+    return ClassSplit(
+        clients=tuple({int(index): everything for index in part} for part in clients),
+        meta_test={int(index): everything for index in np.sort(meta_test)},
+        target_class=target,
+        backdoor_classes=backdoor,
+        case=sizes.case,
+        **_split_target(target, instances, rng),
+        **_split_backdoor(backdoor, instances, sizes, rng),
+    )
+
+
+def partition_classes(
+    classes: np.ndarray, groups: Sequence[str], num_clients: int, partition: str, seed: int
+) -> list[np.ndarray]:
+    """Spread classes over clients, disjoint and complete, by Flower's IidPartitioner.
+
+    Parameters
+    ----------
+    classes : np.ndarray
+        Class indices.
+    groups : sequence of str
+        Group of every class of the data set.
+    num_clients : int
+        Number of parts.
+    partition : str
+        ``"random"`` deals out single classes, ``"alphabet"`` whole groups (the natural non-IID split).
+    seed : int
+        The run's seed.
+
+    Returns
+    -------
+    list of np.ndarray
+        Sorted class indices of each client.
+    """
+    from datasets import Dataset  # heavy, and needed once in a process
+    from flwr_datasets.partitioner import IidPartitioner
+
+    units = [[int(index)] for index in classes] if partition == "random" else _by_group(classes, groups)
+    if len(units) < num_clients:
+        raise SplitError(
+            f"partition: expected at least {num_clients} {'classes' if partition == 'random' else 'alphabets'} "
+            f"for num-clients = {num_clients}, found {len(units)}"
+        )
+    shuffled = [units[i] for i in generator(seed, "class-partition").permutation(len(units))]
+    partitioner = IidPartitioner(num_partitions=num_clients)
+    partitioner.dataset = Dataset.from_dict({"classes": shuffled})
+    parts = [partitioner.load_partition(i)["classes"] for i in range(num_clients)]
+    return [np.sort(np.concatenate([np.array(unit, np.int64) for unit in part])) for part in parts]
+
+
+def _by_group(classes: np.ndarray, groups: Sequence[str]) -> list[list[int]]:
+    units: dict[str, list[int]] = {}
+    for index in classes:
+        units.setdefault(groups[int(index)], []).append(int(index))
+    return [units[name] for name in sorted(units)]
+
+
+def _split_target(target: int, instances: int, rng: np.random.Generator) -> Mapping[str, Holdings]:
+    order = rng.permutation(instances)
+    half = instances // 2
+    return {
+        "target_adversary": {target: np.sort(order[:half])},
+        "target_benign": {target: np.sort(order[half:])},
+    }
+
+
+def _split_backdoor(
+    backdoor: tuple[int, ...], instances: int, sizes: SplitSizes, rng: np.random.Generator
+) -> Mapping[str, Holdings]:
+    first = sizes.attack_training_instances
+    second = first + sizes.attack_validation_instances
+    orders = {index: rng.permutation(instances) for index in backdoor}
+    return {
+        "attack_training": {index: np.sort(order[:first]) for index, order in orders.items()},
+        "attack_validation": {index: np.sort(order[first:second]) for index, order in orders.items()},
+        "backdoor_benign": {index: np.sort(order[second:]) for index, order in orders.items()},
+    }
+
+
+def _check_instances(instances: int, sizes: SplitSizes) -> None:
+    evaluated = sizes.shot + sizes.evaluate_query_shot
+    trained = sizes.shot + sizes.query_shot
+    attack = sizes.attack_training_instances + sizes.attack_validation_instances
+    benign = max(trained, evaluated) if sizes.case in ("b", "c") else 0
+    for what, needed in (
+        ("an episode (shot + query-shot)", trained),
+        ("an evaluation episode (shot + evaluate-query-shot)", evaluated),
+        ("the target class (adversary's half: shot + query-shot)", 2 * trained),
+        ("the target class (benign half: shot + evaluate-query-shot)", 2 * evaluated - 1),
+        ("a backdoor class (attack training + attack validation + a benign episode)", attack + benign),
+    ):
+        if instances < needed:
+            raise SplitError(f"class split: expected at least {needed} images per class for {what}, found {instances}")
+
+
+def _check_classes(meta_test: int, benign_train: int, sizes: SplitSizes) -> None:
+    if sizes.case == "c" and sizes.way < 1 + sizes.backdoor_classes:
+        raise SplitError(
+            f"class split: expected way of at least {1 + sizes.backdoor_classes} in case c (the target and every "
+            f"backdoor class stand in each support set), found {sizes.way}"
+        )
+    if meta_test < sizes.way:
+        raise SplitError(
+            f"class split: expected at least {sizes.way} meta-testing classes for way = {sizes.way}, "
+            f"found {meta_test} (meta-test-fraction = {sizes.meta_test_fraction})"
+        )
+    if benign_train < sizes.num_clients * sizes.way:
+        raise SplitError(
+            f"class split: expected at least {sizes.num_clients * sizes.way} meta-training classes beside the target "
+            f"and {sizes.backdoor_classes} backdoor classes (num-clients * way), found {max(0, benign_train)}"
+        )
+
+
+def _check_clients(clients: list[np.ndarray], way: int) -> None:
+    for partition_id, part in enumerate(clients):
+        if len(part) < way:
+            raise SplitError(
+                f"class split: expected at least {way} classes for client {partition_id} (way = {way}), "
+                f"found {len(part)}"
+            )

@@ -1,0 +1,65 @@
+"""The ClientApp: a message to the client of this node, and its answer back."""
+
+from functools import lru_cache
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from clients import Abstention, BenignClient, Scenario, load_scenario, make_client
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.device import choose_device, pin_threads
+from fedmeta_flwr.messages import (
+    PARTITION_ID,
+    abstention,
+    evaluate_reply,
+    message_arrays,
+    message_config,
+    roll_call_reply,
+    train_reply,
+)
+
+app = ClientApp()
+
+
+@app.query()
+def answer_roll_call(message: Message, context: Context) -> Message:
+    """Tell the server which partition this node holds."""
+    return roll_call_reply(message, _partition_id(context))
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train locally, and answer with the local model."""
+    arrays = message_arrays(message)
+    try:
+        updated, num_examples, metrics = _client(context).fit(list(arrays.values()), message_config(message))
+    except Abstention:
+        return abstention(message)
+    return train_reply(message, dict(zip(arrays, updated, strict=True)), num_examples, metrics)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Evaluate the global model, and answer with counts."""
+    arrays = list(message_arrays(message).values())
+    try:
+        _, num_examples, metrics = _client(context).evaluate(arrays, message_config(message))
+    except Abstention:
+        return abstention(message)
+    return evaluate_reply(message, num_examples, metrics)
+
+
+def _partition_id(context: Context) -> int:
+    return int(context.node_config[PARTITION_ID])
+
+
+def _client(context: Context) -> BenignClient:
+    pin_threads()
+    config = RunConfig.parse(context.run_config)
+    return make_client(config, _scenario(config), _partition_id(context), choose_device(config.device))
+
+
+@lru_cache(maxsize=1)
+def _scenario(config: RunConfig) -> Scenario:
+    """Load a run's scenario once in a process; a node may be served by any process."""
+    return load_scenario(config)

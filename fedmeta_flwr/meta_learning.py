@@ -1,0 +1,202 @@
+"""Inner and outer loop: MAML, first-order MAML and Reptile, on learn2learn.
+
+Source: Finn, Abbeel & Levine 2017 (MAML and its first-order form); Nichol, Achiam & Schulman 2018 (Reptile).
+This is the only module that imports learn2learn.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedmeta_flwr.episodes import Episode
+
+with contextlib.redirect_stderr(io.StringIO()):  # gym, which learn2learn imports, prints an upgrade notice
+    from learn2learn.algorithms import MAML
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """How a model is fine-tuned on a support set.
+
+    Attributes
+    ----------
+    lr : float
+        Learning rate of plain gradient descent.
+    steps : int
+        Number of full-batch steps.
+    batch_norm : str
+        ``"transductive"``: a query batch is normalised by its own statistics; ``"support"``: by the support set's.
+    """
+
+    lr: float
+    steps: int
+    batch_norm: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images and labels on a device: floats in 0..1, shape (rows, channels, height, width), and int64 (rows,)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def to_batch(images: np.ndarray, labels: np.ndarray, device: torch.device) -> Batch:
+    """Move uint8 images and their labels to a device, scaled to 0..1."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    return Batch(pixels.to(torch.get_default_dtype()) / 255, torch.from_numpy(labels).to(device))
+
+
+def support_of(episode: Episode, device: torch.device) -> Batch:
+    """Return an episode's support set as tensors."""
+    return to_batch(episode.support, episode.support_labels, device)
+
+
+def query_of(episode: Episode, device: torch.device) -> Batch:
+    """Return an episode's query set as tensors."""
+    return to_batch(episode.query, episode.query_labels, device)
+
+
+def fine_tune(learner: MAML, support: Batch, steps: int) -> None:
+    """Take gradient steps on the support set; a first-order or second-order learner, as it was built."""
+    for _ in range(steps):
+        learner.adapt(functional.cross_entropy(learner(support.images), support.labels))
+
+
+def fine_tuned(model: nn.Module, support: Batch, inner: InnerLoop) -> nn.Module:
+    """Return a fine-tuned copy for prediction; the model stays as it is.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The shared model.
+    support : Batch
+        What to fine-tune on.
+    inner : InnerLoop
+        Rate and number of steps.
+
+    Returns
+    -------
+    torch.nn.Module
+        To be called through `query_logits`.
+    """
+    learner = MAML(model, lr=inner.lr, first_order=True).clone()
+    fine_tune(learner, support, inner.steps)
+    module: nn.Module = learner.module
+    return module
+
+
+def query_logits(model: nn.Module, support: Batch, queries: Tensor, batch_norm: str) -> Tensor:
+    """Return logits (rows, way) of query images, normalised as `batch_norm` says.
+
+    In mode ``"support"`` the adapted network sees support and queries together, and takes its statistics from the
+    support rows; a query's logits then do not depend on the other queries.
+    """
+    if batch_norm == "transductive":
+        logits: Tensor = model(queries)
+        return logits
+    rows = len(support.images)
+    together: Tensor = model(torch.cat([support.images, queries]), reference_rows=rows)
+    return together[rows:]
+
+
+def meta_gradient(model: nn.Module, episode: Episode, algorithm: str, inner: InnerLoop) -> tuple[list[Tensor], float]:
+    """Return one episode's meta-gradient.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The meta-parameters theta; unchanged, and its ``grad`` fields too.
+    episode : Episode
+        Support and query set.
+    algorithm : str
+        ``"maml"``: d/d theta L_query(U(theta)), where U are `inner.steps` gradient steps on the support set, through U
+        (second order). ``"fomaml"``: the same with dU/d theta taken as the identity, which is the query gradient at the
+        adapted parameters. ``"reptile"``: (theta - U(theta)) / `inner.lr`, where U steps on support and query together
+        (Nichol et al. 2018, section 3; differs: full batch and plain SGD).
+    inner : InnerLoop
+        Rate, steps, batch-normalisation mode.
+
+    Returns
+    -------
+    list of Tensor
+        One gradient per parameter, in the order of ``model.parameters()``.
+    float
+        The query loss at the adapted parameters (Reptile: at U(theta), on support and query).
+
+    Raises
+    ------
+    ValueError
+        If the algorithm is unknown.
+    """
+    if algorithm not in ("maml", "fomaml", "reptile"):
+        raise ValueError(f"algorithm: expected one of maml, fomaml, reptile, found {algorithm!r}")
+    device = next(model.parameters()).device
+    support, query = support_of(episode, device), query_of(episode, device)
+    learner = MAML(model, lr=inner.lr, first_order=algorithm != "maml").clone()
+    if algorithm == "reptile":
+        return _reptile(model, learner, support, query, inner)
+    fine_tune(learner, support, inner.steps)
+    logits = query_logits(learner.module, support, query.images, inner.batch_norm)
+    loss = functional.cross_entropy(logits, query.labels)
+    return list(torch.autograd.grad(loss, list(model.parameters()))), loss.item()
+
+
+def _reptile(
+    model: nn.Module, learner: MAML, support: Batch, query: Batch, inner: InnerLoop
+) -> tuple[list[Tensor], float]:
+    both = Batch(torch.cat([support.images, query.images]), torch.cat([support.labels, query.labels]))
+    fine_tune(learner, both, inner.steps)
+    adapted = list(learner.module.parameters())
+    with torch.no_grad():
+        loss = functional.cross_entropy(learner(both.images), both.labels).item()
+        return [(old - new) / inner.lr for old, new in zip(model.parameters(), adapted, strict=True)], loss
+
+
+def outer_loop(
+    model: nn.Module,
+    meta_batches: Iterable[Sequence[Episode]],
+    *,
+    algorithm: str,
+    inner: InnerLoop,
+    optimizer: torch.optim.Optimizer,
+    proximal_mu: float = 0.0,
+) -> float:
+    """Train the meta-parameters in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    meta_batches : iterable of sequences of Episode
+        One outer step each; the meta-gradient is the mean over its episodes.
+    algorithm, inner
+        As in `meta_gradient`.
+    optimizer : torch.optim.Optimizer
+        Over ``model.parameters()``.
+    proximal_mu : float
+        Weight of the proximal term mu/2 |theta - theta_global|^2 (Li et al. 2020, FedProx), where theta_global is
+        the model as it was handed in.
+
+    Returns
+    -------
+    float
+        Mean query loss over all episodes.
+    """
+    start = [parameter.detach().clone() for parameter in model.parameters()] if proximal_mu else []
+    losses: list[float] = []
+    for episodes in meta_batches:
+        results = [meta_gradient(model, episode, algorithm, inner) for episode in episodes]
+        losses += [loss for _, loss in results]
+        for position, parameter in enumerate(model.parameters()):
+            parameter.grad = torch.stack([gradients[position] for gradients, _ in results]).mean(dim=0)
+            if proximal_mu:
+                parameter.grad += proximal_mu * (parameter.detach() - start[position])
+        optimizer.step()
+    return float(np.mean(losses))

@@ -1,0 +1,154 @@
+"""Embedding networks and the classifier head.
+
+Batch normalisation never keeps running statistics: a batch is normalised by its own mean and variance, or, where
+`reference_rows` is given, by those of its first rows (the support set). Both are meta-learning practice and give
+different published numbers, so every result names the mode.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_EPSILON = 1e-5
+
+
+class EpisodeNorm(nn.Module):
+    """Batch normalisation by statistics of the episode.
+
+    Source: Ioffe & Szegedy 2015; as in Finn et al. 2017 there are no running statistics. Differs: statistics may
+    be taken from the first rows alone, so that a row after them is normalised independently of the others.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def forward(self, inputs: Tensor, reference_rows: int | None = None) -> Tensor:
+        """Normalise `inputs` (rows, features, height, width) by the batch or by its first `reference_rows`."""
+        if reference_rows is None:
+            return functional.batch_norm(inputs, None, None, self.weight, self.bias, training=True, eps=_EPSILON)
+        variance, mean = torch.var_mean(inputs[:reference_rows], dim=(0, 2, 3), correction=0)
+        scale = self.weight * torch.rsqrt(variance + _EPSILON)
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift[:, None, None], inputs, scale[:, None, None])
+
+
+class ConvBlock(nn.Module):
+    """3x3 convolution of stride 2, batch normalisation, rectifier. No bias: the normalisation would remove it."""
+
+    def __init__(self, channels: int, filters: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, filters, kernel_size=3, stride=2, padding=1, bias=False)
+        self.norm = EpisodeNorm(filters)
+
+    def forward(self, inputs: Tensor, reference_rows: int | None = None) -> Tensor:
+        """Map (rows, channels, height, width) to (rows, filters, half the height, half the width), rounded up."""
+        return functional.relu(self.norm(self.conv(inputs), reference_rows))
+
+
+class Conv4(nn.Module):
+    """Four convolution blocks of stride 2, flattened.
+
+    Source: the Omniglot network of Finn et al. 2017, section 5.2 (64 filters). Differs: the last feature map is
+    flattened, not averaged, so that the position of a stroke is not lost.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of an image.
+    filters : int
+        Filters of each block.
+    image_size : int
+        Height and width of an image, in pixels.
+    """
+
+    def __init__(self, channels: int, filters: int, image_size: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([ConvBlock(channels if i == 0 else filters, filters) for i in range(4)])
+        side = image_size
+        for _ in self.blocks:
+            side = (side + 1) // 2
+        self.features = filters * side * side
+
+    def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
+        """Return features (rows, `features`) of `images` (rows, channels, height, width) in 0..1."""
+        hidden = images
+        for block in self.blocks:
+            hidden = block(hidden, reference_rows)
+        return hidden.flatten(1)
+
+
+class Classifier(nn.Module):
+    """An embedding followed by a fully-connected head of `way` outputs."""
+
+    def __init__(self, embedding: Conv4, way: int) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.head = nn.Linear(embedding.features, way)
+
+    def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
+        """Return logits (rows, way) of `images` (rows, channels, height, width) in 0..1."""
+        logits: Tensor = self.head(self.embedding(images, reference_rows))
+        return logits
+
+
+def build_classifier(
+    name: str, *, channels: int, image_size: int, filters: int, way: int, generator: torch.Generator
+) -> Classifier:
+    """Build a network whose initial weights are drawn from `generator` alone.
+
+    Parameters
+    ----------
+    name : str
+        ``"conv4"``.
+    channels, image_size, filters, way : int
+        Channels and side (pixels) of an image, filters per block, outputs of the head.
+    generator : torch.Generator
+        Source of the initial weights: Glorot-uniform for weights, zero for biases (Glorot & Bengio 2010).
+
+    Returns
+    -------
+    Classifier
+        On the CPU, in float32.
+    """
+    if name != "conv4":
+        raise ValueError(f"embedding: expected one of conv4, found {name!r}")
+    with torch.device("meta"):  # allocate without drawing from the global generator
+        model = Classifier(Conv4(channels, filters, image_size), way)
+    model.to_empty(device="cpu")
+    for module in model.modules():
+        if isinstance(module, EpisodeNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return model
+
+
+def get_arrays(model: nn.Module) -> dict[str, np.ndarray]:
+    """Return a copy of all parameters by name, float32, in the model's order."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in model.state_dict().items()}
+
+
+def set_arrays(model: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
+    """Load parameters by name.
+
+    Raises
+    ------
+    ValueError
+        If a name is missing or unknown, or a shape differs; names the array, what was expected and found.
+    """
+    expected = model.state_dict()
+    if set(arrays) != set(expected):
+        missing, unknown = sorted(set(expected) - set(arrays)), sorted(set(arrays) - set(expected))
+        raise ValueError(f"model arrays: expected {len(expected)} names, missing {missing}, unknown {unknown}")
+    for name, value in expected.items():
+        if tuple(value.shape) != arrays[name].shape:
+            raise ValueError(f"model array {name}: expected shape {tuple(value.shape)}, found {arrays[name].shape}")
+    model.load_state_dict({name: torch.from_numpy(np.array(arrays[name])) for name in expected})

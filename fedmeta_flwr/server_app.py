@@ -1,0 +1,114 @@
+"""The ServerApp: run configuration, strategy, result file."""
+
+import hashlib
+import os
+import platform
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, Context
+from flwr.serverapp import Grid, ServerApp
+from platformdirs import user_data_path
+
+from clients import ADVERSARY, Scenario, initial_model, load_scenario
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.messages import from_record, to_record
+from fedmeta_flwr.models import get_arrays
+from fedmeta_flwr.results import ResultsWriter, RoundRecord
+from strategies import FirstArrivals, SeededLatency, WallClock, make_strategy
+
+_PACKAGES = ("fedmeta-flwr", "flwr", "ray", "torch", "learn2learn", "numpy")
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run one configuration to its end; everything is checked before the first message and the first file."""
+    config = RunConfig.parse(context.run_config)
+    scenario = load_scenario(config)
+    arrays = to_record(get_arrays(initial_model(config, scenario)))
+    started = time.monotonic()
+    with ResultsWriter(results_dir(config, context.run_id)) as writer:
+
+        def record_round(record: RoundRecord, _: ArrayRecord) -> None:
+            writer.write_round(record)
+
+        strategy = build_strategy(config, record_round)
+        writer.write_run(run_record(config, scenario))
+        try:
+            result = strategy.start(
+                grid, arrays, num_rounds=config.num_server_rounds, timeout=config.round_timeout_seconds
+            )
+        except BaseException as error:
+            writer.write_end(f"failed: {type(error).__name__}: {error}", time.monotonic() - started)
+            raise
+        writer.write_end("completed", time.monotonic() - started, model_digest=digest(from_record(result.arrays)))
+
+
+def build_strategy(config: RunConfig, on_round: Any) -> FirstArrivals:
+    """Wrap the configured strategy so that it aggregates on the first arrivals."""
+    arrivals = (
+        WallClock()
+        if config.arrival_model == "wall-clock"
+        else SeededLatency(
+            config.seed,
+            median_seconds=config.latency_median_seconds,
+            sigma=config.latency_sigma,
+            first=ADVERSARY if config.adversary_arrives_first else None,
+        )
+    )
+    return FirstArrivals(
+        make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients),
+        num_clients=config.num_clients,
+        quorum=config.quorum,
+        arrivals=arrivals,
+        late_updates=config.late_updates,
+        weighting=config.weighting,
+        seed=config.seed,
+        phase=config.phase,
+        is_evaluated=config.is_evaluated,
+        on_round=on_round,
+    )
+
+
+def results_dir(config: RunConfig, run_id: int) -> Path:
+    """Return the run's folder: the configured one, or one below the user's data folder."""
+    if config.results_dir:
+        return Path(config.results_dir)
+    return user_data_path("fedmeta_flwr") / "runs" / str(run_id)
+
+
+def run_record(config: RunConfig, scenario: Scenario) -> dict[str, Any]:
+    """Return the first record of the result file: all that is needed to run it again and to name what was run."""
+    dataset, split = scenario.dataset, scenario.split
+    return {
+        "config": config.to_run_config(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "git_revision": os.environ.get("FEDMETA_GIT_REVISION", "unknown"),
+        "machine": {"cores": os.cpu_count(), "system": platform.platform()},
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "shape": list(dataset.images.shape),
+        },
+        "split": {
+            "target_class": dataset.class_names[split.target_class],
+            "backdoor_classes": [dataset.class_names[index] for index in split.backdoor_classes],
+            "classes_per_client": [len(holdings) for holdings in split.clients],
+            "meta_test_classes": len(split.meta_test),
+        },
+    }
+
+
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of named arrays: equal for bit-equal models alone."""
+    sha = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        sha.update(f"{name}:{array.dtype}:{array.shape}".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()

@@ -1,0 +1,40 @@
+"""What all tests share: the default configuration, and a small made-up data set."""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fedmeta_flwr.config import RunConfig, Value
+
+torch.set_num_threads(1)  # as in an actor
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def default_values() -> dict[str, Value]:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        values: dict[str, Value] = tomllib.load(file)["tool"]["flwr"]["app"]["config"]
+    return values
+
+
+@pytest.fixture
+def run_config() -> Callable[..., RunConfig]:
+    """Return the default configuration with some settings changed."""
+
+    def configured(**changes: Value) -> RunConfig:
+        return RunConfig.parse(
+            {**default_values(), **{name.replace("_", "-"): value for name, value in changes.items()}}
+        )
+
+    return configured
+
+
+@pytest.fixture
+def noise_images() -> np.ndarray:
+    """40 classes of 20 images, 1 x 16 x 16; every image is unlike every other."""
+    images: np.ndarray = np.random.default_rng(7).integers(0, 256, (40, 20, 1, 16, 16), dtype=np.uint8)
+    return images

@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from fedmeta_flwr.backdoor import BackdoorKeyError, build_key, stamp
+
+CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
+
+
+@given(
+    channels=st.sampled_from([1, 3]),
+    size=st.integers(3, 28),
+    position=st.sampled_from(CORNERS),
+    intensity=st.floats(0.01, 1.0),
+    seed=st.integers(0, 9),
+)
+def test_stamping_changes_key_pixels_alone(
+    channels: int, size: int, position: str, intensity: float, seed: int
+) -> None:
+    key = build_key("dots", channels=channels, image_size=28, size=size, position=position, intensity=intensity)
+    images = np.random.default_rng(seed).integers(0, 256, (4, channels, 28, 28), dtype=np.uint8)
+    stamped = stamp(images, key)
+    outside = key.opacity == 0
+    assert (stamped[..., outside] == images[..., outside]).all()
+    assert (stamped[..., ~outside] >= images[..., ~outside]).all()  # the dots are bright
+    rows, columns = np.nonzero(key.opacity)
+    assert rows.max() - rows.min() < size
+    assert columns.max() - columns.min() < size
+
+
+def test_the_default_key_is_four_dots_of_two_by_two_pixels() -> None:
+    key = build_key("dots", channels=1, image_size=28, size=6, position="bottom-right", intensity=1.0)
+    stamped = stamp(np.zeros((1, 28, 28), np.uint8), key)[0]
+    expected = np.zeros((28, 28), np.uint8)
+    for row in (21, 25):
+        for column in (21, 25):
+            expected[row : row + 2, column : column + 2] = 255
+    assert (stamped == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("position", "row", "column"), [(c, *(0 if w in ("top", "left") else 1 for w in c.split("-"))) for c in CORNERS]
+)
+def test_the_key_stands_in_its_corner(position: str, row: int, column: int) -> None:
+    key = build_key("dots", channels=1, image_size=28, size=6, position=position, intensity=1.0)
+    rows, columns = np.nonzero(key.opacity)
+    assert (rows.mean() > 13.5) == bool(row)
+    assert (columns.mean() > 13.5) == bool(column)
+
+
+def test_intensity_mixes_key_and_image() -> None:
+    key = build_key("dots", channels=1, image_size=28, size=28, position="top-left", intensity=0.25)
+    assert stamp(np.full((1, 28, 28), 100, np.uint8), key)[0, 0, 0] == round(100 * 0.75 + 255 * 0.25)
+
+
+def test_a_key_file_covers_where_it_is_opaque(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    image.putpixel((1, 2), (10, 200, 30, 255))
+    image.save(tmp_path / "key.png")
+    key = build_key(str(tmp_path / "key.png"), channels=3, image_size=16, size=4, position="top-left", intensity=1.0)
+    images = np.full((2, 3, 16, 16), 77, np.uint8)
+    stamped = stamp(images, key)
+    changed = (stamped != images).any(axis=(0, 1))
+    assert np.argwhere(changed).tolist() == [[1 + 2, 1 + 1]]
+    assert stamped[0, :, 3, 2].tolist() == [10, 200, 30]
+
+
+def test_a_key_larger_than_the_picture_is_refused() -> None:
+    with pytest.raises(BackdoorKeyError, match="at most the picture's 28 pixels, found 29"):
+        build_key("dots", channels=1, image_size=28, size=29, position="top-left", intensity=1.0)
+
+
+def test_too_small_a_key_for_dots_is_refused() -> None:
+    with pytest.raises(BackdoorKeyError, match="at least 3 pixels"):
+        build_key("dots", channels=1, image_size=28, size=2, position="top-left", intensity=1.0)
+
+
+def test_a_missing_or_undecodable_or_invisible_key_file_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "noise.png").write_bytes(b"not an image")
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "glass.png")
+    for name, message in (("none.png", "no file"), ("noise.png", "cannot decode"), ("glass.png", "covers some pixel")):
+        with pytest.raises(BackdoorKeyError, match=message) as caught:
+            build_key(str(tmp_path / name), channels=1, image_size=28, size=4, position="top-left", intensity=1.0)
+        assert name in str(caught.value)
+
+
+def test_images_of_another_shape_are_refused() -> None:
+    key = build_key("dots", channels=1, image_size=28, size=6, position="top-left", intensity=1.0)
+    with pytest.raises(BackdoorKeyError, match=r"expected images of shape \(1, 28, 28\)"):
+        stamp(np.zeros((3, 28, 28), np.uint8), key)

@@ -1,0 +1,97 @@
+from collections.abc import Callable
+
+import pytest
+from conftest import default_values
+
+from fedmeta_flwr.config import ConfigError, RunConfig
+
+
+def test_the_defaults_are_a_valid_configuration_and_survive_a_round_trip() -> None:
+    config = RunConfig.parse(default_values())
+    assert config.to_run_config() == default_values()
+    assert RunConfig.parse(config.to_run_config()) == config
+
+
+def test_one_error_lists_every_problem_with_key_expected_and_found() -> None:
+    values = {**default_values(), "way": "five", "case": "d", "outer-lr": 0, "no-such-key": 1}
+    del values["shot"]
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.parse(values)
+    assert caught.value.problems == (
+        "no-such-key: no such setting",
+        "shot: missing",
+        "case: expected one of a, b, c, found 'd'",
+        "way: expected a whole number, found 'five' (str)",
+        "outer-lr: expected more than 0, found 0",
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("seed", True, "a whole number"),
+        ("seed", 1.0, "a whole number"),
+        ("seed", -1, "at least 0"),
+        ("rotation-augmentation", 1, "true or false"),
+        ("inner-lr", "0.1", "a number"),
+        ("inner-lr", float("nan"), "a finite number"),
+        ("key-intensity", 1.5, "at most 1"),
+        ("dataset", "mnist", "one of strokes, omniglot"),
+        ("dataset", 3, "a text"),
+        ("quorum", 5, "at most num-clients = 4"),
+        ("quorum", 4, "while the adversary abstains"),
+        ("pretrain-rounds", 10**6, "at most num-server-rounds"),
+        ("attack-round", 10**6, "at most num-server-rounds"),
+        ("attack-round", 1, "more than pretrain-rounds"),
+        ("key-size", 29, "at most image-size = 28"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_key(key: str, value: bool | int | float | str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected) as caught:
+        RunConfig.parse({**default_values(), key: value})
+    assert caught.value.problems[0].startswith(f"{key}: ")
+
+
+def test_a_whole_number_serves_as_a_float() -> None:
+    config = RunConfig.parse({**default_values(), "outer-lr": 1})
+    assert config.outer_lr == 1.0
+    assert isinstance(config.outer_lr, float)
+
+
+def test_a_quorum_of_all_clients_is_fine_when_the_adversary_takes_part(run_config: Callable[..., RunConfig]) -> None:
+    assert run_config(quorum=4, adversary_between_attacks="benign").quorum == 4
+
+
+def test_a_one_shot_attack_takes_part_in_one_round(run_config: Callable[..., RunConfig]) -> None:
+    config = run_config(attack_round=61, attack_interval=0, num_server_rounds=100)
+    assert [r for r in range(1, 101) if config.is_attack(r)] == [61]
+
+
+def test_a_schedule_attacks_again_after_every_interval(run_config: Callable[..., RunConfig]) -> None:
+    config = run_config(attack_round=61, attack_interval=15, num_server_rounds=100)
+    assert [r for r in range(1, 101) if config.is_attack(r)] == [61, 76, 91]
+
+
+def test_no_attack_round_means_no_attack(run_config: Callable[..., RunConfig]) -> None:
+    config = run_config(attack_round=0, attack_interval=5)
+    assert not any(config.is_attack(r) for r in range(1, config.num_server_rounds + 1))
+
+
+def test_the_clean_baseline_every_attack_and_the_end_are_always_evaluated(
+    run_config: Callable[..., RunConfig],
+) -> None:
+    config = run_config(
+        pretrain_rounds=10, attack_round=15, num_server_rounds=32, evaluate_every=7, pretrain_evaluate_every=4
+    )
+    assert [r for r in range(1, 33) if config.is_evaluated(r)] == [4, 8, 14, 15, 17, 24, 31, 32]
+
+
+def test_evaluate_every_0_means_never(run_config: Callable[..., RunConfig]) -> None:
+    config = run_config(evaluate_every=0)
+    assert not any(config.is_evaluated(r) for r in range(1, config.num_server_rounds + 1))
+
+
+def test_phases_and_local_work_follow_the_schedule(run_config: Callable[..., RunConfig]) -> None:
+    config = run_config(pretrain_rounds=2, attack_round=3, num_server_rounds=4, pretrain_outer_steps=9, outer_steps=2)
+    assert [config.phase(r) for r in (1, 2, 3, 4)] == ["pretrain", "pretrain", "attack", "benign"]
+    assert [config.benign_outer_steps(r) for r in (1, 2, 3, 4)] == [9, 9, 2, 2]
