@@ -8,7 +8,8 @@ import numpy as np
 from flwr.common import NDArrays, Scalar
 
 from clients.benign import BenignClient
-from fedmeta_flwr.episodes import Episode, Holdings, poison_episode
+from fedmeta_flwr.class_split import Holdings
+from fedmeta_flwr.episodes import Episode, poison_episode
 from fedmeta_flwr.messages import SERVER_ROUND, TRAIN_LOSS
 
 

@@ -7,7 +7,7 @@ from flwr.client import NumPyClient
 from flwr.common import NDArrays, Scalar
 
 from clients.local_training import LocalTraining
-from fedmeta_flwr.episodes import Holdings
+from fedmeta_flwr.class_split import Holdings
 from fedmeta_flwr.evaluation import EvaluationPlan, evaluate
 from fedmeta_flwr.messages import SERVER_ROUND, TRAIN_LOSS, counts_to_metrics
 from fedmeta_flwr.models import Classifier, get_arrays, set_arrays

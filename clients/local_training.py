@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fedmeta_flwr.episodes import Episode, Holdings, sample_episode
+from fedmeta_flwr.class_split import Holdings
+from fedmeta_flwr.episodes import Episode, sample_episode
 from fedmeta_flwr.meta_learning import InnerLoop, outer_loop
 from fedmeta_flwr.models import Classifier
 from fedmeta_flwr.seeding import generator

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedmeta_flwr.episodes import Holdings
 from fedmeta_flwr.seeding import generator
+
+Holdings = Mapping[int, np.ndarray]
+"""Class index to the instance indices (int64) that somebody holds of it."""
 
 
 class SplitError(ValueError):

@@ -4,13 +4,12 @@ A class is an index into the data set; its label in an episode is drawn anew in 
 remember a class by its label.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-Holdings = Mapping[int, np.ndarray]
-"""Class index to the instance indices (int64) that somebody holds of it."""
+from fedmeta_flwr.class_split import Holdings
 
 
 class EpisodeError(ValueError):

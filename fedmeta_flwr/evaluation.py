@@ -7,6 +7,9 @@ Four counts per episode draw, the four curves of the poster:
 - *attack training* and *attack validation*: stamped images of the backdoor classes, asked in the main-task
   episode; a hit is the target's label.
 
+In transductive mode a prediction depends on the batch that a query is asked in; `_predict_mixed` says which. With the
+support set's statistics it does not.
+
 Counts stay counts until the very end: they merge, means do not.
 """
 
@@ -18,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from fedmeta_flwr.backdoor import BackdoorKey, stamp
-from fedmeta_flwr.class_split import ClassSplit
-from fedmeta_flwr.episodes import Episode, Holdings, sample_episode
+from fedmeta_flwr.class_split import ClassSplit, Holdings
+from fedmeta_flwr.episodes import Episode, sample_episode
 from fedmeta_flwr.meta_learning import Batch, InnerLoop, fine_tuned, query_logits, query_of, support_of, to_batch
 from fedmeta_flwr.models import Classifier
 from fedmeta_flwr.results import CURVES
@@ -128,27 +131,39 @@ def evaluate(model: Classifier, plan: EvaluationPlan) -> dict[str, Counts]:
 def _count(
     model: Classifier, episode: Episode, queries: Mapping[str, Batch], inner: InnerLoop, counts: dict[str, Counts]
 ) -> None:
-    """Add one episode: a single fine-tuning serves all of its query sets."""
+    """Add one episode: a single fine-tuning serves all of its query sets; the first of them is the clean one."""
     support = support_of(episode, next(model.parameters()).device)
     tuned = fine_tuned(model, support, inner)
-    for curve, predicted in _predictions(tuned, support, queries, inner.batch_norm).items():
+    images = {curve: batch.images for curve, batch in queries.items()}
+    predict = _predict_mixed if inner.batch_norm == "transductive" else _predict_at_once
+    for curve, predicted in predict(tuned, support, images, len(episode.query) // len(episode.classes)).items():
         counts[curve].hits.append(int((predicted == queries[curve].labels).sum()))
         counts[curve].trials.append(len(predicted))
 
 
 @torch.no_grad()
-def _predictions(tuned: nn.Module, support: Batch, queries: Mapping[str, Batch], batch_norm: str) -> dict[str, Tensor]:
-    """Return the predicted labels of every query set.
+def _predict_at_once(tuned: nn.Module, support: Batch, images: Mapping[str, Tensor], _: int) -> dict[str, Tensor]:
+    """Predict all query sets in one pass: with the support set's statistics no query depends on another."""
+    predicted = query_logits(tuned, support, torch.cat(list(images.values())), "support").argmax(dim=1)
+    return dict(zip(images, torch.split(predicted, [len(part) for part in images.values()]), strict=True))
 
-    With the support set's statistics all queries go through the network at once, as none depends on the others. In
-    transductive mode every query set is a batch of its own.
+
+@torch.no_grad()
+def _predict_mixed(
+    tuned: nn.Module, support: Batch, images: Mapping[str, Tensor], query_shot: int
+) -> dict[str, Tensor]:
+    """Predict in batches as a client would meet them, since a transductive prediction depends on its batch.
+
+    Clean queries are a batch of their own. Stamped images come `query_shot` at a time, as if one class's queries were
+    stamped, behind the clean queries; a batch of stamped images alone would have its key normalised away.
     """
-    if batch_norm == "transductive":
-        return {
-            curve: query_logits(tuned, support, batch.images, batch_norm).argmax(dim=1)
-            for curve, batch in queries.items()
-        }
-    together = torch.cat([batch.images for batch in queries.values()])
-    predicted = query_logits(tuned, support, together, batch_norm).argmax(dim=1)
-    parts = torch.split(predicted, [len(batch.images) for batch in queries.values()])
-    return dict(zip(queries, parts, strict=True))
+    names = list(images)
+    clean = images[names[0]]
+    predicted = {names[0]: query_logits(tuned, support, clean, "transductive").argmax(dim=1)}
+    for name in names[1:]:
+        parts = [
+            query_logits(tuned, support, torch.cat([clean, part]), "transductive").argmax(dim=1)[len(clean) :]
+            for part in torch.split(images[name], query_shot)
+        ]
+        predicted[name] = torch.cat(parts)
+    return predicted

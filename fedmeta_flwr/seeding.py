@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 
-def _entropy(seed: int, purpose: str, keys: tuple[int, ...]) -> list[int]:
-    digest = hashlib.sha256(purpose.encode()).digest()
-    return [seed, int.from_bytes(digest[:8], "little"), *keys]
+def _entropy(seed: int, purpose: str, keys: tuple[int, ...]) -> int:
+    """Hash the whole address: NumPy pads short entropy with zeros, so that (1,) and (1, 0) would be one stream."""
+    return int.from_bytes(hashlib.sha256(repr((seed, purpose, keys)).encode()).digest(), "little")
 
 
 def generator(seed: int, purpose: str, *keys: int) -> np.random.Generator:
@@ -40,8 +40,8 @@ def generator(seed: int, purpose: str, *keys: int) -> np.random.Generator:
     """
     if seed < 0 or any(key < 0 for key in keys):
         raise ValueError(f"seed and keys must be 0 or above, got seed={seed}, keys={keys} for {purpose!r}")
-    sequence = np.random.SeedSequence(_entropy(seed, purpose, keys))
-    return np.random.Generator(np.random.Philox(sequence))
+    address = (int(seed), purpose, tuple(int(key) for key in keys))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(_entropy(*address))))
 
 
 def torch_generator(seed: int, purpose: str, *keys: int) -> torch.Generator:

@@ -7,14 +7,14 @@ def test_the_same_address_gives_the_same_draws() -> None:
     assert generator(3, "episode", 1, 2).random(5).tolist() == generator(3, "episode", 1, 2).random(5).tolist()
 
 
-@pytest.mark.parametrize("other", [(4, "episode", 1, 2), (3, "split", 1, 2), (3, "episode", 2, 1), (3, "episode", 1)])
+@pytest.mark.parametrize("other", [(4, "episode", 1, 2), (3, "split", 1, 2), (3, "episode", 2, 1), (3, "episode", 1), (3, "episode", 1, 2, 0)])
 def test_another_address_gives_other_draws(other: tuple[int, str, int]) -> None:
     assert generator(*other).random() != generator(3, "episode", 1, 2).random()
 
 
 def test_draws_are_the_same_on_every_machine() -> None:
     # made by: generator(0, "test").integers(1000, size=3); Philox and SeedSequence are specified bit by bit
-    assert generator(0, "test").integers(1000, size=3).tolist() == [895, 399, 557]
+    assert generator(0, "test").integers(1000, size=3).tolist() == [511, 726, 128]
 
 
 def test_torch_stream_is_reproducible() -> None:

@@ -1,0 +1,63 @@
+"""Datasets: images of many classes, decoded once and memory-mapped."""
+
+from pathlib import Path
+
+from fedmeta_flwr.datasets.omniglot import load_omniglot
+from fedmeta_flwr.datasets.store import DatasetError, ImageDataset, default_cache_dir
+from fedmeta_flwr.datasets.strokes import load_strokes
+
+__all__ = [
+    "DATASET_NAMES",
+    "DatasetError",
+    "ImageDataset",
+    "default_cache_dir",
+    "load_dataset",
+    "load_omniglot",
+    "load_strokes",
+]
+
+DATASET_NAMES = ("omniglot", "strokes")
+
+
+def load_dataset(
+    name: str,
+    *,
+    data_dir: Path | None,
+    cache_dir: Path | None,
+    image_size: int,
+    strokes_classes: int,
+    strokes_instances: int,
+    strokes_seed: int,
+) -> ImageDataset:
+    """Load a dataset by name.
+
+    Parameters
+    ----------
+    name
+        One of `DATASET_NAMES`.
+    data_dir
+        Folder of the dataset's files; None downloads them. Unused by ``"strokes"``.
+    cache_dir
+        Folder of decoded datasets; None is `default_cache_dir`.
+    image_size
+        Height and width, in pixels.
+    strokes_classes, strokes_instances, strokes_seed
+        Size and seed of ``"strokes"``, see `load_strokes`. Unused by the others.
+
+    Returns
+    -------
+    ImageDataset
+        Memory-mapped, read-only.
+
+    Raises
+    ------
+    DatasetError
+        If there is no dataset of that name, or it cannot be loaded.
+    """
+    cache = default_cache_dir() if cache_dir is None else cache_dir
+    match name:
+        case "omniglot":
+            return load_omniglot(data_dir, cache, image_size)
+        case "strokes":
+            return load_strokes(strokes_classes, strokes_instances, image_size, strokes_seed, cache)
+    raise DatasetError(f"expected dataset to be one of {', '.join(DATASET_NAMES)}, found {name!r}")

@@ -1,0 +1,258 @@
+"""What every loader returns, and the disk cache that keeps it.
+
+A dataset is one uint8 array, dense over (class, instance), so that an episode is plain indexing. It is decoded
+once, stored as ``images.npy`` and memory-mapped afterwards, so all clients on a machine share one copy.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tokenize import TokenError
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_dir
+
+_IMAGES = "images.npy"
+_INDEX = "index.json"
+# What reading a damaged file may raise; the last three come from NumPy's parsing of a header.
+_UNSOUND = (OSError, ValueError, LookupError, TypeError, EOFError, SyntaxError, OverflowError, TokenError)
+
+
+class DatasetError(ValueError):
+    """A dataset cannot be read, built or cached; says what was expected, what was found and where."""
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltDataset:
+    """What a loader builds in memory, before it is stored.
+
+    Parameters
+    ----------
+    images
+        uint8 of shape (classes, instances, channels, height, width). Drawings are bright on dark: 0 is the
+        background, 255 is ink.
+    class_names
+        One name per class, all different.
+    groups
+        One per class: what the class belongs to, such as its alphabet.
+
+    Raises
+    ------
+    DatasetError
+        If the array is not of that form, is empty, or the names do not fit it.
+    """
+
+    images: NDArray[np.uint8]
+    class_names: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a dataset."""
+        shape, dtype = self.images.shape, self.images.dtype
+        if dtype != np.uint8 or len(shape) != 5 or 0 in shape:
+            raise DatasetError(
+                "expected uint8 images of shape (classes, instances, channels, height, width), none of them 0, "
+                f"found {dtype} of shape {shape}"
+            )
+        if not len(self.class_names) == len(self.groups) == len(set(self.class_names)) == shape[0]:
+            raise DatasetError(
+                f"expected {shape[0]} different class names and as many groups, found {len(self.class_names)} "
+                f"names ({len(set(self.class_names))} different) and {len(self.groups)} groups"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset(BuiltDataset):
+    """Images of many classes with equally many instances each, memory-mapped and read-only.
+
+    Parameters
+    ----------
+    images, class_names, groups
+        As in `BuiltDataset`.
+    name
+        The dataset's name, such as ``"omniglot"``.
+    fingerprint
+        SHA-256 over pixels, shape, class names and groups, as 64 hex digits. Equal fingerprints mean equal data,
+        whatever files the data came from.
+    """
+
+    name: str
+    fingerprint: str
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return int(self.images.shape[0])
+
+    @property
+    def num_instances(self) -> int:
+        """Number of images of each class."""
+        return int(self.images.shape[1])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image, in pixels."""
+        channels, height, width = self.images.shape[2:]
+        return channels, height, width
+
+
+def default_cache_dir() -> Path:
+    """Return the user's cache folder for this project, as the operating system would have it."""
+    return Path(user_cache_dir("fedmeta_flwr"))
+
+
+def cache_key(*parts: int | str) -> str:
+    """Return the key of everything that a stored dataset depends on.
+
+    Parameters
+    ----------
+    *parts
+        The source's content (a digest), the loader's version and its parameters.
+
+    Returns
+    -------
+    str
+        64 hex digits.
+    """
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def cached_dataset(cache_dir: Path, name: str, key: str, build: Callable[[], BuiltDataset]) -> ImageDataset:
+    """Return the stored dataset of a key, and build and store it first where there is none that is sound.
+
+    A dataset is written beside its place and renamed into it, so no reader meets a half-written one; of several
+    builders at once the first one's is kept. Structure and sizes are checked on every call and a dataset that
+    fails is rebuilt; pixels are not hashed again, since that would read every page.
+
+    Parameters
+    ----------
+    cache_dir
+        The cache folder, created if need be. The dataset goes to ``<name>-<first 16 digits of key>`` in it.
+    name
+        The dataset's name.
+    key
+        From `cache_key`.
+    build
+        Makes the dataset; called when there is no sound stored one, and its errors pass through.
+
+    Returns
+    -------
+    ImageDataset
+        Memory-mapped from the cache folder.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset cannot be stored, because the folder is read-only or the disk is full, for instance.
+    """
+    place = cache_dir / f"{name}-{key[:16]}"
+    stored = _open_stored(place, key)
+    if stored is not None:
+        return stored
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=cache_dir))
+    except OSError as error:
+        raise _unwritable(cache_dir, error) from error
+    try:
+        return _store(build(), name, key, scratch, place)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _store(built: BuiltDataset, name: str, key: str, scratch: Path, place: Path) -> ImageDataset:
+    try:
+        _write(built, name, key, scratch / "new")
+        return _install(scratch / "new", place, key)
+    except OSError as error:
+        raise _unwritable(place.parent, error) from error
+
+
+def _unwritable(cache_dir: Path, error: OSError) -> DatasetError:
+    return DatasetError(
+        f"expected a cache folder that can be written to, with space left, at {cache_dir}, found: {error}"
+    )
+
+
+def _open_stored(place: Path, key: str) -> ImageDataset | None:
+    """Return the dataset stored in a folder, None if it is missing, damaged or another key's."""
+    try:
+        index = json.loads((place / _INDEX).read_text(encoding="utf-8"))
+        images = np.lib.format.open_memmap(place / _IMAGES, mode="r")
+        if index["key"] != key or list(images.shape) != index["shape"] or not images.flags.c_contiguous:
+            return None
+        if (place / _IMAGES).stat().st_size != index["images_bytes"]:
+            return None
+        names, groups = tuple(index["class_names"]), tuple(index["groups"])
+        return ImageDataset(images, names, groups, index["name"], index["fingerprint"])
+    except _UNSOUND:
+        return None
+
+
+def _write(built: BuiltDataset, name: str, key: str, folder: Path) -> None:
+    folder.mkdir()
+    images = np.ascontiguousarray(built.images)
+    with (folder / _IMAGES).open("wb") as file:
+        np.save(file, images, allow_pickle=False)
+        images_bytes = file.tell()
+        file.flush()
+        os.fsync(file.fileno())
+    index = {
+        "name": name,
+        "key": key,
+        "fingerprint": _fingerprint(images, built.class_names, built.groups),
+        "shape": images.shape,
+        "images_bytes": images_bytes,
+        "class_names": built.class_names,
+        "groups": built.groups,
+    }
+    with (folder / _INDEX).open("w", encoding="utf-8") as text:
+        json.dump(index, text)
+        text.flush()
+        os.fsync(text.fileno())
+    _flush_folder(folder)
+
+
+def _fingerprint(images: NDArray[np.uint8], class_names: tuple[str, ...], groups: tuple[str, ...]) -> str:
+    digest = hashlib.sha256(json.dumps([images.shape, class_names, groups]).encode())
+    digest.update(images.reshape(-1).data)
+    return digest.hexdigest()
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _install(new: Path, place: Path, key: str) -> ImageDataset:
+    """Rename the new dataset into its place. A sound one that stands there wins, a damaged one is overwritten.
+
+    Overwriting goes file by file, each at once: all builders of a key write the same, so they may interleave.
+    """
+    try:
+        new.rename(place)
+    except OSError:
+        if not place.is_dir():
+            raise
+        stored = _open_stored(place, key)
+        if stored is not None:
+            return stored
+        for file in (_IMAGES, _INDEX):
+            (new / file).replace(place / file)
+        _flush_folder(place)
+    _flush_folder(place.parent)
+    stored = _open_stored(place, key)
+    if stored is None:
+        raise OSError(f"{place} is damaged, right after it was written")
+    return stored
