@@ -7,7 +7,10 @@ def test_the_same_address_gives_the_same_draws() -> None:
     assert generator(3, "episode", 1, 2).random(5).tolist() == generator(3, "episode", 1, 2).random(5).tolist()
 
 
-@pytest.mark.parametrize("other", [(4, "episode", 1, 2), (3, "split", 1, 2), (3, "episode", 2, 1), (3, "episode", 1), (3, "episode", 1, 2, 0)])
+@pytest.mark.parametrize(
+    "other",
+    [(4, "episode", 1, 2), (3, "split", 1, 2), (3, "episode", 2, 1), (3, "episode", 1), (3, "episode", 1, 2, 0)],
+)
 def test_another_address_gives_other_draws(other: tuple[int, str, int]) -> None:
     assert generator(*other).random() != generator(3, "episode", 1, 2).random()
 

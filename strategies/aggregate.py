@@ -1,0 +1,41 @@
+"""What a strategy makes of the updates must again be the global arrays."""
+
+import numpy as np
+from flwr.app import Array, ArrayRecord
+
+
+def conform(aggregated: ArrayRecord, reference: ArrayRecord) -> ArrayRecord:
+    """Give aggregated arrays the order and the dtypes of the global arrays.
+
+    Some of Flower's strategies multiply by NumPy's float64 scalars (FedAdam, QFedAvg) and turn float32 arrays into
+    float64 ones, which every later message would carry on.
+
+    Parameters
+    ----------
+    aggregated : ArrayRecord
+        What a strategy returned.
+    reference : ArrayRecord
+        The global arrays that it started from.
+
+    Returns
+    -------
+    ArrayRecord
+        The same values, rounded to the reference's dtypes; shapes, also 0-d ones, as in the reference.
+
+    Raises
+    ------
+    ValueError
+        If names or shapes differ, or a value is not finite.
+    """
+    if set(aggregated) != set(reference):
+        raise ValueError(f"expected the arrays {sorted(reference)}, found {sorted(aggregated)}")
+    return ArrayRecord({name: _conformed(name, aggregated[name], reference[name]) for name in reference})
+
+
+def _conformed(name: str, array: Array, reference: Array) -> Array:
+    if tuple(array.shape) != tuple(reference.shape):
+        raise ValueError(f"array {name!r}: expected shape {tuple(reference.shape)}, found {tuple(array.shape)}")
+    values = array.numpy()
+    if not np.isfinite(values).all():
+        raise ValueError(f"array {name!r}: expected finite numbers, found others")
+    return Array(np.asarray(values, dtype=reference.dtype))

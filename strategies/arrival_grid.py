@@ -1,0 +1,161 @@
+"""A Grid around Flower's own that knows who owes a reply, and never sends such a node another message.
+
+A second message to a busy node would run at once, in another process and on the state from before the first
+(see Flower's simulation engine); so `ArrivalGrid.send` first waits for what a node owes.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from strategies.errors import DeliveryError
+
+if TYPE_CHECKING:
+    from flwr.supercore.run import Run  # part of Grid's interface, but not public
+
+Exchange = Callable[[list[Message], float | None], list[Message]]
+
+
+class ArrivalGrid(Grid):
+    """Flower's Grid, with one message per node under way and replies kept until they are asked for.
+
+    Deadlines are times of `time.monotonic`; every wait ends there at the latest.
+
+    Parameters
+    ----------
+    grid : Grid
+        The Grid that Flower hands to the server.
+    exchange : callable
+        Answers `send_and_receive`, which Flower's own loop calls: list of messages and timeout to replies.
+    poll_seconds : float
+        Pause between two looks for replies.
+
+    Attributes
+    ----------
+    roster : dict
+        Node id to partition id, in the order of partitions; empty before the roll call.
+    """
+
+    def __init__(self, grid: Grid, exchange: Exchange, poll_seconds: float) -> None:
+        self._grid = grid
+        self._exchange = exchange
+        self._poll_seconds = poll_seconds
+        self.roster: Mapping[int, int] = {}
+        self._owed: dict[int, str] = {}  # node id -> id of the message that it owes a reply to
+        self._replies: dict[str, Message] = {}  # message id -> its reply; in the order of arrival
+        self._unwanted: set[str] = set()
+
+    def owes(self, node_id: int) -> bool:
+        """Tell whether a node owes a reply."""
+        return node_id in self._owed
+
+    def send(self, message: Message, deadline: float) -> str:
+        """Send one message, as soon as its node owes no reply.
+
+        Parameters
+        ----------
+        message : Message
+            Names its node.
+        deadline : float
+            Until when to wait for the reply that the node still owes.
+
+        Returns
+        -------
+        str
+            The id for `await_reply`.
+
+        Raises
+        ------
+        DeliveryError
+            If the node still owes a reply at the deadline, or is not connected.
+        """
+        node_id = message.metadata.dst_node_id
+        if not self._poll_until(lambda: node_id not in self._owed, deadline):
+            raise DeliveryError("still owes the reply to an earlier message")
+        # One at a time: `push_messages` leaves unknown nodes out of the ids, which would shift the others.
+        message_ids = [message_id for message_id in self._grid.push_messages([message]) if message_id]
+        if not message_ids:
+            raise DeliveryError("the node is not connected")
+        self._owed[node_id] = message_ids[0]
+        return message_ids[0]
+
+    def await_reply(self, message_id: str, deadline: float) -> Message | None:
+        """Wait for one reply and hand it over; None where it has not come by the deadline."""
+        if not self._poll_until(lambda: message_id in self._replies, deadline):
+            return None
+        return self._replies.pop(message_id)
+
+    def await_first(self, message_ids: Collection[str], deadline: float) -> str | None:
+        """Wait until one of the messages is answered; return the one whose reply came first, and keep the reply."""
+        if not self._poll_until(lambda: any(known in message_ids for known in self._replies), deadline):
+            return None
+        return next(known for known in self._replies if known in message_ids)
+
+    def discard(self, message_id: str) -> None:
+        """Throw a reply away, now or when it comes."""
+        if self._replies.pop(message_id, None) is None and message_id in self._owed.values():
+            self._unwanted.add(message_id)
+
+    def drain(self, deadline: float) -> list[int]:
+        """Wait for all replies and throw them away; return the nodes that still owe one at the deadline."""
+        self._poll_until(lambda: not self._owed, deadline)
+        self._replies.clear()
+        return sorted(self._owed)
+
+    def _poll_until(self, done: Callable[[], bool], deadline: float) -> bool:
+        while not done():
+            if self._poll():
+                continue
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(self._poll_seconds)
+        return True
+
+    def _poll(self) -> bool:
+        """Fetch what has arrived; tell whether anything has."""
+        debtors = {message_id: node_id for node_id, message_id in self._owed.items()}
+        replies = list(self._grid.pull_messages(list(debtors))) if debtors else []
+        # By the id of the instruction: an expired one is answered by the SuperLink, not by its node. Replies of one
+        # look have no order among them: they count as if they came in the order of partitions.
+        answered = {reply.metadata.reply_to_message_id: reply for reply in replies}
+        for message_id in sorted(answered, key=lambda known: self.roster.get(debtors[known], debtors[known])):
+            del self._owed[debtors[message_id]]
+            if message_id not in self._unwanted:
+                self._replies[message_id] = answered[message_id]
+            self._unwanted.discard(message_id)
+        return bool(answered)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes in the order of their partitions, which, unlike node ids, are the same in every run."""
+        return list(self.roster) or self._grid.get_node_ids()
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Let the exchange answer: for training, with the first arrivals."""
+        return self._exchange(list(messages), timeout)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages to nodes that owe nothing; for strategies that talk to the Grid themselves."""
+        return [self.send(message, time.monotonic()) for message in messages]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies that are there; for strategies that talk to the Grid themselves."""
+        self._poll()
+        return [self._replies.pop(message_id) for message_id in message_ids if message_id in self._replies]
+
+    def set_run(self, run: "Run") -> None:
+        """Set the run, as in Flower's Grid."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> "Run":
+        """The run, as in Flower's Grid."""
+        return self._grid.run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Create a message, as in Flower's Grid."""
+        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)

@@ -1,0 +1,61 @@
+"""What can go wrong between the server and its clients, one class per kind."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class StrategyError(ValueError):
+    """A strategy, or a combination of one with the federation, that cannot work; says why."""
+
+
+class RollCallError(RuntimeError):
+    """A federation whose clients are not the expected ones; says which are missing or too many."""
+
+
+class DeliveryError(RuntimeError):
+    """A message that cannot be sent to its node now; says why."""
+
+
+class RejectedReplyError(ValueError):
+    """A reply that is not aggregated; the text is the reason that the round's record gives."""
+
+
+class QuorumError(RuntimeError):
+    """A round that cannot get enough updates.
+
+    Attributes
+    ----------
+    server_round, quorum : int
+        Which round, and how many updates it needed.
+    answered : tuple of int
+        Partitions whose updates would have been aggregated.
+    dropped : tuple of dict
+        ``partition_id`` and ``reason`` of the clients that fell out.
+    awaited : tuple of int
+        Partitions that had not answered yet.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        server_round: int,
+        quorum: int,
+        answered: Iterable[int],
+        dropped: Iterable[Mapping[str, Any]],
+        awaited: Iterable[int],
+    ) -> None:
+        self.server_round = server_round
+        self.quorum = quorum
+        self.answered = tuple(answered)
+        self.dropped = tuple(dict(entry) for entry in dropped)
+        self.awaited = tuple(awaited)
+        fallen = "; ".join(f"{entry['partition_id']} {entry['reason']}" for entry in self.dropped)
+        super().__init__(
+            f"round {server_round}: {problem}: expected updates of {quorum} clients, found {len(self.answered)} "
+            f"(answered: {_listed(self.answered)}; fell out: {fallen or 'none'}; awaited: {_listed(self.awaited)})"
+        )
+
+
+def _listed(partitions: tuple[int, ...]) -> str:
+    return ", ".join(map(str, partitions)) or "none"

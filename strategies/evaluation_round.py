@@ -1,0 +1,74 @@
+"""One round of evaluation: every selected client is asked, and waited for."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import Message
+
+from fedmeta_flwr import messages
+from strategies.arrival_grid import ArrivalGrid
+from strategies.errors import DeliveryError, RejectedReplyError
+from strategies.replies import read_counts
+
+
+@dataclass
+class EvaluationRound:
+    """Gather the counts of one evaluation.
+
+    Parameters
+    ----------
+    grid : ArrivalGrid
+        Carries the messages.
+    instructions : dict
+        Partition id to instruction.
+    deadline : float
+        Time of `time.monotonic` until which replies are waited for.
+
+    Attributes
+    ----------
+    replies : list of Message
+        Those that can be counted, in the order of partitions.
+    entries : list of dict
+        ``partition_id`` and ``counts`` of each of them.
+    dropped : list of dict
+        ``partition_id`` and ``reason`` of the clients that failed. An abstention leaves no trace.
+    """
+
+    grid: ArrivalGrid
+    instructions: dict[int, Message]
+    deadline: float
+    replies: list[Message] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Ask all, those first that need not be waited for, then read the replies."""
+        sent: dict[int, str] = {}
+        for partition_id in sorted(
+            self.instructions, key=lambda partition_id: (self._owes(partition_id), partition_id)
+        ):
+            try:
+                sent[partition_id] = self.grid.send(self.instructions[partition_id], self.deadline)
+            except DeliveryError as error:
+                self._drop(partition_id, f"failed: {error}")
+        for partition_id in sorted(sent):
+            self._read(partition_id, sent[partition_id])
+
+    def _owes(self, partition_id: int) -> bool:
+        return self.grid.owes(self.instructions[partition_id].metadata.dst_node_id)
+
+    def _read(self, partition_id: int, message_id: str) -> None:
+        reply = self.grid.await_reply(message_id, self.deadline)
+        if reply is None:
+            self.grid.discard(message_id)
+            self._drop(partition_id, "failed: no reply in time")
+            return
+        try:
+            self.entries.append({"partition_id": partition_id, "counts": read_counts(reply)})
+            self.replies.append(reply)
+        except RejectedReplyError as error:
+            if not messages.is_abstention(reply):
+                self._drop(partition_id, str(error))
+
+    def _drop(self, partition_id: int, reason: str) -> None:
+        self.dropped.append({"partition_id": partition_id, "reason": f"evaluation {reason}"})

@@ -1,0 +1,264 @@
+"""Aggregate as soon as a quorum of clients has answered, with any strategy of Flower's or one's own.
+
+The wrapped strategy selects clients and aggregates as ever; Flower's own loop runs as ever. In between stands a
+Grid that returns the first arrivals instead of all replies.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
+
+from fedmeta_flwr import messages
+from fedmeta_flwr.results import RoundRecord
+from strategies.aggregate import conform
+from strategies.arrival_grid import ArrivalGrid
+from strategies.arrivals import ArrivalModel, WallClock
+from strategies.errors import StrategyError
+from strategies.evaluation_round import EvaluationRound
+from strategies.feasibility import require_feasible, require_float_arrays
+from strategies.flights import Clock, Flight, RealClock, SimulatedClock
+from strategies.global_random import seeded_global_random
+from strategies.quorum_round import QuorumRound
+from strategies.roll_call import call_the_roll
+from strategies.round_progress import RoundProgress
+
+_LOG = logging.getLogger("flwr.first_arrivals")
+
+OnRound = Callable[[RoundRecord, ArrayRecord], None]
+
+
+class FirstArrivals(Strategy):
+    """Wrap a strategy so that it aggregates the first `quorum` updates of each round.
+
+    Parameters
+    ----------
+    inner : Strategy
+        Selects clients and aggregates; any of Flower's but those for trees, or one's own.
+    num_clients : int
+        Nodes of the federation; their partitions must be 0 to num_clients - 1.
+    quorum : int
+        Updates after which a round's aggregation takes place, 1 to num_clients.
+    arrivals : LatencyModel or WallClock
+        Which updates come first. With a latency model the run is a pure function of its seed.
+    late_updates : "drop" or "next-round"
+        Whether an update after the quorum is thrown away, or counts as an arrival in the round in which it comes.
+    weighting : "uniform" or "num-examples"
+        Weight of an update where the inner strategy weighs: 1, or what the client claims (which an adversary can
+        inflate).
+    seed : int
+        Seed of what the inner strategy draws: its selection of clients, its noise.
+    phase : callable
+        Round to ``RoundRecord.phase``.
+    is_evaluated : callable
+        Round to whether the clients evaluate the aggregated model.
+    on_round : callable, optional
+        Called after each round with its `RoundRecord` and the global arrays that it ended with.
+    poll_seconds : float
+        Pause between two looks for replies.
+
+    Raises
+    ------
+    StrategyError
+        If the combination can never aggregate; see `strategies.feasibility`.
+    """
+
+    def __init__(
+        self,
+        inner: Strategy,
+        *,
+        num_clients: int,
+        quorum: int,
+        arrivals: ArrivalModel,
+        late_updates: str,
+        weighting: str,
+        seed: int,
+        phase: Callable[[int], str],
+        is_evaluated: Callable[[int], bool],
+        on_round: OnRound | None = None,
+        poll_seconds: float = 0.015,
+    ) -> None:
+        require_feasible(inner, quorum, num_clients)
+        _require_choice("late_updates", late_updates, ("drop", "next-round"))
+        _require_choice("weighting", weighting, ("uniform", "num-examples"))
+        self.inner = inner
+        self.num_clients = num_clients
+        self.quorum = quorum
+        self.arrivals = arrivals
+        self.late_updates = late_updates
+        self.weighting = weighting
+        self.seed = seed
+        self.phase = phase
+        self.is_evaluated = is_evaluated
+        self.on_round = on_round
+        self.poll_seconds = poll_seconds
+        # Of one `start`; a state to save is these flights and the clock.
+        self._grid: ArrivalGrid
+        self._clock: Clock
+        self._flights: dict[int, Flight]
+        self._round: RoundProgress
+
+    def start(  # noqa: PLR0917 (Flower's signature)
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Call the roll, run Flower's loop, and wait for what is still under way.
+
+        Parameters
+        ----------
+        grid, initial_arrays, num_rounds, train_config, evaluate_config, evaluate_fn
+            As in Flower's `Strategy.start`.
+        timeout : float
+            Longest wait in seconds for the roll call, for each round's training and evaluation, and at the end.
+
+        Returns
+        -------
+        Result
+            As of Flower's loop.
+
+        Raises
+        ------
+        StrategyError
+            If the initial arrays are not floats, or the inner strategy aggregates nothing or something else than
+            the global arrays.
+        RollCallError
+            If the clients are not the expected ones.
+        QuorumError
+            If a round does not get its quorum.
+        """
+        require_float_arrays(initial_arrays)
+        self._grid = ArrivalGrid(grid, self._exchange, self.poll_seconds)
+        self._grid.roster = call_the_roll(self._grid, self.num_clients, time.monotonic() + timeout)
+        self._clock = _clock_of(self.arrivals, self._grid)
+        self._flights = {}
+        result = super().start(
+            self._grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn
+        )
+        if debtors := self._grid.drain(time.monotonic() + timeout):
+            _LOG.warning("%d clients still owe a reply after %s seconds", len(debtors), timeout)
+        return result
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Let the inner strategy select clients; raises `StrategyError` where these are fewer than the quorum."""
+        self._round = RoundProgress(server_round, time.monotonic(), arrays)
+        config[messages.SERVER_ROUND] = server_round
+        with seeded_global_random(self.seed, "select-for-training", server_round):
+            instructions = list(self.inner.configure_train(server_round, arrays, config, grid))
+        nodes = {instruction.metadata.dst_node_id for instruction in instructions}
+        if len(nodes) < max(self.quorum, len(instructions)):
+            raise self._misbehaved(
+                f"expected one instruction each to at least {self.quorum} clients (the quorum), found "
+                f"{len(instructions)} to {len(nodes)} clients"
+            )
+        return self._stamped(instructions)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Let the inner strategy aggregate; raises `StrategyError` where nothing usable comes of it."""
+        with seeded_global_random(self.seed, "aggregate", server_round):
+            aggregated, metrics = self.inner.aggregate_train(server_round, list(replies))
+        if not aggregated:
+            raise self._misbehaved(f"expected aggregated arrays from {self.quorum} updates, found none")
+        try:
+            self._round.arrays = conform(aggregated, self._round.arrays)
+        except ValueError as error:
+            raise self._misbehaved(str(error)) from error
+        return self._round.arrays, metrics
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Let the inner strategy select clients where this round is evaluated."""
+        if not self.is_evaluated(server_round):
+            return []
+        config[messages.SERVER_ROUND] = server_round
+        with seeded_global_random(self.seed, "select-for-evaluation", server_round):
+            return self._stamped(list(self.inner.configure_evaluate(server_round, arrays, config, grid)))
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Let the inner strategy aggregate the evaluation, and report the round."""
+        counted = list(replies)
+        metrics = self.inner.aggregate_evaluate(server_round, counted) if counted else None
+        if self.on_round is not None:
+            self.on_round(self._round.record(self.phase(server_round)), self._round.arrays)
+        return metrics
+
+    def summary(self) -> None:
+        """Log what is wrapped, and how."""
+        _LOG.info("\t├──> First %d of %d arrivals (%s)", self.quorum, self.num_clients, self.arrivals)
+        _LOG.info("\t│\t└── Late updates: %s | weighting: %s", self.late_updates, self.weighting)
+        _LOG.info("\t├──> Strategy: %s", type(self.inner).__name__)
+        self.inner.summary()
+
+    def _exchange(self, instructions: list[Message], timeout: float | None) -> list[Message]:
+        """Answer Flower's loop: with the first arrivals for training, with all there is for evaluation."""
+        deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+        if not instructions:
+            return []
+        by_partition = {self._grid.roster[message.metadata.dst_node_id]: message for message in instructions}
+        if instructions[0].metadata.message_type.startswith(MessageType.TRAIN):
+            return self._train(by_partition, deadline)
+        return self._evaluate(by_partition, deadline)
+
+    def _train(self, instructions: dict[int, Message], deadline: float) -> list[Message]:
+        quorum_round = QuorumRound(
+            grid=self._grid,
+            clock=self._clock,
+            flights=self._flights,
+            quorum=self.quorum,
+            takes_late=self.late_updates == "next-round",
+            server_round=self._round.server_round,
+            held=instructions,
+            deadline=deadline,
+        )
+        quorum_round.run()
+        self._round.arrivals = list(quorum_round.arrivals.values())
+        self._round.dropped += quorum_round.dropped
+        # In the order of partitions, so that sums of floats depend on the set of arrivals alone.
+        replies = [quorum_round.arrivals[partition_id].reply for partition_id in sorted(quorum_round.arrivals)]
+        for reply in replies:
+            messages.order_arrays(reply, list(self._round.arrays))
+        return self._weighted(replies)
+
+    def _evaluate(self, instructions: dict[int, Message], deadline: float) -> list[Message]:
+        evaluation_round = EvaluationRound(self._grid, instructions, deadline)
+        evaluation_round.run()
+        self._round.evaluation = evaluation_round.entries
+        self._round.dropped += evaluation_round.dropped
+        return self._weighted(evaluation_round.replies)
+
+    def _weighted(self, replies: list[Message]) -> list[Message]:
+        if self.weighting == "uniform":
+            for reply in replies:
+                messages.weigh_equally(reply)
+        return replies
+
+    def _stamped(self, instructions: list[Message]) -> list[Message]:
+        for instruction in instructions:
+            messages.stamp_round(instruction, self._round.server_round)
+        return instructions
+
+    def _misbehaved(self, problem: str) -> StrategyError:
+        return StrategyError(f"round {self._round.server_round}: strategy {type(self.inner).__name__}: {problem}")
+
+
+def _clock_of(arrivals: ArrivalModel, grid: ArrivalGrid) -> Clock:
+    return RealClock(grid) if isinstance(arrivals, WallClock) else SimulatedClock(arrivals)
+
+
+def _require_choice(name: str, found: str, choices: tuple[str, ...]) -> None:
+    if found not in choices:
+        raise StrategyError(f"{name}: expected one of {', '.join(choices)}, found {found!r}")

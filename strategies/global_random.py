@@ -1,0 +1,33 @@
+"""Flower's strategies draw from global random states; here they do so from a stream of the run, and leave no trace.
+
+`sample_nodes` uses Python's `random`, the differential-privacy wrappers use `numpy.random`. Their draws could not
+be repeated, nor resumed, while anything else in the process draws from the same states.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from fedmeta_flwr import seeding
+
+
+@contextmanager
+def seeded_global_random(seed: int, purpose: str, server_round: int) -> Iterator[None]:
+    """Seed Python's and NumPy's global random states for a block, and put them back after it.
+
+    Parameters
+    ----------
+    seed, purpose, server_round
+        Name the stream, as in `fedmeta_flwr.seeding.generator`.
+    """
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    words = seeding.generator(seed, purpose, server_round).integers(2**32, size=8)
+    random.seed(words.tobytes())
+    np.random.seed(words)
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

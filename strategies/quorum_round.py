@@ -1,0 +1,205 @@
+"""One round of training: who is asked, whose update counts, and when enough have arrived.
+
+A client has one flight at most. In a round it is asked when it is free; while its flight of an earlier round is
+still up, its instruction is held back. As soon as the quorum cannot be reached by the clients already asked
+(some abstained or failed), those that were held back are asked, in the order in which they become free.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import Message
+
+from fedmeta_flwr import messages
+from fedmeta_flwr.messages import Arrays
+from strategies.arrival_grid import ArrivalGrid
+from strategies.errors import DeliveryError, QuorumError, RejectedReplyError
+from strategies.flights import Clock, Flight
+from strategies.replies import Update, read_update
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One update that counts.
+
+    Attributes
+    ----------
+    partition_id, sent_in_round : int
+        Whose it is, and the round of its instruction (an earlier one for a late update).
+    latency_seconds : float
+        From the beginning of the round to its arrival, by the clock in use.
+    update : Update
+        What is recorded of it.
+    reply : Message
+        As the client sent it.
+    """
+
+    partition_id: int
+    sent_in_round: int
+    latency_seconds: float
+    update: Update
+    reply: Message
+
+
+@dataclass(kw_only=True)
+class QuorumRound:
+    """Gather the first `quorum` updates of one round.
+
+    Parameters
+    ----------
+    grid : ArrivalGrid
+        Carries the messages.
+    clock : Clock
+        Tells the order of arrival.
+    flights : dict
+        Partition id to flight under way; taken over from the round before, and left to the round after.
+    quorum : int
+        Updates after which the round is over.
+    takes_late : bool
+        Whether an update of an earlier round counts in the round in which it arrives.
+    server_round : int
+        From 1.
+    held : dict
+        Partition id to instruction, of every client that the strategy selected.
+    deadline : float
+        Time of `time.monotonic` until which replies are waited for.
+
+    Attributes
+    ----------
+    arrivals : dict
+        Partition id to `Arrival`, in the order of arrival.
+    dropped : list of dict
+        ``partition_id`` and ``reason`` of every client that was selected and does not count.
+    """
+
+    grid: ArrivalGrid
+    clock: Clock
+    flights: dict[int, Flight]
+    quorum: int
+    takes_late: bool
+    server_round: int
+    held: dict[int, Message]
+    deadline: float
+    arrivals: dict[int, Arrival] = field(default_factory=dict)
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    _expected: int = 0  # flights that would count
+    _freed: list[int] = field(default_factory=list)  # held back until their earlier flight landed
+    _began: float | None = None
+    _decoded: dict[int, Arrays] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Ask the free clients and take what lands until the quorum is complete.
+
+        Raises
+        ------
+        QuorumError
+            If the quorum cannot be reached any more, or is not by the deadline.
+        """
+        self._expected = len(self.flights) if self.takes_late else 0
+        free = [partition_id for partition_id in sorted(self.held) if partition_id not in self.flights]
+        while self._missing() > len(free) + len(self._freed) and self.flights:
+            self._land_next()  # too few are free to begin
+        self._began = self.clock.now()
+        self._ask(free + self._freed)
+        self._freed.clear()
+        while len(self.arrivals) < self.quorum:
+            self._recruit()
+            self._land_next()
+        self._drop_the_rest()
+
+    def _missing(self) -> int:
+        """Return how many updates the quorum lacks even if all expected flights arrive."""
+        return self.quorum - len(self.arrivals) - self._expected
+
+    def _ask(self, partition_ids: list[int]) -> None:
+        """Send instructions, first to the nodes that need not be waited for."""
+        for partition_id in sorted(partition_ids, key=self._owes):
+            instruction = self.held.pop(partition_id)
+            try:
+                message_id = self.grid.send(instruction, self.deadline)
+            except DeliveryError as error:
+                self._drop(partition_id, f"failed: {error}")
+                continue
+            flight = Flight(partition_id, self.server_round, message_id, self._sent_arrays(instruction))
+            self.flights[partition_id] = flight
+            self.clock.depart(flight)
+            self._expected += 1
+
+    def _owes(self, partition_id: int) -> bool:
+        return self.grid.owes(self.held[partition_id].metadata.dst_node_id)
+
+    def _sent_arrays(self, instruction: Message) -> Arrays:
+        """Decode what an instruction carries, once per record: strategies send the same to all clients."""
+        record = instruction.content.array_records[messages.ARRAYS]
+        if id(record) not in self._decoded:
+            self._decoded[id(record)] = messages.from_record(record)
+        return self._decoded[id(record)]
+
+    def _recruit(self) -> None:
+        """Ask held-back clients where the quorum lacks updates; give up where nobody is left to ask."""
+        while (missing := self._missing()) > 0 and self._freed:
+            chosen, self._freed = self._freed[:missing], self._freed[missing:]
+            self._ask(chosen)
+        if missing > 0 and not any(partition_id in self.flights for partition_id in self.held):
+            raise self._failure("the quorum cannot be reached any more")
+
+    def _land_next(self) -> None:
+        """Take the next flight off the clock and judge its reply."""
+        flight = self.clock.next_flight(self.deadline)
+        if flight is None:
+            raise self._failure("no further update came in time")
+        if not self._counts(flight):
+            self.grid.discard(flight.message_id)
+            self._remove(flight)
+            return
+        reply = self.grid.await_reply(flight.message_id, self.deadline)
+        if reply is None:
+            raise self._failure(f"the update of client {flight.partition_id} did not come in time")
+        self._remove(flight)
+        self._expected -= 1
+        self._judge(flight, reply)
+
+    def _counts(self, flight: Flight) -> bool:
+        return self.takes_late or self._is_fresh(flight)
+
+    def _is_fresh(self, flight: Flight) -> bool:
+        return flight.sent_in_round == self.server_round
+
+    def _remove(self, flight: Flight) -> None:
+        del self.flights[flight.partition_id]
+        if flight.partition_id in self.held:
+            self._freed.append(flight.partition_id)
+
+    def _judge(self, flight: Flight, reply: Message) -> None:
+        try:
+            update = read_update(reply, flight.sent)
+        except RejectedReplyError as error:
+            late = "" if self._is_fresh(flight) else f" (sent in round {flight.sent_in_round})"
+            self._drop(flight.partition_id, f"{error}{late}")
+            return
+        # A client counts once in a round: with a late update, it is not asked again.
+        self.held.pop(flight.partition_id, None)
+        if flight.partition_id in self._freed:
+            self._freed.remove(flight.partition_id)
+        latency = 0.0 if self._began is None else self.clock.now() - self._began
+        self.arrivals[flight.partition_id] = Arrival(flight.partition_id, flight.sent_in_round, latency, update, reply)
+
+    def _drop(self, partition_id: int, reason: str) -> None:
+        self.dropped.append({"partition_id": partition_id, "reason": reason})
+
+    def _drop_the_rest(self) -> None:
+        stragglers = [flight.partition_id for flight in self.flights.values() if self._is_fresh(flight)]
+        for partition_id in sorted(stragglers):
+            self._drop(partition_id, "straggler")
+        for partition_id in sorted(self.held):
+            self._drop(partition_id, "busy")
+
+    def _failure(self, problem: str) -> QuorumError:
+        return QuorumError(
+            problem,
+            server_round=self.server_round,
+            quorum=self.quorum,
+            answered=sorted(self.arrivals),
+            dropped=self.dropped,
+            awaited=sorted(self.flights),
+        )

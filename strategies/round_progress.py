@@ -1,0 +1,55 @@
+"""What becomes known of a round while it runs, and the record that is made of it."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import ArrayRecord
+
+from fedmeta_flwr.results import RoundRecord
+from strategies.quorum_round import Arrival
+
+
+@dataclass
+class RoundProgress:
+    """The round under way.
+
+    Attributes
+    ----------
+    server_round : int
+        From 1.
+    began : float
+        When, by `time.monotonic`.
+    arrays : ArrayRecord
+        The global arrays: until the aggregation those that are sent, then the new ones.
+    arrivals, dropped, evaluation
+        As in `RoundRecord`.
+    """
+
+    server_round: int
+    began: float
+    arrays: ArrayRecord
+    arrivals: list[Arrival] = field(default_factory=list)
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    evaluation: list[dict[str, Any]] | None = None
+
+    def record(self, phase: str) -> RoundRecord:
+        """Return the record of the round, which lasted until now."""
+        return RoundRecord(
+            server_round=self.server_round,
+            phase=phase,
+            arrivals=[_entry(arrival) for arrival in self.arrivals],
+            dropped=self.dropped,
+            evaluation=self.evaluation,
+            seconds=time.monotonic() - self.began,
+        )
+
+
+def _entry(arrival: Arrival) -> dict[str, Any]:
+    return {
+        "partition_id": arrival.partition_id,
+        "sent_in_round": arrival.sent_in_round,
+        "latency_seconds": arrival.latency_seconds,
+        "update_norm": arrival.update.norm,
+        "metrics": dict(arrival.update.metrics),
+    }

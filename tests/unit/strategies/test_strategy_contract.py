@@ -1,0 +1,78 @@
+"""What must hold for every strategy that `FirstArrivals` may wrap."""
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Message
+from flwr.serverapp.strategy import Strategy
+from unit.strategies.in_memory_grid import GLOBAL, InMemoryGrid, Latencies, federate, honest_client
+
+from fedmeta_flwr import messages
+from strategies import STRATEGY_NAMES, make_strategy
+from strategies.arrival_grid import ArrivalGrid
+from strategies.global_random import seeded_global_random
+
+OPTIONS = {"fedavgm": '{"server_momentum": 0.9}', "fedprox": '{"proximal_mu": 0.1}'}
+# Round 1 ends at 2 s with 1 under way until 2.1 s, so that 1 is busy when round 2 begins, and free in round 3.
+LATENCIES = Latencies([[0, 2.1, 1, 2], [0, 1, 2, 0.5], [3, 1, 0, 2]])
+ARRIVED = [[0, 2, 3], [0, 3, 2], [2, 1, 3]]
+
+
+def strategy_named(name: str) -> Strategy:
+    return make_strategy(name, OPTIONS.get(name, ""), quorum=3, num_clients=4)
+
+
+def unwrapped_rounds(strategy: Strategy, arrived: list[list[int]]) -> list[messages.Arrays]:
+    """Aggregate the same replies with the strategy alone, in the order of partitions."""
+    grid = InMemoryGrid(honest_client)
+    view = ArrivalGrid(grid, lambda *_: [], 0.0)
+    arrays, outcome = GLOBAL, []
+    for server_round, partitions in enumerate(arrived, start=1):
+        with seeded_global_random(3, "select-for-training", server_round):
+            instructions = list(
+                strategy.configure_train(server_round, messages.to_record(arrays), ConfigRecord(), view)
+            )
+        grid.push_messages(instructions)
+        by_partition = {grid.partitions[message.metadata.dst_node_id]: message for message in instructions}
+        replies: list[Message] = [honest_client(partition, by_partition[partition]) for partition in sorted(partitions)]
+        for reply in replies:
+            messages.weigh_equally(reply)
+        with seeded_global_random(3, "aggregate", server_round):
+            aggregated, _ = strategy.aggregate_train(server_round, replies)
+        assert aggregated is not None
+        arrays = {name: array.astype(np.float32) for name, array in messages.from_record(aggregated).items()}
+        outcome.append(arrays)
+    return outcome
+
+
+@pytest.mark.parametrize("name", STRATEGY_NAMES)
+def test_first_arrivals_aggregate_as_the_strategy_alone_does_on_the_same_replies(name: str) -> None:
+    run = federate(LATENCIES, rounds=3, inner=strategy_named(name))
+    assert [[partition for partition, _ in arrivals] for arrivals in run.arrived()] == ARRIVED
+    assert run.dropped() == [{1: "straggler"}, {1: "busy"}, {0: "straggler"}]
+    for found, expected in zip(run.arrays, unwrapped_rounds(strategy_named(name), ARRIVED), strict=True):
+        assert list(found) == list(GLOBAL)
+        for key, array in found.items():
+            assert (array.dtype, array.shape) == (np.dtype(np.float32), GLOBAL[key].shape)
+            assert array.tobytes() == expected[key].tobytes(), key
+
+
+@pytest.mark.parametrize("name", STRATEGY_NAMES)
+def test_the_real_order_of_arrival_does_not_change_a_bit(name: str) -> None:
+    outcomes = {
+        tuple(
+            array.tobytes()
+            for array in federate(LATENCIES, 3, inner=strategy_named(name), delay=delay).arrays[-1].values()
+        )
+        for delay in (lambda *_: 0, lambda p, _: 3 * p, lambda p, _: 9 - 3 * p, lambda p, n: (5 * p + 7 * n) % 11)
+    }
+    assert len(outcomes) == 1
+
+
+@pytest.mark.parametrize("name", STRATEGY_NAMES)
+def test_every_strategy_evaluates(name: str) -> None:
+    run = federate(LATENCIES, 1, inner=strategy_named(name), is_evaluated=lambda _: True)
+    assert run.records[0].evaluation == [
+        {"partition_id": p, "counts": {"meta_testing": {"hits": [p, 1], "trials": [5, 5]}}} for p in range(4)
+    ]
+    # The mean over the four clients, each weighed 1: hits (0+1+2+3)/4 and 1.
+    assert run.result.evaluate_metrics_clientapp[1]["meta-testing-hits"] == [1.5, 1.0]
