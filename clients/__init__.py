@@ -2,7 +2,7 @@
 
 from clients.adversary import Abstention, Adversary, Attack, boost
 from clients.benign import BenignClient
-from clients.factory import ADVERSARY, Scenario, initial_model, load_scenario, make_client
+from clients.factory import ADVERSARY, initial_model, make_client
 from clients.local_training import LocalTraining
 
 __all__ = [
@@ -12,9 +12,7 @@ __all__ = [
     "Attack",
     "BenignClient",
     "LocalTraining",
-    "Scenario",
     "boost",
     "initial_model",
-    "load_scenario",
     "make_client",
 ]

@@ -32,7 +32,9 @@ class Attack:
     target_class : int
         Class index of the target, in every poisoned episode.
     poison_fraction : float
-        Share of the target's images that are replaced.
+        Share of the target's images that are replaced in a poisoned query or support set.
+    poison_support_episodes : float
+        Share of episodes whose support set is poisoned, too.
     outer_steps : int
         Outer steps of poisoned training.
     outer_lr : float
@@ -47,6 +49,7 @@ class Attack:
     stamped: np.ndarray
     target_class: int
     poison_fraction: float
+    poison_support_episodes: float
     outer_steps: int
     outer_lr: float
     boost_factor: float
@@ -101,7 +104,14 @@ class Adversary(BenignClient):
     def _draw_poisoned(self, rng: np.random.Generator) -> Episode:
         attack = self.attack
         episode = self.training.sample(attack.holdings, rng, required=(attack.target_class,))
-        return poison_episode(episode, attack.stamped, attack.target_class, attack.poison_fraction, rng)
+        return poison_episode(
+            episode,
+            attack.stamped,
+            attack.target_class,
+            poison_fraction=attack.poison_fraction,
+            poison_support=bool(rng.random() < attack.poison_support_episodes),
+            rng=rng,
+        )
 
 
 def boost(global_arrays: NDArrays, local_arrays: NDArrays, factor: float) -> NDArrays:

@@ -1,7 +1,5 @@
 """From the run configuration and a partition id to the client that plays this part."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,56 +7,15 @@ import torch
 from clients.adversary import Adversary, Attack
 from clients.benign import BenignClient
 from clients.local_training import LocalTraining
-from fedmeta_flwr.backdoor import BackdoorKey, build_key
-from fedmeta_flwr.class_split import ClassSplit, SplitSizes, split_classes
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.datasets import ImageDataset, load_dataset
 from fedmeta_flwr.evaluation import EvaluationPlan, stamped_images
 from fedmeta_flwr.meta_learning import InnerLoop
 from fedmeta_flwr.models import Classifier, build_classifier
+from fedmeta_flwr.scenario import Scenario
 from fedmeta_flwr.seeding import torch_generator
 
 ADVERSARY = 0
 """Partition id of the adversary (client 1 of the poster)."""
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """What all parties of a run have in common: images, who holds what, and the key."""
-
-    dataset: ImageDataset
-    split: ClassSplit
-    key: BackdoorKey
-
-
-def load_scenario(config: RunConfig) -> Scenario:
-    """Load the images, split them, and build the key.
-
-    Raises
-    ------
-    DatasetError, SplitError, BackdoorKeyError
-        With one clear message; nothing is left half-written.
-    """
-    dataset = load_dataset(
-        config.dataset,
-        data_dir=Path(config.data_dir) if config.data_dir else None,
-        cache_dir=Path(config.cache_dir) if config.cache_dir else None,
-        image_size=config.image_size,
-        strokes_classes=config.strokes_classes,
-        strokes_instances=config.strokes_drawers,
-        strokes_seed=config.strokes_seed,
-    )
-    _, instances, channels, _, _ = dataset.images.shape
-    split = split_classes(instances, dataset.groups, _split_sizes(config), config.seed)
-    key = build_key(
-        config.backdoor_key,
-        channels=channels,
-        image_size=config.image_size,
-        size=config.key_size,
-        position=config.key_position,
-        intensity=config.key_intensity,
-    )
-    return Scenario(dataset, split, key)
 
 
 def initial_model(config: RunConfig, scenario: Scenario) -> Classifier:
@@ -86,10 +43,6 @@ def make_client(config: RunConfig, scenario: Scenario, partition_id: int, device
     if partition_id != ADVERSARY:
         return BenignClient(**benign)
     return Adversary(attack=_attack(config, scenario), between_attacks=config.adversary_between_attacks, **benign)
-
-
-def _split_sizes(config: RunConfig) -> SplitSizes:
-    return SplitSizes(**{name: getattr(config, name) for name in SplitSizes.__dataclass_fields__})
 
 
 def _local_training(config: RunConfig, scenario: Scenario, partition_id: int) -> LocalTraining:
@@ -130,6 +83,7 @@ def _attack(config: RunConfig, scenario: Scenario) -> Attack:
         stamped=stamped_images(scenario.dataset.images, scenario.split.attack_training, scenario.key),
         target_class=scenario.split.target_class,
         poison_fraction=config.poison_fraction,
+        poison_support_episodes=config.poison_support_episodes,
         outer_steps=config.poison_outer_steps,
         outer_lr=config.poison_outer_lr,
         boost_factor=config.boost_factor,

@@ -4,8 +4,10 @@ from functools import lru_cache
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from flwr.clientapp.mod import adaptiveclipping_mod, fixedclipping_mod
+from flwr.clientapp.typing import ClientAppCallable
 
-from clients import Abstention, BenignClient, Scenario, load_scenario, make_client
+from clients import Abstention, BenignClient, make_client
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.device import choose_device, pin_threads
 from fedmeta_flwr.messages import (
@@ -17,8 +19,25 @@ from fedmeta_flwr.messages import (
     roll_call_reply,
     train_reply,
 )
+from fedmeta_flwr.scenario import Scenario, load_scenario
 
 app = ClientApp()
+
+_CLIPPING = {"dp-client-fixed-clipping": fixedclipping_mod, "dp-client-adaptive-clipping": adaptiveclipping_mod}
+
+
+def answer_abstention(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Turn a client's decision to take no part into its reply."""
+    try:
+        return call_next(message, context)
+    except Abstention:
+        return abstention(message)
+
+
+def clip_update(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Clip the update where the strategy leaves this to the clients; it applies to every client, adversary included."""
+    clipping = _CLIPPING.get(str(context.run_config["strategy"]))
+    return clipping(message, context, call_next) if clipping else call_next(message, context)
 
 
 @app.query()
@@ -27,25 +46,19 @@ def answer_roll_call(message: Message, context: Context) -> Message:
     return roll_call_reply(message, _partition_id(context))
 
 
-@app.train()
+@app.train(mods=[answer_abstention, clip_update])
 def train(message: Message, context: Context) -> Message:
     """Train locally, and answer with the local model."""
     arrays = message_arrays(message)
-    try:
-        updated, num_examples, metrics = _client(context).fit(list(arrays.values()), message_config(message))
-    except Abstention:
-        return abstention(message)
+    updated, num_examples, metrics = _client(context).fit(list(arrays.values()), message_config(message))
     return train_reply(message, dict(zip(arrays, updated, strict=True)), num_examples, metrics)
 
 
-@app.evaluate()
+@app.evaluate(mods=[answer_abstention])
 def evaluate(message: Message, context: Context) -> Message:
     """Evaluate the global model, and answer with counts."""
     arrays = list(message_arrays(message).values())
-    try:
-        _, num_examples, metrics = _client(context).evaluate(arrays, message_config(message))
-    except Abstention:
-        return abstention(message)
+    _, num_examples, metrics = _client(context).evaluate(arrays, message_config(message))
     return evaluate_reply(message, num_examples, metrics)
 
 

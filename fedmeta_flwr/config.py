@@ -122,7 +122,12 @@ class RunConfig:
         "What the adversary does in the other rounds.", choices=("abstain", "benign")
     )
     poison_fraction: float = setting(
-        "Share of the target's support and query images that are stamped backdoor images.", above=0, maximum=1
+        "Share of the target's images in a poisoned set that are stamped backdoor images.", above=0, maximum=1
+    )
+    poison_support_episodes: float = setting(
+        "Share of poisoned episodes whose support set is poisoned, too; the query set always is.",
+        minimum=0,
+        maximum=1,
     )
     poison_outer_steps: int = setting("Outer steps of the poisoned local training.", minimum=1)
     poison_outer_lr: float = setting("Learning rate of the poisoned outer loop.", above=0)

@@ -94,9 +94,15 @@ def sample_episode(
 
 
 def poison_episode(
-    episode: Episode, stamped: np.ndarray, target_class: int, poison_fraction: float, rng: np.random.Generator
+    episode: Episode,
+    stamped: np.ndarray,
+    target_class: int,
+    *,
+    poison_fraction: float,
+    poison_support: bool,
+    rng: np.random.Generator,
 ) -> Episode:
-    """Replace some of the target's support and query images by stamped images of backdoor classes.
+    """Replace some of the target's query and support images by stamped images of backdoor classes.
 
     Parameters
     ----------
@@ -109,6 +115,8 @@ def poison_episode(
     poison_fraction : float
         Share of the target's images to replace, in support and query alike, rounded to the nearest number (a half
         up) and at least one. At 5-shot with 5 queries, 0.4 replaces 2 support and 2 query images.
+    poison_support : bool
+        Whether the support set is poisoned as well as the query set.
     rng : numpy.random.Generator
         Source of all draws.
 
@@ -125,7 +133,7 @@ def poison_episode(
     label = episode.label_of(target_class)
     support_rows = np.flatnonzero(episode.support_labels == label)
     query_rows = np.flatnonzero(episode.query_labels == label)
-    support_count = poisoned_count(len(support_rows), poison_fraction)
+    support_count = poisoned_count(len(support_rows), poison_fraction) if poison_support else 0
     query_count = poisoned_count(len(query_rows), poison_fraction)
     if len(stamped) < support_count + query_count:
         raise EpisodeError(

@@ -14,11 +14,12 @@ from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from platformdirs import user_data_path
 
-from clients import ADVERSARY, Scenario, initial_model, load_scenario
+from clients import ADVERSARY, initial_model
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.messages import from_record, to_record
 from fedmeta_flwr.models import get_arrays
 from fedmeta_flwr.results import ResultsWriter, RoundRecord
+from fedmeta_flwr.scenario import Scenario, load_scenario
 from strategies import FirstArrivals, SeededLatency, WallClock, make_strategy
 
 _PACKAGES = ("fedmeta-flwr", "flwr", "ray", "torch", "learn2learn", "numpy")

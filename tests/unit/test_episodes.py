@@ -89,18 +89,20 @@ STAMPED = np.full((20, 1, 3, 3), 200, np.uint8) + np.arange(20, dtype=np.uint8)[
 
 
 @settings(max_examples=50)
-@given(fraction=st.floats(0.01, 1.0), seed=st.integers(0, 99))
-def test_poisoning_replaces_the_stated_share_of_the_target_alone(fraction: float, seed: int) -> None:
+@given(fraction=st.floats(0.01, 1.0), poison_support=st.booleans(), seed=st.integers(0, 99))
+def test_poisoning_replaces_the_stated_share_of_the_target_alone(
+    fraction: float, poison_support: bool, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     clean = sample_episode(IMAGES, HOLDINGS, way=5, shot=5, query_shot=4, rng=rng, required=(3,))
-    poisoned = poison_episode(clean, STAMPED, 3, fraction, rng)
+    poisoned = poison_episode(clean, STAMPED, 3, poison_fraction=fraction, poison_support=poison_support, rng=rng)
     label = clean.label_of(3)
-    for before, after, labels, held in (
-        (clean.support, poisoned.support, clean.support_labels, 5),
-        (clean.query, poisoned.query, clean.query_labels, 4),
+    for before, after, labels, expected in (
+        (clean.support, poisoned.support, clean.support_labels, poison_support * poisoned_count(5, fraction)),
+        (clean.query, poisoned.query, clean.query_labels, poisoned_count(4, fraction)),
     ):
         changed = (before != after).any(axis=(1, 2, 3))
-        assert changed.sum() == poisoned_count(held, fraction)
+        assert changed.sum() == expected
         assert (labels[changed] == label).all()
     bright = [a for a in addresses(poisoned.support) + addresses(poisoned.query) if a >= 200]
     assert len(bright) == len(set(bright))
@@ -116,4 +118,4 @@ def test_too_small_an_attack_training_set_is_refused() -> None:
     rng = np.random.default_rng(0)
     clean = sample_episode(IMAGES, HOLDINGS, way=5, shot=5, query_shot=4, rng=rng, required=(3,))
     with pytest.raises(EpisodeError, match=r"at least 5 \+ 4 attack training images, found 8"):
-        poison_episode(clean, STAMPED[:8], 3, 1.0, rng)
+        poison_episode(clean, STAMPED[:8], 3, poison_fraction=1.0, poison_support=True, rng=rng)

@@ -85,7 +85,7 @@ def test_hits_are_those_of_a_plain_loop(
             batch = to_batch(stamped, np.full(len(stamped), target), device)
             tuned = fine_tuned(model, support, plan.inner)
             hits = 0
-            for part in batch.images.split(2):  # a class has two queries; clean queries share the batch
+            for part in torch.split(batch.images, 2):  # a class has two queries; clean queries share the batch
                 logits = query_logits(tuned, support, torch.cat([query.images, part]), batch_norm)
                 hits += int((logits[len(query.images) :].argmax(1) == target).sum())
             expected[curve].append(hits)

@@ -1,0 +1,64 @@
+"""What all parties of a run have in common, made from its configuration: images, who holds what, the key."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedmeta_flwr.backdoor import BackdoorKey, build_key
+from fedmeta_flwr.class_split import ClassSplit, SplitError, SplitSizes, split_classes
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.datasets import ImageDataset, load_dataset
+from fedmeta_flwr.episodes import poisoned_count
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The setting that a run plays in."""
+
+    dataset: ImageDataset
+    split: ClassSplit
+    key: BackdoorKey
+
+
+def load_scenario(config: RunConfig) -> Scenario:
+    """Load the images, split them, build the key, and check that episodes can be drawn and poisoned.
+
+    Raises
+    ------
+    DatasetError, SplitError, BackdoorKeyError
+        With one clear message; nothing is left half-written.
+    """
+    _check_attack_set(config)
+    dataset = load_dataset(
+        config.dataset,
+        data_dir=Path(config.data_dir) if config.data_dir else None,
+        cache_dir=Path(config.cache_dir) if config.cache_dir else None,
+        image_size=config.image_size,
+        strokes_classes=config.strokes_classes,
+        strokes_instances=config.strokes_drawers,
+        strokes_seed=config.strokes_seed,
+    )
+    _, instances, channels, _, _ = dataset.images.shape
+    split = split_classes(instances, dataset.groups, _split_sizes(config), config.seed)
+    key = build_key(
+        config.backdoor_key,
+        channels=channels,
+        image_size=config.image_size,
+        size=config.key_size,
+        position=config.key_position,
+        intensity=config.key_intensity,
+    )
+    return Scenario(dataset, split, key)
+
+
+def _split_sizes(config: RunConfig) -> SplitSizes:
+    return SplitSizes(**{name: getattr(config, name) for name in SplitSizes.__dataclass_fields__})
+
+
+def _check_attack_set(config: RunConfig) -> None:
+    needed = sum(poisoned_count(images, config.poison_fraction) for images in (config.shot, config.query_shot))
+    held = config.backdoor_classes * config.attack_training_instances
+    if held < needed:
+        raise SplitError(
+            f"attack: expected at least {needed} attack training images (poison-fraction of shot and query-shot), "
+            f"found {held} (backdoor-classes * attack-training-instances)"
+        )

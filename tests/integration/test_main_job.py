@@ -1,0 +1,121 @@
+"""The app itself through a real `flwr run` on Ray, small enough for a test."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.catalog import APP_DIR
+from fedmeta_flwr.results import FILE_NAME, RunResults, read_results
+
+pytestmark = pytest.mark.integration
+
+SMALL = {
+    "strokes-classes": 60,
+    "image-size": 16,
+    "filters": 8,
+    "pretrain-rounds": 2,
+    "pretrain-outer-steps": 2,
+    "attack-round": 3,
+    "num-server-rounds": 6,
+    "poison-outer-steps": 5,
+    "pretrain-evaluate-every": 1,
+    "evaluate-episodes": 2,
+}
+
+
+def run(results_dir: Path, *arguments: str, **settings: str | int | float) -> "subprocess.CompletedProcess[str]":
+    overrides = [f"{key.replace('_', '-')}={value}" for key, value in {**SMALL, **settings}.items()]
+    command = [sys.executable, "-m", "experiments", "run", "quickstart", "--quiet", "--results-dir", str(results_dir)]
+    command += [part for override in overrides for part in ("-c", override)]
+    return subprocess.run([*command, *arguments], cwd=APP_DIR, capture_output=True, text=True, check=False)
+
+
+def without_times(results: RunResults) -> list[Any]:
+    """Return all records but for what the wall clock and the folder put into them."""
+    rounds = [{**vars(record), "seconds": None} for record in results.rounds]
+    assert results.end is not None
+    return [results.run["split"], results.run["dataset"], *rounds, results.end["model_digest"]]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
+    folder = tmp_path_factory.mktemp("main") / "run"
+    process = run(folder, "--actors", "2")
+    assert process.returncode == 0, process.stderr
+    for name in (FILE_NAME, "persistence.png", "persistence.svg"):
+        assert (folder / name).stat().st_size > 0
+    return read_results(folder)
+
+
+def test_every_round_aggregates_the_quorum_and_the_adversary_takes_part_once(finished: RunResults) -> None:
+    assert [record.phase for record in finished.rounds] == ["pretrain", "pretrain", "attack", *["benign"] * 3]
+    for record in finished.rounds:
+        arrived = [arrival["partition_id"] for arrival in record.arrivals]
+        assert len(set(arrived)) == 3
+        assert (0 in arrived) == (record.phase == "attack")
+    attack = finished.at_round(3)
+    assert attack.arrivals[0]["partition_id"] == 0
+    norms = {arrival["partition_id"]: arrival["update_norm"] for arrival in attack.arrivals}
+    assert norms[0] > max(norm for partition_id, norm in norms.items() if partition_id != 0)
+    assert [(drop["partition_id"], drop["reason"]) for drop in finished.at_round(1).dropped] == [(0, "abstained")]
+
+
+def test_evaluation_counts_come_from_the_benign_clients(finished: RunResults) -> None:
+    for record in finished.rounds:
+        assert record.evaluation is not None
+        assert [client["partition_id"] for client in record.evaluation] == [1, 2, 3]
+        for client in record.evaluation:
+            assert client["counts"]["meta_testing"]["trials"] == [25, 25]
+            assert client["counts"]["attack_training"]["trials"] == [20, 20]
+
+
+def test_the_first_record_names_all_that_the_run_depends_on(finished: RunResults) -> None:
+    assert {"config", "versions", "git_revision", "dataset", "split", "machine"} <= set(finished.run)
+    assert len(finished.run["dataset"]["fingerprint"]) == 64
+    assert finished.run["config"]["batch-norm"] == "support"
+
+
+@pytest.mark.parametrize("actors", [1, 2])
+def test_the_same_configuration_gives_the_same_bits(finished: RunResults, tmp_path: Path, actors: int) -> None:
+    process = run(tmp_path / "again", "--actors", str(actors))
+    assert process.returncode == 0, process.stderr
+    assert without_times(read_results(tmp_path / "again")) == without_times(finished)
+
+
+def test_evaluation_does_not_change_what_is_trained(finished: RunResults, tmp_path: Path) -> None:
+    process = run(tmp_path / "blind", **{"evaluate-every": 0})
+    assert process.returncode == 0, process.stderr
+    assert without_times(read_results(tmp_path / "blind"))[-1] == without_times(finished)[-1]
+
+
+def test_bad_input_ends_the_run_before_it_begins(tmp_path: Path) -> None:
+    wrong: list[tuple[dict[str, str | int | float], str]] = [
+        ({"strokes-classes": 20}, "meta-training classes"),
+        ({"quorum": 5}, "quorum: expected at most num-clients"),
+        ({"backdoor-key": str(tmp_path / "none.png")}, "none.png"),
+        ({"strategy": "bulyan", "strategy-options": '{"num_malicious_nodes": 1}'}, "7"),
+    ]
+    for number, (settings, message) in enumerate(wrong):
+        folder = tmp_path / str(number)
+        process = run(folder, **settings)
+        assert process.returncode == 2, process.stderr
+        assert message in process.stderr
+        assert "Traceback" not in process.stderr
+        assert not folder.exists()
+
+
+def test_settings_reach_the_clients_as_they_were_given(tmp_path: Path) -> None:
+    settings: dict[str, str | int | float] = {
+        "algorithm": "reptile",
+        "strategy": "fedmedian",
+        "num-server-rounds": 3,
+    }
+    process = run(tmp_path / "run", **settings)
+    assert process.returncode == 0, process.stderr
+    record = json.loads((tmp_path / "run" / FILE_NAME).read_text().splitlines()[0])
+    assert record["config"]["algorithm"] == "reptile"
+    assert record["config"]["strategy"] == "fedmedian"
