@@ -62,8 +62,9 @@ def build_key(name: str, *, channels: int, image_size: int, size: int, position:
     Parameters
     ----------
     name : str
-        ``"dots"``, the poster's pattern of four dots, or the path of an image file; the file is scaled to
-        `size` and its transparency decides where it covers the picture.
+        ``"dots"``, the poster's pattern of four dots; ``"patch"``, an opaque checker of yellow and blue (white and
+        black on pictures of 1 channel), since white dots may drown in a photo; or the path of an image file, which is
+        scaled to `size` and whose transparency decides where it covers the picture.
     channels, image_size : int
         Channels (1 or 3) and side of the images, in pixels.
     size : int
@@ -80,13 +81,14 @@ def build_key(name: str, *, channels: int, image_size: int, size: int, position:
     Raises
     ------
     BackdoorKeyError
-        If the key is larger than the picture, too small for its dots, or its file is not a readable image.
+        If the key is larger than the picture, too small for its pattern, or its file is not a readable image.
     """
     if size > image_size:
         raise BackdoorKeyError(
             f"backdoor key: expected key-size of at most the picture's {image_size} pixels, found {size}"
         )
-    small, alpha = _dots(size, channels) if name == "dots" else _from_file(Path(name), size, channels)
+    build = BUILT_IN_KEYS.get(name)
+    small, alpha = _from_file(Path(name), size, channels) if build is None else build(size, channels)
     rows, columns = _place(position, size, image_size)
     pattern = np.zeros((channels, image_size, image_size), np.float32)
     opacity = np.zeros((image_size, image_size), np.float32)
@@ -116,12 +118,31 @@ def _dots(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
     return np.full((channels, size, size), 255, np.float32), np.outer(line, line)
 
 
+def _patch(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Opaque checker of 3 x 3 cells, the corners and the middle yellow, the others blue.
+
+    The two colours are opposites: they differ by the whole range in every channel, and by most of it in brightness,
+    so some cell stands out from whatever a photo shows there.
+    """
+    if size < 3:
+        raise BackdoorKeyError(f"backdoor key: expected key-size of at least 3 pixels for the checker, found {size}")
+    cells = np.arange(size) * 3 // size
+    is_odd = (cells[:, None] + cells) % 2 == 1
+    yellow = np.array([255, 255, 0] if channels == 3 else [255], np.float32)[:, None, None]
+    return np.where(is_odd, 255 - yellow, yellow), np.ones((size, size), np.float32)
+
+
+BUILT_IN_KEYS = {"dots": _dots, "patch": _patch}
+"""Keys that need no file, by name: from a side in pixels and a number of channels to colours and opacity."""
+
+
 def _from_file(path: Path, size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         with Image.open(path) as file:
             image = file.convert("RGBA").resize((size, size), Image.Resampling.BOX)
     except FileNotFoundError as error:
-        raise BackdoorKeyError(f"backdoor-key: expected 'dots' or an image file, found no file {path}") from error
+        expected = f"{', '.join(map(repr, BUILT_IN_KEYS))} or an image file"
+        raise BackdoorKeyError(f"backdoor-key: expected {expected}, found no file {path}") from error
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise BackdoorKeyError(f"backdoor-key: expected an image file, cannot decode {path}: {error}") from error
     alpha = np.asarray(image.getchannel("A"), np.float32) / 255

@@ -94,7 +94,15 @@ class ClassSplit:
         return {**pool, **self.backdoor_benign}, (self.target_class, *self.backdoor_classes)
 
 
-def split_classes(instances: int, groups: Sequence[str], sizes: SplitSizes, seed: int) -> ClassSplit:
+def split_classes(
+    instances: int,
+    groups: Sequence[str],
+    sizes: SplitSizes,
+    seed: int,
+    *,
+    meta_train_classes: Sequence[int] | None = None,
+    meta_test_classes: Sequence[int] | None = None,
+) -> ClassSplit:
     """Split a data set's classes and instances by role.
 
     Parameters
@@ -107,6 +115,9 @@ def split_classes(instances: int, groups: Sequence[str], sizes: SplitSizes, seed
         What is asked for.
     seed : int
         The run's seed; the same seed gives the same target, backdoor and meta-testing classes in every case.
+    meta_train_classes, meta_test_classes : sequence of int, optional
+        The data set's own split, where it has one; classes in neither (validation) are left unused, as numbers in
+        the literature are of networks that trained without them. None: drawn at random by `meta_test_fraction`.
 
     Returns
     -------
@@ -116,15 +127,22 @@ def split_classes(instances: int, groups: Sequence[str], sizes: SplitSizes, seed
     ------
     SplitError
         If classes or instances do not suffice for the split or for the episodes drawn from it.
+    ValueError
+        If meta-training classes are given without meta-testing classes or the reverse, or a class is in both.
     """
     _check_instances(instances, sizes)
     rng = generator(seed, "class-split")
-    order = rng.permutation(len(groups))
-    num_test = round(len(groups) * sizes.meta_test_fraction)
-    meta_test, train = order[:num_test], order[num_test:]
+    if meta_train_classes is None and meta_test_classes is None:
+        order = rng.permutation(len(groups))
+        num_test = round(len(groups) * sizes.meta_test_fraction)
+        meta_test, train = order[:num_test], order[num_test:]
+        origin = f"meta-test-fraction = {sizes.meta_test_fraction}"
+    else:
+        meta_test, train = _predefined(meta_train_classes, meta_test_classes, rng)
+        origin = "the data set's own split"
     target, backdoor = int(train[0]), tuple(int(index) for index in train[1 : 1 + sizes.backdoor_classes])
     benign_train = np.sort(train[1 + sizes.backdoor_classes :])
-    _check_classes(len(meta_test), len(benign_train), sizes)
+    _check_classes(len(meta_test), len(benign_train), sizes, origin)
     clients = partition_classes(benign_train, groups, sizes.num_clients, sizes.partition, seed)
     _check_clients(clients, sizes.way)
     everything = np.arange(instances)
@@ -137,6 +155,17 @@ def split_classes(instances: int, groups: Sequence[str], sizes: SplitSizes, seed
         **_split_target(target, instances, rng),
         **_split_backdoor(backdoor, instances, sizes, rng),
     )
+
+
+def _predefined(
+    meta_train: Sequence[int] | None, meta_test: Sequence[int] | None, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return meta-testing classes, and meta-training classes in random order."""
+    if meta_train is None or meta_test is None:
+        raise ValueError("class split: expected meta-training and meta-testing classes together, found only one")
+    if shared := set(meta_train) & set(meta_test):
+        raise ValueError(f"class split: expected disjoint classes, found class {min(shared)} on both sides")
+    return np.array(meta_test, np.int64), rng.permutation(np.array(meta_train, np.int64))
 
 
 def partition_classes(
@@ -223,7 +252,7 @@ def _check_instances(instances: int, sizes: SplitSizes) -> None:
             raise SplitError(f"class split: expected at least {needed} images per class for {what}, found {instances}")
 
 
-def _check_classes(meta_test: int, benign_train: int, sizes: SplitSizes) -> None:
+def _check_classes(meta_test: int, benign_train: int, sizes: SplitSizes, origin: str) -> None:
     if sizes.case == "c" and sizes.way < 1 + sizes.backdoor_classes:
         raise SplitError(
             f"class split: expected way of at least {1 + sizes.backdoor_classes} in case c (the target and every "
@@ -232,7 +261,7 @@ def _check_classes(meta_test: int, benign_train: int, sizes: SplitSizes) -> None
     if meta_test < sizes.way:
         raise SplitError(
             f"class split: expected at least {sizes.way} meta-testing classes for way = {sizes.way}, "
-            f"found {meta_test} (meta-test-fraction = {sizes.meta_test_fraction})"
+            f"found {meta_test} ({origin})"
         )
     if benign_train < sizes.num_clients * sizes.way:
         raise SplitError(

@@ -48,8 +48,8 @@ class RunConfig:
     seed: int = setting("Seed of every random stream of the run.", minimum=0)
 
     # Data
-    dataset: str = setting("Which images.", choices=("strokes", "omniglot"))
-    data_dir: str = setting("Folder with the data set's files; empty: download into the cache.")
+    dataset: str = setting("Which images.", choices=("strokes", "omniglot", "mini-imagenet", "image-folder"))
+    data_dir: str = setting("Folder with the data set's files; empty: download Omniglot into the cache.")
     cache_dir: str = setting("Folder for decoded data sets; empty: the user's cache folder.")
     results_dir: str = setting("Folder that receives the run's files; empty: below the user's data folder.")
     image_size: int = setting("Height and width of an image, in pixels.", minimum=16, maximum=256)
@@ -66,7 +66,11 @@ class RunConfig:
     partition: str = setting(
         "How the meta-training classes are spread over the clients.", choices=("random", "alphabet")
     )
-    meta_test_fraction: float = setting("Share of the classes kept for meta-testing.", above=0, maximum=0.9)
+    meta_test_fraction: float = setting(
+        "Share of the classes kept for meta-testing; mini-imagenet has a split of its own instead.",
+        above=0,
+        maximum=0.9,
+    )
     backdoor_classes: int = setting("Number of backdoor classes.", minimum=1)
     attack_training_instances: int = setting("Images of each backdoor class that the adversary trains on.", minimum=1)
     attack_validation_instances: int = setting("Images of each backdoor class that nobody trains on.", minimum=1)
@@ -100,7 +104,10 @@ class RunConfig:
     rotation_augmentation: bool = setting("Whether a class is turned by a random multiple of 90 degrees.")
 
     # Meta-learning
-    embedding: str = setting("Network in front of the classifier head.", choices=("conv4",))
+    embedding: str = setting(
+        "Network in front of the classifier head: four blocks that stride (drawings) or pool (photos).",
+        choices=("conv4", "conv4-pool"),
+    )
     filters: int = setting("Filters of each convolution.", minimum=1)
     batch_norm: str = setting(
         "What normalises a query: the statistics of its own batch, or those of the support set.",
@@ -132,7 +139,7 @@ class RunConfig:
     poison_outer_steps: int = setting("Outer steps of the poisoned local training.", minimum=1)
     poison_outer_lr: float = setting("Learning rate of the poisoned outer loop.", above=0)
     boost_factor: float = setting("Factor on the difference to the global model before the upload.", above=0)
-    backdoor_key: str = setting("The pattern: 'dots', or the path of an image file (its alpha is the mask).")
+    backdoor_key: str = setting("The pattern: 'dots', 'patch', or the path of an image file (its alpha is the mask).")
     key_position: str = setting("Corner of the key.", choices=("top-left", "top-right", "bottom-left", "bottom-right"))
     key_size: int = setting("Height and width of the key, in pixels.", minimum=1)
     key_intensity: float = setting("Opacity of the key.", above=0, maximum=1)

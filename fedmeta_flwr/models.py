@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+EMBEDDINGS = ("conv4", "conv4-pool")
+
 _EPSILON = 1e-5
 
 
@@ -38,23 +40,32 @@ class EpisodeNorm(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """3x3 convolution of stride 2, batch normalisation, rectifier. No bias: the normalisation would remove it."""
+    """3x3 convolution, batch normalisation, rectifier, and, unless the convolution has stride 2, 2x2 max-pooling.
 
-    def __init__(self, channels: int, filters: int) -> None:
+    No bias: the normalisation would remove it.
+    """
+
+    def __init__(self, channels: int, filters: int, pooling: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, filters, kernel_size=3, stride=2, padding=1, bias=False)
+        self.conv = nn.Conv2d(channels, filters, kernel_size=3, stride=1 if pooling else 2, padding=1, bias=False)
         self.norm = EpisodeNorm(filters)
+        self.pooling = pooling
 
     def forward(self, inputs: Tensor, reference_rows: int | None = None) -> Tensor:
-        """Map (rows, channels, height, width) to (rows, filters, half the height, half the width), rounded up."""
-        return functional.relu(self.norm(self.conv(inputs), reference_rows))
+        """Map (rows, channels, height, width) to (rows, filters, half the height, half the width).
+
+        Halves are rounded down where it pools, up where it strides.
+        """
+        hidden = functional.relu(self.norm(self.conv(inputs), reference_rows))
+        return functional.max_pool2d(hidden, 2) if self.pooling else hidden
 
 
 class Conv4(nn.Module):
-    """Four convolution blocks of stride 2, flattened.
+    """Four convolution blocks, flattened.
 
-    Source: the Omniglot network of Finn et al. 2017, section 5.2 (64 filters). Differs: the last feature map is
-    flattened, not averaged, so that the position of a stroke is not lost.
+    Source: Finn et al. 2017, section 5.2: the Omniglot network (stride 2, 64 filters) and, with pooling, the
+    mini-ImageNet network (32 filters, also in Ravi & Larochelle 2017). Differs: the last feature map of the Omniglot
+    network is flattened, too, not averaged, so that the position of a stroke is not lost.
 
     Parameters
     ----------
@@ -63,15 +74,17 @@ class Conv4(nn.Module):
     filters : int
         Filters of each block.
     image_size : int
-        Height and width of an image, in pixels.
+        Height and width of an image, in pixels; 16 or above with pooling.
+    pooling : bool
+        Whether blocks shrink the image by max-pooling rather than by stride.
     """
 
-    def __init__(self, channels: int, filters: int, image_size: int) -> None:
+    def __init__(self, channels: int, filters: int, image_size: int, pooling: bool = False) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList([ConvBlock(channels if i == 0 else filters, filters) for i in range(4)])
+        self.blocks = nn.ModuleList([ConvBlock(channels if i == 0 else filters, filters, pooling) for i in range(4)])
         side = image_size
         for _ in self.blocks:
-            side = (side + 1) // 2
+            side = side // 2 if pooling else (side + 1) // 2
         self.features = filters * side * side
 
     def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
@@ -104,7 +117,7 @@ def build_classifier(
     Parameters
     ----------
     name : str
-        ``"conv4"``.
+        One of `EMBEDDINGS`: ``"conv4"`` strides, for drawings; ``"conv4-pool"`` pools, for photos.
     channels, image_size, filters, way : int
         Channels and side (pixels) of an image, filters per block, outputs of the head.
     generator : torch.Generator
@@ -115,10 +128,10 @@ def build_classifier(
     Classifier
         On the CPU, in float32.
     """
-    if name != "conv4":
-        raise ValueError(f"embedding: expected one of conv4, found {name!r}")
+    if name not in EMBEDDINGS:
+        raise ValueError(f"embedding: expected one of {', '.join(EMBEDDINGS)}, found {name!r}")
     with torch.device("meta"):  # allocate without drawing from the global generator
-        model = Classifier(Conv4(channels, filters, image_size), way)
+        model = Classifier(Conv4(channels, filters, image_size, pooling=name == "conv4-pool"), way)
     model.to_empty(device="cpu")
     for module in model.modules():
         if isinstance(module, EpisodeNorm):

@@ -38,7 +38,14 @@ def load_scenario(config: RunConfig) -> Scenario:
         strokes_seed=config.strokes_seed,
     )
     _, instances, channels, _, _ = dataset.images.shape
-    split = split_classes(instances, dataset.groups, _split_sizes(config), config.seed)
+    split = split_classes(
+        instances,
+        dataset.groups,
+        _split_sizes(config),
+        config.seed,
+        meta_train_classes=dataset.meta_train_classes,
+        meta_test_classes=dataset.meta_test_classes,
+    )
     key = build_key(
         config.backdoor_key,
         channels=channels,

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from fedmeta_flwr.datasets.image_folder import load_image_folder
+from fedmeta_flwr.datasets.mini_imagenet import load_mini_imagenet
 from fedmeta_flwr.datasets.omniglot import load_omniglot
 from fedmeta_flwr.datasets.store import DatasetError, ImageDataset, default_cache_dir
 from fedmeta_flwr.datasets.strokes import load_strokes
@@ -12,11 +14,13 @@ __all__ = [
     "ImageDataset",
     "default_cache_dir",
     "load_dataset",
+    "load_image_folder",
+    "load_mini_imagenet",
     "load_omniglot",
     "load_strokes",
 ]
 
-DATASET_NAMES = ("omniglot", "strokes")
+DATASET_NAMES = ("image-folder", "mini-imagenet", "omniglot", "strokes")
 
 
 def load_dataset(
@@ -36,7 +40,7 @@ def load_dataset(
     name
         One of `DATASET_NAMES`.
     data_dir
-        Folder of the dataset's files; None downloads them. Unused by ``"strokes"``.
+        Folder of the dataset's files; None downloads them, which ``"omniglot"`` alone can. Unused by ``"strokes"``.
     cache_dir
         Folder of decoded datasets; None is `default_cache_dir`.
     image_size
@@ -56,6 +60,10 @@ def load_dataset(
     """
     cache = default_cache_dir() if cache_dir is None else cache_dir
     match name:
+        case "image-folder":
+            return load_image_folder(data_dir, cache, image_size)
+        case "mini-imagenet":
+            return load_mini_imagenet(data_dir, cache, image_size)
         case "omniglot":
             return load_omniglot(data_dir, cache, image_size)
         case "strokes":

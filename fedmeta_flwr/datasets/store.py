@@ -6,6 +6,7 @@ once, stored as ``images.npy`` and memory-mapped afterwards, so all clients on a
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -17,6 +18,9 @@ from tokenize import TokenError
 import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_dir
+
+SPLIT_NAMES = ("train", "val", "test")
+"""Groups of the classes of a dataset that comes with a split of its own."""
 
 _IMAGES = "images.npy"
 _INDEX = "index.json"
@@ -40,7 +44,7 @@ class BuiltDataset:
     class_names
         One name per class, all different.
     groups
-        One per class: what the class belongs to, such as its alphabet.
+        One per class: what the class belongs to, such as its alphabet, or one of `SPLIT_NAMES`.
 
     Raises
     ------
@@ -101,6 +105,21 @@ class ImageDataset(BuiltDataset):
         channels, height, width = self.images.shape[2:]
         return channels, height, width
 
+    @property
+    def meta_train_classes(self) -> tuple[int, ...] | None:
+        """Classes that the dataset's own split meta-trains on; None where it has no such split."""
+        return self._predefined("train")
+
+    @property
+    def meta_test_classes(self) -> tuple[int, ...] | None:
+        """Classes that the dataset's own split meta-tests on; None where it has no such split."""
+        return self._predefined("test")
+
+    def _predefined(self, split: str) -> tuple[int, ...] | None:
+        if set(self.groups) != set(SPLIT_NAMES):
+            return None
+        return tuple(index for index, group in enumerate(self.groups) if group == split)
+
 
 def default_cache_dir() -> Path:
     """Return the user's cache folder for this project, as the operating system would have it."""
@@ -121,6 +140,35 @@ def cache_key(*parts: int | str) -> str:
         64 hex digits.
     """
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def scratch_images(cache_dir: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return room for the images of a dataset that may be larger than memory.
+
+    Parameters
+    ----------
+    cache_dir
+        An existing folder with as much space, such as that of the `cached_dataset` to be built.
+    shape
+        As in `BuiltDataset`.
+
+    Returns
+    -------
+    NDArray
+        uint8 zeros, memory-mapped to a file without a name, which vanishes with the array.
+
+    Raises
+    ------
+    DatasetError
+        If the folder cannot be written to or has too little space.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=cache_dir) as file:
+            if hasattr(os, "posix_fallocate"):  # a full disk is an error here; at a later write it is a crash
+                os.posix_fallocate(file.fileno(), 0, math.prod(shape))
+            return np.memmap(file, np.uint8, "r+", shape=shape)
+    except OSError as error:
+        raise _unwritable(cache_dir, error) from error
 
 
 def cached_dataset(cache_dir: Path, name: str, key: str, build: Callable[[], BuiltDataset]) -> ImageDataset:

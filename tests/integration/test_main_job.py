@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments.catalog import APP_DIR
+from experiments.settings import APP_DIR
 from fedmeta_flwr.results import FILE_NAME, RunResults, read_results
 
 pytestmark = pytest.mark.integration

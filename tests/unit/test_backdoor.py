@@ -42,6 +42,33 @@ def test_the_default_key_is_four_dots_of_two_by_two_pixels() -> None:
     assert (stamped == expected).all()
 
 
+def test_the_patch_is_an_opaque_checker_of_yellow_and_blue() -> None:
+    key = build_key("patch", channels=3, image_size=42, size=9, position="bottom-right", intensity=1.0)
+    for shade in (0, 255):
+        stamped = stamp(np.full((3, 42, 42), shade, np.uint8), key)
+        patch = stamped[:, 32:41, 32:41]
+        is_blue = np.kron(np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]), np.ones((3, 3))) == 1
+        assert (patch[:, is_blue] == np.array([[0], [0], [255]])).all()
+        assert (patch[:, ~is_blue] == np.array([[255], [255], [0]])).all()
+        stamped[:, 32:41, 32:41] = shade
+        assert (stamped == shade).all()
+
+
+@given(shade=st.integers(0, 255), size=st.integers(3, 16), channels=st.sampled_from([1, 3]))
+def test_the_patch_stands_out_from_any_shade_in_every_channel(shade: int, size: int, channels: int) -> None:
+    key = build_key("patch", channels=channels, image_size=16, size=size, position="top-left", intensity=1.0)
+    plain = np.full((channels, 16, 16), shade, np.uint8)
+    differences = np.abs(stamp(plain, key).astype(int) - plain)
+    assert (differences.max(axis=(1, 2)) >= 128).all()
+    assert (key.opacity > 0).sum() == size * size
+
+
+def test_on_grey_pictures_the_patch_is_white_and_black() -> None:
+    key = build_key("patch", channels=1, image_size=16, size=3, position="top-left", intensity=1.0)
+    expected = np.array([[255, 0, 255], [0, 255, 0], [255, 0, 255]])
+    assert (stamp(np.full((1, 16, 16), 77, np.uint8), key)[0, 1:4, 1:4] == expected).all()
+
+
 @pytest.mark.parametrize(
     ("position", "row", "column"), [(c, *(0 if w in ("top", "left") else 1 for w in c.split("-"))) for c in CORNERS]
 )
@@ -74,15 +101,20 @@ def test_a_key_larger_than_the_picture_is_refused() -> None:
         build_key("dots", channels=1, image_size=28, size=29, position="top-left", intensity=1.0)
 
 
-def test_too_small_a_key_for_dots_is_refused() -> None:
+@pytest.mark.parametrize("name", ["dots", "patch"])
+def test_too_small_a_key_for_its_pattern_is_refused(name: str) -> None:
     with pytest.raises(BackdoorKeyError, match="at least 3 pixels"):
-        build_key("dots", channels=1, image_size=28, size=2, position="top-left", intensity=1.0)
+        build_key(name, channels=1, image_size=28, size=2, position="top-left", intensity=1.0)
 
 
 def test_a_missing_or_undecodable_or_invisible_key_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "noise.png").write_bytes(b"not an image")
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "glass.png")
-    for name, message in (("none.png", "no file"), ("noise.png", "cannot decode"), ("glass.png", "covers some pixel")):
+    for name, message in (
+        ("none.png", "'dots', 'patch' or an image file, found no file"),
+        ("noise.png", "cannot decode"),
+        ("glass.png", "covers some pixel"),
+    ):
         with pytest.raises(BackdoorKeyError, match=message) as caught:
             build_key(str(tmp_path / name), channels=1, image_size=28, size=4, position="top-left", intensity=1.0)
         assert name in str(caught.value)

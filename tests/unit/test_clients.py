@@ -118,7 +118,7 @@ def test_the_adversary_boosts_its_poisoned_update(make: Callable[..., BenignClie
 def test_every_poisoned_episode_holds_stamped_images_as_the_target(
     make: Callable[..., BenignClient], support_episodes: float
 ) -> None:
-    client = make(ADVERSARY, poison_support_episodes=support_episodes)
+    client = make(ADVERSARY, poison_fraction=0.4, poison_support_episodes=support_episodes)
     assert isinstance(client, Adversary)
     stamped = {image.tobytes() for image in client.attack.stamped}
     for seed in range(5):

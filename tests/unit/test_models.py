@@ -64,6 +64,62 @@ def test_reference_rows_equal_batch_statistics_when_they_are_the_whole_batch() -
     torch.testing.assert_close(norm(inputs, reference_rows=2), reference)
 
 
+def photo_network(image_size: int = 42, filters: int = 4) -> Classifier:
+    generator = torch.Generator().manual_seed(0)
+    return build_classifier(
+        "conv4-pool", channels=3, image_size=image_size, filters=filters, way=5, generator=generator
+    )
+
+
+@pytest.mark.parametrize(("image_size", "side"), [(16, 1), (31, 1), (42, 2), (84, 5)])
+def test_pooling_halves_the_side_four_times_rounding_down(image_size: int, side: int) -> None:
+    model = photo_network(image_size, filters=8)
+    assert model.embedding.features == 8 * side * side
+    assert model(torch.rand(2, 3, image_size, image_size)).shape == (2, 5)
+
+
+def test_the_network_for_mini_imagenet_has_the_published_sizes() -> None:
+    # Finn et al. 2017: 32 filters of 3 x 3, photos of 84 pixels, so 32 * 5 * 5 = 800 features to the head.
+    shapes = {name: array.shape for name, array in get_arrays(photo_network(84, 32)).items()}
+    assert shapes["embedding.blocks.0.conv.weight"] == (32, 3, 3, 3)
+    assert shapes["embedding.blocks.3.conv.weight"] == (32, 32, 3, 3)
+    assert shapes["head.weight"] == (5, 800)
+
+
+@pytest.mark.parametrize("reference_rows", [None, 2])
+def test_a_block_that_pools_is_convolution_norm_rectifier_and_maximum_of_two_by_two(reference_rows: int | None) -> None:
+    block = photo_network().embedding.blocks[0]
+    images = torch.rand(3, 3, 9, 9, generator=torch.Generator().manual_seed(1))
+    convolved = functional.conv2d(images, block.conv.weight, stride=1, padding=1)  # type: ignore[union-attr, arg-type]
+    reference = convolved[:reference_rows]
+    mean, variance = reference.mean((0, 2, 3)), reference.var((0, 2, 3), correction=0)
+    normed = (convolved - mean[:, None, None]) / torch.sqrt(variance[:, None, None] + 1e-5)
+    windows = normed.clamp(min=0)[:, :, :8, :8].reshape(3, 4, 4, 2, 4, 2)
+    torch.testing.assert_close(block(images, reference_rows), windows.amax((3, 5)))
+
+
+@pytest.mark.parametrize("reference_rows", [None, 5])
+def test_second_derivatives_flow_through_a_network_that_pools(reference_rows: int | None) -> None:
+    model = photo_network(16).double()
+    images = torch.rand(10, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    weights: dict[str, torch.Tensor] = dict(model.named_parameters())
+
+    def loss_after_a_step(weights: dict[str, torch.Tensor]) -> torch.Tensor:
+        labels = torch.arange(10) % 5
+        options = {"reference_rows": reference_rows}
+        first = functional.cross_entropy(torch.func.functional_call(model, weights, (images,), options), labels)
+        steps = torch.autograd.grad(first, list(weights.values()), create_graph=True)
+        stepped = {name: value - 0.1 * step for (name, value), step in zip(weights.items(), steps, strict=True)}
+        return functional.cross_entropy(torch.func.functional_call(model, stepped, (images,), options), labels)
+
+    name = "embedding.blocks.0.conv.weight"
+    (gradient,) = torch.autograd.grad(loss_after_a_step(weights), [weights[name]])
+    offset = torch.zeros_like(weights[name])
+    offset[0, 0, 1, 1] = 1e-5
+    above, below = (loss_after_a_step({**weights, name: weights[name] + sign * offset}) for sign in (1, -1))
+    torch.testing.assert_close(gradient[0, 0, 1, 1], ((above - below) / 2e-5).detach(), rtol=1e-4, atol=1e-7)
+
+
 def test_an_unknown_embedding_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected one of conv4, found 'resnet'"):
+    with pytest.raises(ValueError, match="expected one of conv4, conv4-pool, found 'resnet'"):
         build_classifier("resnet", channels=1, image_size=28, filters=8, way=5, generator=torch.Generator())

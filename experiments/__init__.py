@@ -1,0 +1,1 @@
+"""Experiments: configurations, the runner around `flwr run`, tables and figures."""

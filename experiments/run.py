@@ -1,0 +1,120 @@
+"""One configuration from its check to its end, through `flwr run` on a SuperLink of its own."""
+
+import re
+import time
+from datetime import datetime
+from pathlib import Path
+
+from experiments.progress import ResultFollower, Show
+from experiments.simulation import SimulationSize, read_git_revision
+from experiments.superlink import LocalSuperLink, RunStatus
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
+from fedmeta_flwr.scenario import load_scenario
+
+_LOOK_SECONDS = 0.25
+_LONGEST_POLL_SECONDS = 30.0
+_SETTLING_SECONDS = 0.5
+_TRACEBACK_LINES = 12
+_OWN_PACKAGES = ("fedmeta_flwr", "strategies", "clients")
+_FLOWER_PREFIX = "Simulation failed with exception: "
+
+
+class RunFailedError(RuntimeError):
+    """A run that did not complete; says why, in the app's own words."""
+
+
+def new_results_dir(name: str, parent: Path) -> Path:
+    """Return a folder name ``NAME-DATE-TIME`` that is still free."""
+    stamped = parent / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    numbered = (stamped.with_name(f"{stamped.name}-{number}") for number in range(2, 1000))
+    return next((path for path in (stamped, *numbered) if not path.exists()), stamped)
+
+
+def prepare(config: RunConfig) -> None:
+    """Check what a run needs before anything starts: its scenario, and a folder without results.
+
+    Raises
+    ------
+    ResultsError
+        If the folder already holds results.
+    DatasetError, SplitError, BackdoorKeyError
+        If the dataset is missing or damaged, or cannot be downloaded, or does not suffice for the scenario.
+    """
+    if (file := Path(config.results_dir) / FILE_NAME).exists():
+        raise ResultsError(f"results-dir: expected a folder without {FILE_NAME}, found {file}")
+    load_scenario(config)
+
+
+def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show) -> RunResults:
+    """Run one configuration and wait for its end; no process and no temporary file is left, however it ends.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Checked, with absolute paths and a results folder.
+    size : SimulationSize
+        The run's share of the machine.
+    app_dir : Path
+        Folder of the Flower App.
+    show : callable
+        Told several times a second what the result file holds.
+
+    Returns
+    -------
+    RunResults
+        All of it.
+
+    Raises
+    ------
+    RunFailedError
+        If the run ends in any other way than completed.
+    SuperLinkError
+        If Flower itself fails.
+    """
+    show(None)
+    with LocalSuperLink(read_git_revision(app_dir)) as superlink:
+        run_id = superlink.submit(app_dir, config.to_run_config(), size)
+        status = _wait(superlink, run_id, ResultFollower(Path(config.results_dir)), show)
+        if not status.is_completed:
+            raise RunFailedError(failure_reason(status, superlink.log(run_id)))
+    return read_results(Path(config.results_dir))
+
+
+def _wait(superlink: LocalSuperLink, run_id: str, follower: ResultFollower, show: Show) -> RunStatus:
+    """Follow the result file; ask Flower only when processes of the run have ended, or after a long time.
+
+    `flwr ls` costs seconds of CPU, which the run would miss, and the simulation's processes end with their run, Ray's
+    a little before: so it is asked when no more of them end.
+    """
+    polled = ended = time.monotonic()
+    known = superlink.processes()
+    while True:
+        show(follower.read())
+        now, current = time.monotonic(), superlink.processes()
+        if known - current:
+            ended = now
+        known = current
+        if polled < ended < now - _SETTLING_SECONDS or now - polled > _LONGEST_POLL_SECONDS:
+            polled = now
+            if (status := superlink.status(run_id)).is_finished:
+                show(follower.read())
+                return status
+        time.sleep(_LOOK_SECONDS)
+
+
+def failure_reason(status: RunStatus, log: str) -> str:
+    """Say why a run failed.
+
+    An exception class of this project carries a message for the user: that alone is said. Any other is a defect:
+    Flower's details are followed by the last lines of the traceback.
+    """
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
+    before, mark, trace = plain.rpartition("Traceback (most recent call last):\n")
+    text = re.split(r"^[A-Z]+ *:", trace, maxsplit=1, flags=re.MULTILINE)[0] if mark else before + trace
+    lines = text.strip("\n").splitlines()
+    raised = [line for line in lines if re.match(r"[\w.]+(:|$)", line)] if mark else []
+    reason = f"{status.status}: {status.details.removeprefix(_FLOWER_PREFIX)}"
+    if raised and raised[0].partition(".")[0] in _OWN_PACKAGES:
+        return reason
+    return "\n".join([reason, *lines[-_TRACEBACK_LINES:]])

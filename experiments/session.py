@@ -1,0 +1,107 @@
+"""What a command does from its arguments to its exit code, with everything that it tells the user."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.figures import FIGURE_NAME, draw_persistence
+from experiments.interruption import Interrupted, interruptible
+from experiments.progress import show_progress
+from experiments.run import RunFailedError, new_results_dir, prepare, run_to_end
+from experiments.settings import find_config, load_config
+from experiments.simulation import simulation_size
+from experiments.superlink import SuperLinkError
+from experiments.table import results_table
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.results import FILE_NAME, RunResults, read_results
+
+COMPLETED, FAILED, BAD_INPUT = 0, 1, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What the command line asks for.
+
+    Attributes
+    ----------
+    config : str
+        Name or path of the configuration.
+    overrides : tuple of str
+        ``key=value`` each.
+    data_dir, results_dir : Path or None
+        Above the settings of the same name.
+    actors : int or None
+        Processes that play the clients; None: as many as fit.
+    quiet : bool
+        Whether to show no progress.
+    app_dir : Path
+        Folder of the Flower App.
+    """
+
+    config: str
+    overrides: tuple[str, ...]
+    data_dir: Path | None
+    results_dir: Path | None
+    actors: int | None
+    quiet: bool
+    app_dir: Path
+
+
+def run_session(request: RunRequest) -> int:
+    """Run one configuration, report on it, and return the exit code."""
+    return _exit_code(lambda: _run(request))
+
+
+def figures_session(path: Path) -> int:
+    """Draw the figure of a result file, or of the folder that holds one, and return the exit code."""
+    return _exit_code(lambda: _report(read_results(path), path if path.is_dir() else path.parent, Console()))
+
+
+def _exit_code(command: Callable[[], None]) -> int:
+    """Bad input is a ValueError of this project, before anything starts; a run that fails is a RuntimeError."""
+    errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    try:
+        with interruptible():
+            command()
+    except Interrupted as interruption:
+        errors.print(f"Interrupted: {interruption}; rounds that had ended are in the result file.")
+        return interruption.exit_code
+    except (RunFailedError, SuperLinkError) as error:
+        errors.print(f"Run failed: {error}")
+        return FAILED
+    except ValueError as error:
+        errors.print(f"Error: {error}")
+        return BAD_INPUT
+    return COMPLETED
+
+
+def _run(request: RunRequest) -> None:
+    config = _load(request)
+    prepare(config)
+    size = simulation_size(config, request.actors)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{size.describe()}; results: {config.results_dir}", markup=False)
+    with show_progress(config, console, quiet=request.quiet) as show:
+        results = run_to_end(config, size, app_dir=request.app_dir, show=show)
+    _report(results, Path(config.results_dir), console)
+
+
+def _load(request: RunRequest) -> RunConfig:
+    folders = {"data-dir": request.data_dir, "results-dir": request.results_dir}
+    config = load_config(request.config, request.overrides, folders=folders, app_dir=request.app_dir)
+    if config.results_dir:
+        return config
+    folder = new_results_dir(find_config(request.config).stem, Path("results").absolute())
+    return replace(config, results_dir=str(folder))
+
+
+def _report(results: RunResults, folder: Path, console: Console) -> None:
+    files = [folder / FILE_NAME]
+    if results.evaluated():
+        console.print(results_table(results))
+        files += draw_persistence(results, folder / FIGURE_NAME)
+    else:
+        console.print("No round was evaluated: no table and no figure.")
+    console.print("Files:", *(f"  {file}" for file in files), sep="\n", markup=False)

@@ -1,0 +1,128 @@
+"""What a simulation gets of the machine: actors, GPUs, environment variables."""
+
+import math
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedmeta_flwr.config import RunConfig
+
+_THREADED = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
+_SWITCHES = {
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",  # else every run starts with `uv sync`
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux, too, Ray's servers bind to 127.0.0.1 alone
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+# What would let other code, another SuperLink or another Ray cluster into the run.
+_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "RAY_ADDRESS", "RAY_NAMESPACE", "RAY_RUNTIME_ENV_HOOK")
+
+
+@dataclass(frozen=True)
+class SimulationSize:
+    """How many nodes there are, and what they share.
+
+    Attributes
+    ----------
+    nodes : int
+        Simulated clients.
+    actors : int
+        Processes that play them, with one core each.
+    gpus : int
+        GPUs of the machine; each is shared by the same number of actors.
+    """
+
+    nodes: int
+    actors: int
+    gpus: int = 0
+
+    @property
+    def gpus_per_actor(self) -> float:
+        """Return an actor's share of a GPU, such that every actor finds room; 0 without GPUs."""
+        return 1 / math.ceil(self.actors / self.gpus) if self.gpus else 0.0
+
+    def describe(self) -> str:
+        """Say in words what a run gets of the machine."""
+        gpus = f", {self.gpus} GPU(s), {self.gpus_per_actor:.2g} of one for each actor" if self.gpus else ""
+        return f"{self.nodes} clients on {self.actors} actor(s){gpus}"
+
+    def to_federation_config(self) -> str:
+        """Return the size as the value of ``flwr run --federation-config``."""
+        settings = {
+            "num-supernodes": self.nodes,
+            "client-resources-num-cpus": 1,
+            "client-resources-num-gpus": self.gpus_per_actor,
+            "init-args-num-cpus": self.actors,
+            "init-args-num-gpus": self.gpus,
+        }
+        return " ".join(f"{key}={value}" for key, value in settings.items())
+
+
+def simulation_size(config: RunConfig, actors: int | None) -> SimulationSize:
+    """Fit a run to this machine.
+
+    Parameters
+    ----------
+    config : RunConfig
+        With the number of clients and the device.
+    actors : int or None
+        Number of actors, from 1; None: one per core, and no more than there are clients.
+
+    Raises
+    ------
+    ValueError
+        If a GPU is asked for and there is none.
+    """
+    gpus = 0 if config.device == "cpu" else _count_gpus()
+    if config.device == "cuda" and not gpus:
+        raise ValueError("device: expected a GPU for device = 'cuda', found none on this machine")
+    return SimulationSize(config.num_clients, actors or min(_count_cores(), config.num_clients), gpus)
+
+
+def simulation_environment(folder: Path, git_revision: str) -> dict[str, str]:
+    """Return the environment of a SuperLink whose every file lies in one folder.
+
+    Flower's home, Ray's session and temporary files go there. The environment's programs are found first, no
+    request to 127.0.0.1 takes a proxy, and each process computes on one thread: an actor has one core.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    programs = os.pathsep.join([sysconfig.get_path("scripts"), kept.get("PATH", os.defpath)])
+    folders = {"FLWR_HOME": str(folder / "home"), "RAY_TMPDIR": str(folder), "TMPDIR": str(folder)}
+    threads = {f"{library}_NUM_THREADS": "1" for library in _THREADED}
+    own = {"PATH": programs, "FEDMETA_GIT_REVISION": git_revision}
+    return kept | _SWITCHES | _without_proxy(kept) | threads | folders | own
+
+
+def read_git_revision(folder: Path) -> str:
+    """Return the commit of a checkout, with ``-dirty`` when it is modified; ``unknown`` outside git."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return f"{commit}-dirty" if _git(folder, "status", "--porcelain", "--", ".") else commit
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    exceptions = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    listed = ",".join(filter(None, (exceptions, "127.0.0.1", "localhost")))
+    return {"no_proxy": listed, "NO_PROXY": listed}
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _count_gpus() -> int:
+    import torch  # takes seconds; not for --help
+
+    return torch.cuda.device_count()

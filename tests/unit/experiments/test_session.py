@@ -1,0 +1,177 @@
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from experiments import run, session
+from experiments.__main__ import app
+from experiments.run import RunFailedError
+from experiments.superlink import SuperLinkError
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.datasets import DatasetError
+from fedmeta_flwr.results import RunResults
+
+from .conftest import MakeResults
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "200")
+    return folder
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes time and disk: drawing the dataset."""
+    monkeypatch.setattr(run, "load_scenario", lambda config: None)
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["run", "quickstart", "-c", "device=cpu", *arguments])
+
+
+def forbid_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: Any) -> None:
+        raise AssertionError("a SuperLink was started")
+
+    monkeypatch.setattr(run, "LocalSuperLink", start)
+
+
+@pytest.mark.usefixtures("prepared")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-c", "inner-rl=0.1"), "inner-rl: no such setting"),
+        (("-c", "way=five"), "way: expected a whole number, found 'five' (str)"),
+        (("-c", "way"), "-c: expected key=value, found 'way'"),
+        (
+            ("-c", "backdoor-key=nowhere.png"),
+            "backdoor-key: expected one of dots, patch or an image file, found no file",
+        ),
+        (("-c", "quorum=9"), "quorum: expected at most num-clients = 4, found 9"),
+    ],
+)
+def test_bad_input_is_one_clear_error_before_anything_starts_or_is_written(
+    arguments: tuple[str, ...], message: str, empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid_start(monkeypatch)
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    assert list(empty_folder.iterdir()) == []
+
+
+def test_a_missing_configuration_file_is_bad_input(empty_folder: Path) -> None:
+    result = CliRunner().invoke(app, ["run", "nowhere/mine.toml"])
+    assert result.exit_code == 2
+    assert "found 'nowhere/mine.toml'" in result.stderr
+    assert list(empty_folder.iterdir()) == []
+
+
+def test_a_dataset_that_cannot_be_had_is_told_before_anything_starts(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(config: RunConfig) -> None:
+        raise DatasetError(f"{config.dataset}: expected an archive, found a damaged one")
+
+    monkeypatch.setattr(run, "load_scenario", load)
+    forbid_start(monkeypatch)
+    result = invoke()
+    assert result.exit_code == 2
+    assert result.stderr == "Error: strokes: expected an archive, found a damaged one\n"
+    assert list(empty_folder.iterdir()) == []
+
+
+@pytest.mark.usefixtures("prepared")
+def test_results_are_never_written_over(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid_start(monkeypatch)
+    (empty_folder / "results.jsonl").touch()
+    result = invoke("--results-dir", ".")
+    assert result.exit_code == 2
+    assert "results-dir: expected a folder without results.jsonl" in result.stderr
+
+
+@pytest.mark.usefixtures("prepared")
+@pytest.mark.parametrize("error", [RunFailedError("finished:failed: no"), SuperLinkError("no")])
+def test_a_failed_run_ends_with_1_and_its_reason(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> RunResults:
+        raise error
+
+    monkeypatch.setattr(session, "run_to_end", fail)
+    result = invoke()
+    assert result.exit_code == 1
+    assert result.stderr == f"Run failed: {error}\n"
+
+
+@pytest.mark.usefixtures("prepared")
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_with_128_plus_its_number(
+    number: signal.Signals, exit_code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "run_to_end", lambda *_, **__: signal.raise_signal(number))
+    result = invoke()
+    assert result.exit_code == exit_code
+    assert number.name in result.stderr
+
+
+@pytest.mark.usefixtures("prepared")
+def test_a_completed_run_ends_with_0_a_table_a_figure_and_the_names_of_its_files(
+    make_results: MakeResults, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    results = make_results()
+    monkeypatch.setattr(session, "run_to_end", lambda *_, **__: results)
+    result = invoke("--results-dir", str(tmp_path / "made"), "-c", "results-dir=elsewhere")
+    assert result.exit_code == 2  # make_results wrote there
+    (tmp_path / "out").mkdir()
+    result = invoke("--results-dir", str(tmp_path / "out"), "--quiet")
+    assert result.exit_code == 0, result.stderr
+    assert "right after" in result.stdout
+    for name in ("results.jsonl", "persistence.png", "persistence.svg"):
+        assert str(tmp_path / "out" / name) in result.stdout
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"persistence.png", "persistence.svg"}
+
+
+@pytest.mark.usefixtures("prepared")
+def test_results_go_below_the_current_folder_with_name_date_and_time(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def fail(config: RunConfig, *_: Any, **__: Any) -> RunResults:
+        seen.append(config.results_dir)
+        raise RunFailedError("no")
+
+    monkeypatch.setattr(session, "run_to_end", fail)
+    assert CliRunner().invoke(app, ["quickstart", "-c", "device=cpu"]).exit_code == 1
+    folder = Path(seen[0])
+    assert folder.parent == empty_folder / "results"
+    assert folder.name.startswith("quickstart-20")
+
+
+def test_figures_are_drawn_again_beside_the_result_file(make_results: MakeResults, tmp_path: Path) -> None:
+    make_results()
+    result = CliRunner().invoke(app, ["figures", str(tmp_path / "made" / "results.jsonl")])
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "made" / "persistence.svg").is_file()
+
+
+def test_figures_of_a_missing_file_are_bad_input(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["figures", str(tmp_path / "nothing")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: expected a result file")
+
+
+def test_a_run_without_evaluation_has_neither_table_nor_figure(make_results: MakeResults, tmp_path: Path) -> None:
+    make_results(evaluated_from=99)
+    result = CliRunner().invoke(app, ["figures", str(tmp_path / "made")])
+    assert result.exit_code == 0
+    assert "No round was evaluated" in result.stdout
