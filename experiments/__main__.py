@@ -33,7 +33,7 @@ ResultsDir = Annotated[
 ]
 Actors = Annotated[
     int | None,
-    typer.Option(min=1, help="Processes that play the clients. [default: one per core]", show_default=False),
+    typer.Option(min=1, help="Processes that play the clients. [default: 1.5 per core]", show_default=False),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AppDir = Annotated[Path, typer.Option("--app", help="Folder of the Flower App.", hidden=True)]

@@ -9,8 +9,8 @@ from experiments.simulation import SimulationSize, read_git_revision, simulation
 from .conftest import MakeConfig
 
 
-@pytest.mark.parametrize(("cores", "actors", "expected"), [(2, None, 2), (64, None, 4), (2, 6, 6)])
-def test_actors_are_one_per_core_and_no_more_than_clients_unless_told_otherwise(
+@pytest.mark.parametrize(("cores", "actors", "expected"), [(1, None, 2), (2, None, 3), (64, None, 4), (2, 6, 6)])
+def test_actors_are_a_few_more_than_cores_and_no_more_than_clients_unless_told_otherwise(
     cores: int, actors: int | None, expected: int, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(simulation, "_count_cores", lambda: cores)
