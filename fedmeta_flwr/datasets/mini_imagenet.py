@@ -214,9 +214,9 @@ def _open_pickle(file: Path) -> tuple[NDArray[np.uint8], dict[str, list[int]]]:
 
 def _rows(found: object, num_photos: int, place: str) -> list[int]:
     rows = found.values.tolist() if isinstance(found, PickledArray) else found
-    if not isinstance(rows, list | tuple) or not all(type(row) is int and 0 <= row < num_photos for row in rows):
-        raise DatasetError(f"expected rows from 0 to {num_photos - 1} in class_dict, found others for {place}")
-    return sorted(rows)
+    if isinstance(rows, list | tuple) and rows and all(type(row) is int and 0 <= row < num_photos for row in rows):
+        return sorted(rows)
+    raise DatasetError(f"expected rows from 0 to {num_photos - 1} in class_dict, found none or others for {place}")
 
 
 def _text(name: object) -> str:
@@ -237,7 +237,7 @@ def _arrange(members: _Members, files: Sequence[Path]) -> tuple[tuple[str, ...],
     for name, split, count in classes:
         if splits[name] != split:
             raise DatasetError(f"expected a class in one split, found {name} in two: {_place(files)}")
-        if count != usual[0][0] or count == 0:
+        if count != usual[0][0]:
             raise DatasetError(
                 f"expected {usual[0][0]} photos of each class, as most have, found {count} of {name} ({split}) in "
                 f"{_place(files)}"
