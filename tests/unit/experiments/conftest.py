@@ -11,7 +11,7 @@ from fedmeta_flwr.results import CURVES, ResultsWriter, RoundRecord, RunResults,
 MakeConfig = Callable[..., RunConfig]
 MakeResults = Callable[..., RunResults]
 
-SETTINGS: dict[str, Any] = {"num-server-rounds": 8, "pretrain-rounds": 3, "attack-round": 4}
+SETTINGS: dict[str, Any] = {"num-server-rounds": 8, "pretrain-rounds": 3, "attack-round": 4, "evaluate-every": 1}
 
 
 @pytest.fixture
