@@ -74,6 +74,7 @@ def build_strategy(config: RunConfig, on_round: Any) -> FirstArrivals:
         phase=config.phase,
         is_evaluated=config.is_evaluated,
         on_round=on_round,
+        registration_seconds=config.registration_timeout_seconds,
     )
 
 

@@ -58,6 +58,8 @@ class FirstArrivals(Strategy):
         Round to whether the clients evaluate the aggregated model.
     on_round : callable, optional
         Called after each round with its `RoundRecord` and the global arrays that it ended with.
+    registration_seconds : float
+        Longest wait for all nodes to register and answer the roll call.
     poll_seconds : float
         Pause between two looks for replies.
 
@@ -80,6 +82,7 @@ class FirstArrivals(Strategy):
         phase: Callable[[int], str],
         is_evaluated: Callable[[int], bool],
         on_round: OnRound | None = None,
+        registration_seconds: float = 60.0,
         poll_seconds: float = 0.015,
     ) -> None:
         require_feasible(inner, quorum, num_clients)
@@ -95,6 +98,7 @@ class FirstArrivals(Strategy):
         self.phase = phase
         self.is_evaluated = is_evaluated
         self.on_round = on_round
+        self.registration_seconds = registration_seconds
         self.poll_seconds = poll_seconds
         # Of one `start`; a state to save is these flights and the clock.
         self._grid: ArrivalGrid
@@ -119,7 +123,7 @@ class FirstArrivals(Strategy):
         grid, initial_arrays, num_rounds, train_config, evaluate_config, evaluate_fn
             As in Flower's `Strategy.start`.
         timeout : float
-            Longest wait in seconds for the roll call, for each round's training and evaluation, and at the end.
+            Longest wait in seconds for each round's training and evaluation, and at the end.
 
         Returns
         -------
@@ -138,7 +142,9 @@ class FirstArrivals(Strategy):
         """
         require_float_arrays(initial_arrays)
         self._grid = ArrivalGrid(grid, self._exchange, self.poll_seconds)
-        self._grid.roster = call_the_roll(self._grid, self.num_clients, time.monotonic() + timeout)
+        self._grid.roster = call_the_roll(
+            self._grid, self.num_clients, time.monotonic() + min(timeout, self.registration_seconds)
+        )
         self._clock = _clock_of(self.arrivals, self._grid)
         self._flights = {}
         result = super().start(

@@ -54,7 +54,8 @@ def _registered(grid: ArrivalGrid, num_clients: int, deadline: float) -> list[in
         if time.monotonic() >= deadline:
             raise RollCallError(
                 f"roll call: expected {num_clients} nodes (num-clients), found {len(node_ids)} registered in time; "
-                f"does the federation have num-supernodes={num_clients}?"
+                f"for a simulation: flwr run . --federation-config 'num-supernodes={num_clients} "
+                f"client-resources-num-cpus=1 init-args-num-cpus={num_clients}'"
             )
         if time.monotonic() >= next_log:
             _LOG.info("roll call: waiting for nodes, %d of %d registered", len(node_ids), num_clients)

@@ -23,6 +23,7 @@ SMALL = {
     "num-server-rounds": 6,
     "poison-outer-steps": 5,
     "pretrain-evaluate-every": 1,
+    "evaluate-every": 1,
     "evaluate-episodes": 2,
 }
 

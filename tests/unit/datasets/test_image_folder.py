@@ -1,7 +1,7 @@
 import io
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +129,21 @@ def test_a_spoilt_folder_is_refused_by_name_and_leaves_no_cache(
     with pytest.raises(DatasetError, match=complaint):
         load_image_folder(folder, tmp_path / "cache", 8)
     assert not (tmp_path / "cache").exists() or list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_class_folder_that_cannot_be_listed_is_refused_by_name(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Path.iterdir
+
+    def refuse_cat(path: Path) -> Iterator[Path]:
+        if path.name == "cat":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse_cat)
+    with pytest.raises(DatasetError, match=r"that can be read, found: .*Permission denied.*data/cat"):
+        load_image_folder(folder, tmp_path / "cache", 8)
 
 
 def test_a_folder_that_is_missing_or_empty_or_not_given_is_refused(tmp_path: Path, folder: Path) -> None:

@@ -341,6 +341,12 @@ def test_a_roll_call_without_the_expected_partitions_is_refused(partitions: list
         federate(IN_ORDER, grid=grid, timeout=0.02)
 
 
+def test_missing_nodes_are_not_waited_for_as_long_as_a_round() -> None:
+    grid = InMemoryGrid(honest_client, 3)
+    with pytest.raises(RollCallError, match="num-supernodes=4"):
+        federate(IN_ORDER, grid=grid, timeout=3600, registration_seconds=0.02)
+
+
 class OwnStrategy(FedAvg):
     """Builds its messages itself, without the round, on one record that it changes while they are under way."""
 
