@@ -11,6 +11,8 @@ from experiments.superlink import LocalSuperLink, RunStatus
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
 from fedmeta_flwr.scenario import load_scenario
+from strategies.feasibility import require_feasible
+from strategies.registry import make_strategy
 
 _LOOK_SECONDS = 0.25
 _LONGEST_POLL_SECONDS = 30.0
@@ -32,7 +34,9 @@ def new_results_dir(name: str, parent: Path) -> Path:
 
 
 def prepare(config: RunConfig) -> None:
-    """Check what a run needs before anything starts: its scenario, and a folder without results.
+    """Check what a run needs before anything starts: its scenario, its strategy, and a folder without results.
+
+    A strategy of the user's own is left to the app, which may have it on another path.
 
     Raises
     ------
@@ -40,9 +44,14 @@ def prepare(config: RunConfig) -> None:
         If the folder already holds results.
     DatasetError, SplitError, BackdoorKeyError
         If the dataset is missing or damaged, or cannot be downloaded, or does not suffice for the scenario.
+    StrategyError
+        If the strategy is unknown, its options are wrong, or it can never aggregate.
     """
     if (file := Path(config.results_dir) / FILE_NAME).exists():
         raise ResultsError(f"results-dir: expected a folder without {FILE_NAME}, found {file}")
+    if ":" not in config.strategy:
+        strategy = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
+        require_feasible(strategy, config.quorum, config.num_clients)
     load_scenario(config)
 
 

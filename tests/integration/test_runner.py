@@ -54,9 +54,9 @@ COUNTS = {curve: {"hits": [3], "trials": [4]} for curve in CURVES}
 @app.main()
 def main(grid, context):
     config = RunConfig.parse(context.run_config)
-    if config.strategy == "user-error":
+    if config.data_dir.endswith("user-error"):
         raise ResultsError("the stand-in app found nothing to write to")
-    if config.strategy == "defect":
+    if config.data_dir.endswith("defect"):
         raise ZeroDivisionError("the stand-in app has a defect")
     queries = [Message(RecordDict(), node, MessageType.QUERY) for node in grid.get_node_ids()]
     origins = {reply.content["origin"]["file"] for reply in grid.send_and_receive(queries)}
@@ -130,6 +130,7 @@ def start(app_dir: Path, decoy: Path) -> Iterator[Callable[..., Runner]]:
     def start_runner(*arguments: str) -> Runner:
         name = f"out-{len(runners)}"
         command = [sys.executable, "-m", "experiments", "run", "quickstart", "--app", str(app_dir), "--actors", "2"]
+        command += ["-c", "pretrain-rounds=3", "-c", "attack-round=4"]  # whatever the quickstart has
         settings = ("-c", "device=cpu", "-c", f"cache-dir={decoy / 'cache'}", "--results-dir", name)
         process = subprocess.Popen(
             [*command, *settings, *arguments],
@@ -157,7 +158,7 @@ def start(app_dir: Path, decoy: Path) -> Iterator[Callable[..., Runner]]:
 
 
 def test_two_runs_at_once_complete_with_0_and_run_the_submitted_code(start: Callable[..., Runner]) -> None:
-    settings = ("-c", f"strategy-options={NAUGHTY}", "-c", "num-server-rounds=24")
+    settings = ("-c", f"data-dir={NAUGHTY}", "-c", "num-server-rounds=24")
     runners = [start(*settings, "-c", f"num-clients={nodes}", "-c", f"seed={nodes}") for nodes in (5, 6)]
     outputs = [runner.process.communicate(timeout=600) for runner in runners]
     for nodes, runner, (output, errors) in zip((5, 6), runners, outputs, strict=True):
@@ -172,7 +173,7 @@ def test_two_runs_at_once_complete_with_0_and_run_the_submitted_code(start: Call
 def assert_submitted_code_ran(runner: Runner, nodes: int) -> None:
     run = json.loads((runner.results_dir / "results.jsonl").read_text(encoding="utf-8").splitlines()[0])
     config, seen = run["config"], run["seen"]
-    assert config["strategy-options"] == NAUGHTY
+    assert config["data-dir"] == str(runner.results_dir.parent / NAUGHTY)
     assert config["results-dir"] == str(runner.results_dir)
     assert seen["replies"] == config["num-clients"] == config["seed"] == nodes
     home = seen["environment"]["FLWR_HOME"]
@@ -181,7 +182,7 @@ def assert_submitted_code_ran(runner: Runner, nodes: int) -> None:
 
 
 def test_an_app_that_fails_for_the_user_ends_with_1_and_its_message_alone(start: Callable[..., Runner]) -> None:
-    runner = start("-c", "strategy=user-error")
+    runner = start("-c", "data-dir=user-error")
     _, errors = runner.process.communicate(timeout=300)
     assert runner.process.returncode == 1
     assert errors == "Run failed: finished:failed: the stand-in app found nothing to write to\n"
@@ -189,7 +190,7 @@ def test_an_app_that_fails_for_the_user_ends_with_1_and_its_message_alone(start:
 
 
 def test_an_app_with_a_defect_ends_with_1_and_the_end_of_its_traceback(start: Callable[..., Runner]) -> None:
-    runner = start("-c", "strategy=defect")
+    runner = start("-c", "data-dir=defect")
     _, errors = runner.process.communicate(timeout=300)
     assert runner.process.returncode == 1
     assert "standin/server_app.py" in errors
