@@ -59,7 +59,7 @@ class FirstArrivals(Strategy):
     on_round : callable, optional
         Called after each round with its `RoundRecord` and the global arrays that it ended with.
     registration_seconds : float
-        Longest wait for all nodes to register and answer the roll call.
+        Longest wait for all nodes to register; their answers have `timeout`, as actors may start slowly.
     poll_seconds : float
         Pause between two looks for replies.
 
@@ -123,7 +123,7 @@ class FirstArrivals(Strategy):
         grid, initial_arrays, num_rounds, train_config, evaluate_config, evaluate_fn
             As in Flower's `Strategy.start`.
         timeout : float
-            Longest wait in seconds for each round's training and evaluation, and at the end.
+            Longest wait in seconds for the roll call's answers, each round's training and evaluation, and at the end.
 
         Returns
         -------
@@ -143,7 +143,10 @@ class FirstArrivals(Strategy):
         require_float_arrays(initial_arrays)
         self._grid = ArrivalGrid(grid, self._exchange, self.poll_seconds)
         self._grid.roster = call_the_roll(
-            self._grid, self.num_clients, time.monotonic() + min(timeout, self.registration_seconds)
+            self._grid,
+            self.num_clients,
+            registered_by=time.monotonic() + min(timeout, self.registration_seconds),
+            deadline=time.monotonic() + timeout,
         )
         self._clock = _clock_of(self.arrivals, self._grid)
         self._flights = {}

@@ -17,7 +17,7 @@ _LOG_EVERY_SECONDS = 5.0
 _REGISTRATION_POLL_SECONDS = 0.05
 
 
-def call_the_roll(grid: ArrivalGrid, num_clients: int, deadline: float) -> dict[int, int]:
+def call_the_roll(grid: ArrivalGrid, num_clients: int, registered_by: float, deadline: float) -> dict[int, int]:
     """Wait for all nodes and ask each for its partition.
 
     Parameters
@@ -26,8 +26,8 @@ def call_the_roll(grid: ArrivalGrid, num_clients: int, deadline: float) -> dict[
         Where the nodes register.
     num_clients : int
         How many are expected.
-    deadline : float
-        Time of `time.monotonic` until which to wait.
+    registered_by, deadline : float
+        Times of `time.monotonic` until which to wait for nodes, and for their answers.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def call_the_roll(grid: ArrivalGrid, num_clients: int, deadline: float) -> dict[
     RollCallError
         If there are fewer or more nodes, one does not answer, or the partitions are not the expected ones.
     """
-    node_ids = _registered(grid, num_clients, deadline)
+    node_ids = _registered(grid, num_clients, registered_by)
     questions = {node_id: _ask(grid, node_id, deadline) for node_id in node_ids}
     answers = {node_id: _answer(grid, node_id, question, deadline) for node_id, question in questions.items()}
     found = sorted(answers.values())
