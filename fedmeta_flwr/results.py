@@ -16,6 +16,11 @@ FILE_NAME = "results.jsonl"
 FORMAT = 1
 
 CURVES = ("meta_testing", "main_task", "attack_training", "attack_validation")
+"""The four curves of the poster; `fedmeta_flwr.evaluation` says what each counts."""
+
+STEP_CURVES = ("fine_tuning", "matching", "head")
+"""What is measured along local steps: fine-tuning of an episode, local training of the matching network, and as much
+local training with the fully-connected head."""
 
 
 class ResultsError(ValueError):
@@ -41,7 +46,8 @@ class RoundRecord:
         failed, busy).
     evaluation : list of dict, or None where no evaluation took place
         One per benign client: ``partition_id`` and ``counts``, which maps each of `CURVES` to ``hits`` and
-        ``trials``, one entry per episode.
+        ``trials``, one entry per episode; where measured, also ``step_curves``, which maps some of `STEP_CURVES` to
+        step (as text) to such counts.
     seconds : float
         Wall-clock time of the round.
     """
@@ -58,6 +64,26 @@ class RoundRecord:
         if not self.evaluation:
             return None
         return {curve: _accuracy([client["counts"][curve] for client in self.evaluation]) for curve in CURVES}
+
+
+def at_steps(evaluation: list[dict[str, Any]], step_curve: str) -> dict[int, list[dict[str, Any]]]:
+    """Return an evaluation for each local step, in the form of `RoundRecord.evaluation`, steps ascending.
+
+    Parameters
+    ----------
+    evaluation : list of dict
+        As in `RoundRecord.evaluation`.
+    step_curve : str
+        One of `STEP_CURVES`; where no client measured it, there is no step.
+    """
+    steps = {int(step) for client in evaluation for step in client.get("step_curves", {}).get(step_curve, {})}
+    return {
+        step: [
+            {"partition_id": client["partition_id"], "counts": client["step_curves"][step_curve][str(step)]}
+            for client in evaluation
+        ]
+        for step in sorted(steps)
+    }
 
 
 def _accuracy(counts: list[dict[str, list[int]]]) -> float:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fedmeta_flwr.results import CURVES, FILE_NAME, ResultsError, ResultsWriter, RoundRecord, read_results
+from fedmeta_flwr.results import CURVES, FILE_NAME, ResultsError, ResultsWriter, RoundRecord, at_steps, read_results
 
 
 def counts(hits: int, trials: int) -> dict[str, dict[str, list[int]]]:
@@ -85,3 +85,17 @@ def test_a_missing_file_or_round_is_named(tmp_path: Path) -> None:
         writer.write_run({})
     with pytest.raises(ResultsError, match="round 7"):
         read_results(tmp_path).at_round(7)
+
+
+def test_step_curves_become_an_evaluation_per_step_in_ascending_order() -> None:
+    def of_ten(hits: int) -> dict[str, dict[str, list[int]]]:
+        return {curve: {"hits": [hits], "trials": [10]} for curve in CURVES}
+
+    evaluation = [
+        {"partition_id": 1, "counts": of_ten(0), "step_curves": {"matching": {"10": of_ten(1), "2": of_ten(2)}}},
+        {"partition_id": 2, "counts": of_ten(0), "step_curves": {"matching": {"10": of_ten(3), "2": of_ten(4)}}},
+    ]
+    steps = at_steps(evaluation, "matching")
+    assert list(steps) == [2, 10]
+    assert steps[10] == [{"partition_id": 1, "counts": of_ten(1)}, {"partition_id": 2, "counts": of_ten(3)}]
+    assert at_steps(evaluation, "head") == {}
