@@ -2,7 +2,8 @@
 
 from clients.adversary import Abstention, Adversary, Attack, boost
 from clients.benign import BenignClient
-from clients.factory import ADVERSARY, initial_model, make_client
+from clients.defended import DefendedClient
+from clients.factory import ADVERSARY, initial_model, make_client, shared_part
 from clients.local_training import LocalTraining
 
 __all__ = [
@@ -11,8 +12,10 @@ __all__ = [
     "Adversary",
     "Attack",
     "BenignClient",
+    "DefendedClient",
     "LocalTraining",
     "boost",
     "initial_model",
     "make_client",
+    "shared_part",
 ]

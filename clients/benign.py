@@ -5,12 +5,13 @@ from typing import Any
 
 from flwr.client import NumPyClient
 from flwr.common import NDArrays, Scalar
+from torch import nn
 
 from clients.local_training import LocalTraining
+from clients.measurement import Accuracies, Measurement
 from fedmeta_flwr.class_split import Holdings
-from fedmeta_flwr.evaluation import EvaluationPlan, evaluate
-from fedmeta_flwr.messages import SERVER_ROUND, TRAIN_LOSS, counts_to_metrics
-from fedmeta_flwr.models import Classifier, get_arrays, set_arrays
+from fedmeta_flwr.messages import SERVER_ROUND, TRAIN_LOSS, counts_to_metrics, step_curves_to_metrics
+from fedmeta_flwr.models import get_arrays, set_arrays
 
 
 class BenignClient(NumPyClient):
@@ -18,8 +19,10 @@ class BenignClient(NumPyClient):
 
     Parameters
     ----------
-    model : Classifier
-        A network of the federation's architecture; its weights are overwritten by the server's.
+    model : Classifier or MatchingNetwork
+        What it trains.
+    shared : torch.nn.Module
+        The part of `model` that is exchanged, which may be all of it; the server overwrites its weights.
     training : LocalTraining
         How it meta-trains.
     holdings : Holdings
@@ -28,26 +31,28 @@ class BenignClient(NumPyClient):
         Server round to number of outer steps.
     outer_lr : float
         Learning rate of the outer loop.
-    plan : EvaluationPlan
-        What it measures.
+    measurement : Measurement
+        What it measures, and in which rounds.
     """
 
     def __init__(
         self,
         *,
-        model: Classifier,
+        model: Any,
+        shared: nn.Module,
         training: LocalTraining,
         holdings: Holdings,
         outer_steps: Callable[[int], int],
         outer_lr: float,
-        plan: EvaluationPlan,
+        measurement: Measurement,
     ) -> None:
         self.model = model
+        self.shared = shared
         self.training = training
         self.holdings = holdings
         self.outer_steps = outer_steps
         self.outer_lr = outer_lr
-        self.plan = plan
+        self.measurement = measurement
 
     def fit(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[NDArrays, int, dict[str, Scalar]]:
         """Meta-train the global model on own classes.
@@ -82,7 +87,7 @@ class BenignClient(NumPyClient):
         return self.get_parameters({}), self.training.num_examples(outer_steps), {TRAIN_LOSS: loss}
 
     def evaluate(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[float, int, dict[str, Any]]:
-        """Count hits of the global model, see `fedmeta_flwr.evaluation.evaluate`.
+        """Count hits of the global model as this client uses it, see `clients.measurement`.
 
         Returns
         -------
@@ -91,18 +96,22 @@ class BenignClient(NumPyClient):
         int
             Meta-testing queries.
         dict
-            Hits and trials of every curve, an entry per episode.
+            Hits and trials of every curve, an entry per episode; in some rounds also along local steps.
         """
         self.load(parameters)
-        counts = evaluate(self.model, self.plan)
+        counts = self._accuracies()
+        steps = self.measurement.along_steps(self.model, int(config[SERVER_ROUND]))
         trials = sum(counts["meta_testing"].trials)
         errors = trials - sum(counts["meta_testing"].hits)
-        return errors / trials, trials, counts_to_metrics({name: vars(count) for name, count in counts.items()})
+        return errors / trials, trials, counts_to_metrics(counts) | step_curves_to_metrics(steps)
+
+    def _accuracies(self) -> Accuracies:
+        return self.measurement.with_head(self.model)
 
     def load(self, parameters: NDArrays) -> None:
-        """Take over the server's arrays, given in the order of the model's names."""
-        set_arrays(self.model, dict(zip(self.model.state_dict(), parameters, strict=True)))
+        """Take over the server's arrays, given in the order of their names."""
+        set_arrays(self.shared, dict(zip(self.shared.state_dict(), parameters, strict=True)))
 
     def get_parameters(self, config: dict[str, Scalar]) -> NDArrays:
-        """Return the model's arrays in the order of its names."""
-        return list(get_arrays(self.model).values())
+        """Return the shared arrays in the order of their names."""
+        return list(get_arrays(self.shared).values())

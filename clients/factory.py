@@ -1,15 +1,23 @@
 """From the run configuration and a partition id to the client that plays this part."""
 
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from clients.adversary import Adversary, Attack
 from clients.benign import BenignClient
+from clients.defended import DefendedClient
 from clients.local_training import LocalTraining
-from fedmeta_flwr.config import RunConfig
+from clients.measurement import LocalSteps, Measurement
+from clients.memory import ClientMemory
+from fedmeta_flwr.config import RunConfig, whole_numbers
 from fedmeta_flwr.evaluation import EvaluationPlan, stamped_images
-from fedmeta_flwr.meta_learning import InnerLoop
+from fedmeta_flwr.matching import Attention, MatchingNetwork, matching_loop
+from fedmeta_flwr.meta_learning import InnerLoop, outer_loop
 from fedmeta_flwr.models import Classifier, build_classifier
 from fedmeta_flwr.scenario import Scenario
 from fedmeta_flwr.seeding import torch_generator
@@ -18,9 +26,12 @@ ADVERSARY = 0
 """Partition id of the adversary (client 1 of the poster)."""
 
 
-def initial_model(config: RunConfig, scenario: Scenario) -> Classifier:
-    """Build the network with the weights that the run starts from."""
-    return build_classifier(
+def initial_model(config: RunConfig, scenario: Scenario) -> Classifier | MatchingNetwork:
+    """Build what a client trains, with the weights that the run starts from.
+
+    In a defended federation the classifier's embedding is part of a matching network, and its head is dropped.
+    """
+    classifier = build_classifier(
         config.embedding,
         channels=scenario.dataset.images.shape[2],
         image_size=config.image_size,
@@ -28,36 +39,111 @@ def initial_model(config: RunConfig, scenario: Scenario) -> Classifier:
         way=config.way,
         generator=torch_generator(config.seed, "initial-model"),
     )
+    if config.defense != "federation":
+        return classifier
+    attention = Attention(classifier.embedding.features, config.matching_temperature)
+    return MatchingNetwork(classifier.embedding, attention)
 
 
-def make_client(config: RunConfig, scenario: Scenario, partition_id: int, device: torch.device) -> BenignClient:
-    """Return the client of a partition: the adversary for 0, a benign client for every other."""
+def shared_part(model: Classifier | MatchingNetwork) -> nn.Module:
+    """Return the part of a model that is exchanged: all of a classifier, of a matching network the embedding alone."""
+    return model.embedding if isinstance(model, MatchingNetwork) else model
+
+
+def make_client(
+    config: RunConfig, scenario: Scenario, partition_id: int, device: torch.device, memory_folder: Path
+) -> BenignClient:
+    """Return the client of a partition: the adversary for 0, a benign or a defended client for every other.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run's.
+    scenario : Scenario
+        The run's.
+    partition_id : int
+        Which client.
+    device : torch.device
+        Where its model lives.
+    memory_folder : Path
+        Where a client keeps what is its own.
+    """
+    model = initial_model(config, scenario).to(device)
     benign: dict[str, Any] = {
-        "model": initial_model(config, scenario).to(device),
+        "model": model,
+        "shared": shared_part(model),
         "training": _local_training(config, scenario, partition_id),
         "holdings": scenario.split.training(partition_id),
         "outer_steps": config.benign_outer_steps,
         "outer_lr": config.outer_lr,
-        "plan": _evaluation_plan(config, scenario, partition_id),
+        "measurement": _measurement(config, scenario, partition_id),
     }
-    if partition_id != ADVERSARY:
+    if partition_id == ADVERSARY:
+        return Adversary(attack=_attack(config, scenario), between_attacks=config.adversary_between_attacks, **benign)
+    if config.defense == "none":
         return BenignClient(**benign)
-    return Adversary(attack=_attack(config, scenario), between_attacks=config.adversary_between_attacks, **benign)
+    if isinstance(model, MatchingNetwork):
+        memory = ClientMemory.of(memory_folder, partition_id)
+        return DefendedClient(attention=model.attention, memory=memory, **benign)
+    return DefendedClient(attention=None, memory=None, **benign)
 
 
 def _local_training(config: RunConfig, scenario: Scenario, partition_id: int) -> LocalTraining:
+    """Return how a client trains in a round."""
+    if config.defense == "federation":
+        return _matching_training(config, scenario, partition_id)
+    return _head_training(config, scenario, partition_id)
+
+
+def _head_training(config: RunConfig, scenario: Scenario, partition_id: int) -> LocalTraining:
+    inner = InnerLoop(config.inner_lr, config.inner_steps, config.batch_norm)
     return LocalTraining(
-        images=scenario.dataset.images,
         way=config.way,
-        shot=config.shot,
-        query_shot=config.query_shot,
-        rotation=config.rotation_augmentation,
         meta_batch_size=config.meta_batch_size,
-        algorithm=config.algorithm,
-        inner=InnerLoop(config.inner_lr, config.inner_steps, config.batch_norm),
-        optimizer=config.outer_optimizer,
-        seed=config.seed,
-        partition_id=partition_id,
+        learn=partial(outer_loop, algorithm=config.algorithm, inner=inner),
+        **_episodes(config, scenario, partition_id),
+    )
+
+
+def _matching_training(config: RunConfig, scenario: Scenario, partition_id: int) -> LocalTraining:
+    return LocalTraining(
+        way=config.matching_way,
+        meta_batch_size=1,
+        learn=partial(matching_loop, batch_norm=config.batch_norm),
+        **_episodes(config, scenario, partition_id),
+    )
+
+
+def _episodes(config: RunConfig, scenario: Scenario, partition_id: int) -> dict[str, Any]:
+    return {
+        "images": scenario.dataset.images,
+        "shot": config.shot,
+        "query_shot": config.query_shot,
+        "rotation": config.rotation_augmentation,
+        "optimizer": config.outer_optimizer,
+        "seed": config.seed,
+        "partition_id": partition_id,
+    }
+
+
+def _measurement(config: RunConfig, scenario: Scenario, partition_id: int) -> Measurement:
+    local = LocalSteps(
+        matching=replace(_matching_training(config, scenario, partition_id), purpose="local-matching-episode"),
+        head=replace(_head_training(config, scenario, partition_id), purpose="local-head-episode"),
+        holdings=scenario.split.training(partition_id),
+        lr=config.matching_lr,
+        temperature=config.matching_temperature,
+    )
+    return Measurement(
+        plan=_evaluation_plan(config, scenario, partition_id),
+        inner=InnerLoop(config.inner_lr, config.evaluate_inner_steps, config.batch_norm),
+        local=local,
+        matching_steps=config.matching_steps,
+        step_curves=config.step_curve_names,
+        has_step_curves=config.has_step_curves,
+        fine_tuning_steps=whole_numbers(config.fine_tuning_curve_steps),
+        local_steps=whole_numbers(config.local_curve_steps),
+        fine_tuning_episodes=min(config.fine_tuning_curve_episodes, config.evaluate_episodes),
     )
 
 
@@ -66,7 +152,7 @@ def _evaluation_plan(config: RunConfig, scenario: Scenario, partition_id: int) -
         images=scenario.dataset.images,
         split=scenario.split,
         key=scenario.key,
-        inner=InnerLoop(config.inner_lr, config.evaluate_inner_steps, config.batch_norm),
+        batch_norm=config.batch_norm,
         way=config.way,
         shot=config.shot,
         query_shot=config.evaluate_query_shot,

@@ -1,18 +1,34 @@
 """Local meta-training: which episodes a client draws in a round, and how it learns from them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from fedmeta_flwr.class_split import Holdings
 from fedmeta_flwr.episodes import Episode, sample_episode
-from fedmeta_flwr.meta_learning import InnerLoop, outer_loop
-from fedmeta_flwr.models import Classifier
 from fedmeta_flwr.seeding import generator
 
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+
+
+class Learn(Protocol):
+    """Train a model in place on meta-batches of episodes, and return the mean query loss."""
+
+    def __call__(
+        self,
+        model: Any,
+        meta_batches: Iterable[Sequence[Episode]],
+        /,
+        *,
+        optimizer: torch.optim.Optimizer,
+        proximal_mu: float,
+    ) -> float:
+        """Train on all of them."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +45,14 @@ class LocalTraining:
         Whether each class of an episode is turned by a random multiple of 90 degrees.
     meta_batch_size : int
         Episodes per outer step.
-    algorithm : str
-        ``"maml"``, ``"fomaml"`` or ``"reptile"``.
-    inner : InnerLoop
-        Fine-tuning within an episode.
+    learn : Learn
+        What is done with meta-batches: `meta_learning.outer_loop` or `matching.matching_loop`, all else filled in.
     optimizer : str
         ``"adam"`` or ``"sgd"``; its state is fresh in every round, so that nothing but the model outlives one.
     seed, partition_id : int
         Of the run and of the client.
+    purpose : str
+        Names the random streams of the episodes.
     """
 
     images: np.ndarray
@@ -45,15 +61,15 @@ class LocalTraining:
     query_shot: int
     rotation: bool
     meta_batch_size: int
-    algorithm: str
-    inner: InnerLoop
+    learn: Learn
     optimizer: str
     seed: int
     partition_id: int
+    purpose: str = "training-episode"
 
     def train(
         self,
-        model: Classifier,
+        model: nn.Module,
         draw: Callable[[np.random.Generator], Episode],
         *,
         server_round: int,
@@ -65,7 +81,7 @@ class LocalTraining:
 
         Parameters
         ----------
-        model : Classifier
+        model : torch.nn.Module
             The global model; becomes the local one.
         draw : callable
             Draws an episode from a random stream.
@@ -78,14 +94,40 @@ class LocalTraining:
         proximal_mu : float
             FedProx's weight of the distance to the global model; 0 for none.
         """
-        return outer_loop(
+        return self.learn(
             model,
             self._meta_batches(draw, server_round, outer_steps),
-            algorithm=self.algorithm,
-            inner=self.inner,
-            optimizer=_OPTIMIZERS[self.optimizer](model.parameters(), lr=outer_lr),
+            optimizer=self._optimizer(model, outer_lr),
             proximal_mu=proximal_mu,
         )
+
+    def train_in_stages(
+        self, model: nn.Module, holdings: Holdings, *, steps: Sequence[int], lr: float
+    ) -> Iterator[int]:
+        """Train the model in place outside of any round, and yield each listed number of steps when it is reached.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            Changed in place.
+        holdings : Holdings
+            What episodes are drawn from.
+        steps : sequence of int
+            From 0, ascending.
+        lr : float
+            Learning rate of the optimiser, which is one and the same in all stages.
+        """
+        optimizer = self._optimizer(model, lr)
+        batches = self._meta_batches(lambda rng: self.sample(holdings, rng), 0, steps[-1])
+        done = 0
+        for wanted in steps:
+            if wanted > done:
+                self.learn(model, islice(batches, wanted - done), optimizer=optimizer, proximal_mu=0.0)
+            done = wanted
+            yield wanted
+
+    def _optimizer(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+        return _OPTIMIZERS[self.optimizer](model.parameters(), lr=lr)
 
     def sample(self, holdings: Holdings, rng: np.random.Generator, required: tuple[int, ...] = ()) -> Episode:
         """Draw an episode of this client's shape from what is held."""
@@ -109,7 +151,7 @@ class LocalTraining:
     ) -> Iterator[list[Episode]]:
         for step in range(outer_steps):
             streams = (
-                generator(self.seed, "training-episode", self.partition_id, server_round, step, index)
+                generator(self.seed, self.purpose, self.partition_id, server_round, step, index)
                 for index in range(self.meta_batch_size)
             )
             yield [draw(stream) for stream in streams]

@@ -13,7 +13,7 @@ APP_DIR = Path(__file__).resolve().parent.parent
 
 CONFIGS_DIR = Path(__file__).resolve().parent / "configs"
 
-_FOLDERS = ("data-dir", "cache-dir", "results-dir")
+_PATHS = ("data-dir", "cache-dir", "results-dir", "client-state-dir", "initial-model")
 _KEY = "backdoor-key"
 
 
@@ -112,7 +112,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 def _with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """Flower starts the app in another folder: a relative path would mean another file there."""
     absolute = dict(values)
-    for key in (*_FOLDERS, _KEY):
+    for key in (*_PATHS, _KEY):
         path = values.get(key)
         if isinstance(path, str) and path and not (key == _KEY and path in BUILT_IN_KEYS):
             absolute[key] = str(Path(path).expanduser().absolute())

@@ -171,7 +171,7 @@ def _predefined(
 def partition_classes(
     classes: np.ndarray, groups: Sequence[str], num_clients: int, partition: str, seed: int
 ) -> list[np.ndarray]:
-    """Spread classes over clients, disjoint and complete, by Flower's IidPartitioner.
+    """Spread classes over clients at random, disjoint and complete, as evenly as their number allows.
 
     Parameters
     ----------
@@ -191,20 +191,14 @@ def partition_classes(
     list of np.ndarray
         Sorted class indices of each client.
     """
-    from datasets import Dataset  # heavy, and needed once in a process
-    from flwr_datasets.partitioner import IidPartitioner
-
     units = [[int(index)] for index in classes] if partition == "random" else _by_group(classes, groups)
     if len(units) < num_clients:
         raise SplitError(
             f"partition: expected at least {num_clients} {'classes' if partition == 'random' else 'alphabets'} "
             f"for num-clients = {num_clients}, found {len(units)}"
         )
-    shuffled = [units[i] for i in generator(seed, "class-partition").permutation(len(units))]
-    partitioner = IidPartitioner(num_partitions=num_clients)
-    partitioner.dataset = Dataset.from_dict({"classes": shuffled})
-    parts = [partitioner.load_partition(i)["classes"] for i in range(num_clients)]
-    return [np.sort(np.concatenate([np.array(unit, np.int64) for unit in part])) for part in parts]
+    parts = np.array_split(generator(seed, "class-partition").permutation(len(units)), num_clients)
+    return [np.sort(np.concatenate([np.array(units[i], np.int64) for i in part])) for part in parts]
 
 
 def _by_group(classes: np.ndarray, groups: Sequence[str]) -> list[list[int]]:

@@ -1,6 +1,7 @@
 """The ClientApp: a message to the client of this node, and its answer back."""
 
 from functools import lru_cache
+from pathlib import Path
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -19,6 +20,7 @@ from fedmeta_flwr.messages import (
     roll_call_reply,
     train_reply,
 )
+from fedmeta_flwr.results import run_folder
 from fedmeta_flwr.scenario import Scenario, load_scenario
 
 app = ClientApp()
@@ -69,7 +71,8 @@ def _partition_id(context: Context) -> int:
 def _client(context: Context) -> BenignClient:
     pin_threads()
     config = RunConfig.parse(context.run_config)
-    return make_client(config, _scenario(config), _partition_id(context), choose_device(config.device))
+    folder = Path(config.client_state_dir or run_folder(config.results_dir, context.run_id) / "clients")
+    return make_client(config, _scenario(config), _partition_id(context), choose_device(config.device), folder)
 
 
 @lru_cache(maxsize=1)

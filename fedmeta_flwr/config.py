@@ -8,6 +8,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 Value = bool | int | float | str
@@ -35,10 +36,13 @@ def setting(
     maximum: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] = (),
+    items: tuple[str, ...] = (),
+    whole_numbers: bool = False,
 ) -> Any:
     """Declare a field of `RunConfig`: what it means, and the values that it admits."""
     limits = {"minimum": minimum, "maximum": maximum, "above": above, "choices": choices}
-    return dataclasses.field(metadata={"description": description, **limits})
+    lists = {"items": items, "whole_numbers": whole_numbers}
+    return dataclasses.field(metadata={"description": description, **limits, **lists})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +56,17 @@ class RunConfig:
     data_dir: str = setting("Folder with the data set's files; empty: download Omniglot into the cache.")
     cache_dir: str = setting("Folder for decoded data sets; empty: the user's cache folder.")
     results_dir: str = setting("Folder that receives the run's files; empty: below the user's data folder.")
+    client_state_dir: str = setting(
+        "Folder in which clients keep what is their own; empty: 'clients' in the run's results folder."
+    )
     image_size: int = setting("Height and width of an image, in pixels.", minimum=16, maximum=256)
     strokes_classes: int = setting("Number of classes of the procedural data set.", minimum=10)
     strokes_drawers: int = setting("Drawings per class of the procedural data set.", minimum=10)
     strokes_seed: int = setting("Seed of the procedural data set; the run's seed only splits it.", minimum=0)
+
+    initial_model: str = setting(
+        "File of a model to start from, such as a run's model.safetensors; empty: new weights."
+    )
 
     # Class split
     case: str = setting(
@@ -145,12 +156,35 @@ class RunConfig:
     key_size: int = setting("Height and width of the key, in pixels.", minimum=1)
     key_intensity: float = setting("Opacity of the key.", above=0, maximum=1)
 
+    # Defense
+    defense: str = setting(
+        "none; rescue: benign clients train as ever, and classify by matching features after local training; "
+        "federation: everybody trains by matching, and no classifier head is exchanged.",
+        choices=("none", "rescue", "federation"),
+    )
+    matching_way: int = setting("Classes in an episode that trains matching.", minimum=2)
+    matching_steps: int = setting("Local steps on a client's own classes before it classifies by matching.", minimum=0)
+    matching_lr: float = setting("Learning rate of these local steps.", above=0)
+    matching_temperature: float = setting("Temperature of the attention before it is learned.", above=0)
+
     # Evaluation
     evaluate_every: int = setting("Rounds between evaluations after pre-training; 0: never.", minimum=0)
     pretrain_evaluate_every: int = setting("Rounds between evaluations in pre-training; 0: never.", minimum=0)
     evaluate_episodes: int = setting("Evaluation episodes per benign client and kind.", minimum=1)
     evaluate_query_shot: int = setting("Clean query images per class in evaluation.", minimum=1)
     evaluate_inner_steps: int = setting("Fine-tuning steps in an evaluation episode.", minimum=0)
+
+    step_curves: str = setting(
+        "What is measured along local steps, before the attack and right after it: any of fine-tuning (of an episode), "
+        "matching (local training of the defense), head (as much local training with the fully-connected head); "
+        "separated by spaces, empty: nothing.",
+        items=("fine-tuning", "matching", "head"),
+    )
+    fine_tuning_curve_steps: str = setting("Points of the fine-tuning curve, ascending steps.", whole_numbers=True)
+    fine_tuning_curve_episodes: int = setting(
+        "Episodes of the fine-tuning curve per benign client and kind, at most evaluate-episodes.", minimum=1
+    )
+    local_curve_steps: str = setting("Points of the other two, ascending steps.", whole_numbers=True)
 
     # Machine
     device: str = setting("Where tensors live; auto: a GPU when there is one.", choices=("auto", "cpu", "cuda"))
@@ -222,6 +256,25 @@ class RunConfig:
             return "attack"
         return "pretrain" if server_round <= self.pretrain_rounds else "benign"
 
+    @property
+    def step_curve_names(self) -> tuple[str, ...]:
+        """Return which of `results.STEP_CURVES` are measured."""
+        return tuple(name.replace("-", "_") for name in self.step_curves.split())
+
+    def has_step_curves(self, server_round: int) -> bool:
+        """Tell whether curves along local steps are measured after this round: before and right after the attack.
+
+        Without an attack, this is after the last round.
+        """
+        if self.attack_round == 0:
+            return server_round == self.num_server_rounds
+        return server_round in (self.attack_round - 1, self.attack_round)
+
+    @property
+    def uses_matching(self) -> bool:
+        """Return whether anybody classifies by matching."""
+        return self.defense != "none" or "matching" in self.step_curve_names
+
     def benign_outer_steps(self, server_round: int) -> int:
         """Return the outer steps of a benign client in this round."""
         return self.pretrain_outer_steps if server_round <= self.pretrain_rounds else self.outer_steps
@@ -232,11 +285,24 @@ def key_of(field: "dataclasses.Field[Any]") -> str:
     return field.name.replace("_", "-")
 
 
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Return the ascending whole numbers, from 0, that a setting lists; raises `ValueError` for anything else."""
+    words = text.split()
+    numbers = tuple(int(word) for word in words if word.isdecimal())
+    if not numbers or len(numbers) < len(words) or any(b <= a for a, b in pairwise(numbers)):
+        raise ValueError(f"expected ascending whole numbers, separated by spaces, found {text!r}")
+    return numbers
+
+
 def _checked(field: "dataclasses.Field[Any]", value: Any) -> Any:
     typed: Any = _typed(field.type, value)
     limits = field.metadata
     if limits["choices"] and typed not in limits["choices"]:
         raise ValueError(f"expected one of {', '.join(limits['choices'])}, found {value!r}")
+    if limits["items"] and (unknown := set(typed.split()) - set(limits["items"])):
+        raise ValueError(f"expected any of {', '.join(limits['items'])}, found {sorted(unknown)[0]!r}")
+    if limits["whole_numbers"]:
+        whole_numbers(typed)
     if limits["minimum"] is not None and typed < limits["minimum"]:
         raise ValueError(f"expected at least {limits['minimum']}, found {value!r}")
     if limits["above"] is not None and typed <= limits["above"]:
@@ -283,6 +349,11 @@ def _contradictions(config: RunConfig) -> list[str]:
         problems.append(
             f"attack-round: expected 0 or more than pretrain-rounds = {config.pretrain_rounds}, "
             f"found {config.attack_round}"
+        )
+    headless = sorted(set(config.step_curves.split()) - {"matching"})
+    if config.defense == "federation" and headless:
+        problems.append(
+            f"step-curves: expected matching alone where defense = 'federation' (there is no head), found {headless[0]}"
         )
     if config.key_size > config.image_size:
         problems.append(f"key-size: expected at most image-size = {config.image_size}, found {config.key_size}")

@@ -13,17 +13,20 @@ support set's statistics it does not.
 Counts stay counts until the very end: they merge, means do not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedmeta_flwr.backdoor import BackdoorKey, stamp
+from fedmeta_flwr.batches import Batch, query_of, support_of, to_batch
 from fedmeta_flwr.class_split import ClassSplit, Holdings
 from fedmeta_flwr.episodes import Episode, sample_episode
-from fedmeta_flwr.meta_learning import Batch, InnerLoop, fine_tuned, query_logits, query_of, support_of, to_batch
+from fedmeta_flwr.matching import MatchingNetwork
+from fedmeta_flwr.meta_learning import InnerLoop, fine_tuning, query_logits
 from fedmeta_flwr.models import Classifier
 from fedmeta_flwr.results import CURVES
 from fedmeta_flwr.seeding import generator
@@ -49,8 +52,8 @@ class EvaluationPlan:
         Who holds what.
     key : BackdoorKey
         What stamps the attack sets.
-    inner : InnerLoop
-        Fine-tuning of an evaluation episode.
+    batch_norm : str
+        What normalises a query: ``"transductive"`` or ``"support"``.
     way, shot, query_shot, episodes : int
         Shape and number of the episodes of each kind.
     seed, partition_id : int
@@ -61,7 +64,7 @@ class EvaluationPlan:
     images: np.ndarray
     split: ClassSplit
     key: BackdoorKey
-    inner: InnerLoop
+    batch_norm: str
     way: int
     shot: int
     query_shot: int
@@ -95,63 +98,98 @@ def stamped_images(images: np.ndarray, holdings: Holdings, key: BackdoorKey) -> 
     return stamp(np.concatenate([images[index, held] for index, held in sorted(holdings.items())]), key)
 
 
-def evaluate(model: Classifier, plan: EvaluationPlan) -> dict[str, Counts]:
-    """Fine-tune on every episode's support set, and count.
+Predict = Callable[[Tensor], Tensor]
+"""Images (rows, channels, height, width) to logits or log-probabilities (rows, way)."""
+
+Adapt = Callable[[Batch], Iterable[Predict]]
+"""How a model adapts to a support set: a prediction for each stage of it, to be used before the next is asked for."""
+
+
+def by_fine_tuning(model: Classifier, inner: InnerLoop, steps: Sequence[int]) -> Adapt:
+    """Adapt the shared model by gradient steps; a stage for each listed number of them."""
+
+    def adapt(support: Batch) -> Iterator[Predict]:
+        for tuned in fine_tuning(model, support, inner, steps):
+            yield partial(query_logits, tuned, support, batch_norm=inner.batch_norm)
+
+    return adapt
+
+
+def by_matching(network: MatchingNetwork, batch_norm: str) -> Adapt:
+    """Adapt by keeping the support set to match against; a single stage."""
+    return lambda support: [partial(network, support, batch_norm=batch_norm)]
+
+
+def evaluate(plan: EvaluationPlan, adapt: Adapt, device: torch.device) -> list[dict[str, Counts]]:
+    """Adapt to every episode's support set, and count.
 
     Parameters
     ----------
-    model : Classifier
-        The shared model; unchanged.
     plan : EvaluationPlan
         The episodes, and what is asked in them.
+    adapt : Adapt
+        `by_fine_tuning` or `by_matching`. One adaptation to a support set serves all that is asked with it.
+    device : torch.device
+        Where the model is.
 
     Returns
     -------
-    dict
-        Each of `results.CURVES` to its counts.
+    list of dict
+        For each stage of the adaptation, each of `results.CURVES` to its counts.
     """
-    device = next(model.parameters()).device
     attack_sets = {
         "attack_training": stamped_images(plan.images, plan.split.attack_training, plan.key),
         "attack_validation": stamped_images(plan.images, plan.split.attack_validation, plan.key),
     }
-    counts = {curve: Counts([], []) for curve in CURVES}
+    episodes = []
     for index in range(plan.episodes):
-        clean = {"meta_testing": query_of(episode := plan.meta_testing_episode(index), device)}
-        _count(model, episode, clean, plan.inner, counts)
-        episode = plan.attacked_episode(index)
-        target = episode.label_of(plan.split.target_class)
-        queries = {"main_task": query_of(episode, device)} | {
-            curve: to_batch(stamped, np.full(len(stamped), target), device) for curve, stamped in attack_sets.items()
+        unseen, attacked = plan.meta_testing_episode(index), plan.attacked_episode(index)
+        target = attacked.label_of(plan.split.target_class)
+        stamped = {
+            curve: to_batch(images, np.full(len(images), target), device) for curve, images in attack_sets.items()
         }
-        _count(model, episode, queries, plan.inner, counts)
-    return counts
+        asked = (
+            (unseen, {"meta_testing": query_of(unseen, device)}),
+            (attacked, {"main_task": query_of(attacked, device), **stamped}),
+        )
+        counted = [list(_count(plan, episode, queries, adapt, device)) for episode, queries in asked]
+        episodes.append([first | second for first, second in zip(*counted, strict=True)])
+    return [_joined(stages) for stages in zip(*episodes, strict=True)]
+
+
+def _joined(episodes: Sequence[Mapping[str, tuple[int, int]]]) -> dict[str, Counts]:
+    """Return hits and trials by curve, given those of each episode."""
+    return {
+        curve: Counts(
+            hits=[episode[curve][0] for episode in episodes], trials=[episode[curve][1] for episode in episodes]
+        )
+        for curve in CURVES
+    }
 
 
 def _count(
-    model: Classifier, episode: Episode, queries: Mapping[str, Batch], inner: InnerLoop, counts: dict[str, Counts]
-) -> None:
-    """Add one episode: a single fine-tuning serves all of its query sets; the first of them is the clean one."""
-    support = support_of(episode, next(model.parameters()).device)
-    tuned = fine_tuned(model, support, inner)
+    plan: EvaluationPlan, episode: Episode, queries: Mapping[str, Batch], adapt: Adapt, device: torch.device
+) -> Iterator[dict[str, tuple[int, int]]]:
+    """Yield hits and trials of an episode's query sets, the first of them clean, at each stage of the adaptation."""
     images = {curve: batch.images for curve, batch in queries.items()}
-    predict = _predict_mixed if inner.batch_norm == "transductive" else _predict_at_once
-    for curve, predicted in predict(tuned, support, images, len(episode.query) // len(episode.classes)).items():
-        counts[curve].hits.append(int((predicted == queries[curve].labels).sum()))
-        counts[curve].trials.append(len(predicted))
+    ask = _predict_mixed if plan.batch_norm == "transductive" else _predict_at_once
+    for predict in adapt(support_of(episode, device)):
+        predicted = ask(predict, images, plan.query_shot)
+        yield {
+            curve: (int((predicted[curve] == batch.labels).sum()), len(batch.labels))
+            for curve, batch in queries.items()
+        }
 
 
 @torch.no_grad()
-def _predict_at_once(tuned: nn.Module, support: Batch, images: Mapping[str, Tensor], _: int) -> dict[str, Tensor]:
+def _predict_at_once(predict: Predict, images: Mapping[str, Tensor], _: int) -> dict[str, Tensor]:
     """Predict all query sets in one pass: with the support set's statistics no query depends on another."""
-    predicted = query_logits(tuned, support, torch.cat(list(images.values())), "support").argmax(dim=1)
+    predicted = predict(torch.cat(list(images.values()))).argmax(dim=1)
     return dict(zip(images, torch.split(predicted, [len(part) for part in images.values()]), strict=True))
 
 
 @torch.no_grad()
-def _predict_mixed(
-    tuned: nn.Module, support: Batch, images: Mapping[str, Tensor], query_shot: int
-) -> dict[str, Tensor]:
+def _predict_mixed(predict: Predict, images: Mapping[str, Tensor], query_shot: int) -> dict[str, Tensor]:
     """Predict in batches as a client would meet them, since a transductive prediction depends on its batch.
 
     Clean queries are a batch of their own. Stamped images come `query_shot` at a time, as if one class's queries were
@@ -159,10 +197,10 @@ def _predict_mixed(
     """
     names = list(images)
     clean = images[names[0]]
-    predicted = {names[0]: query_logits(tuned, support, clean, "transductive").argmax(dim=1)}
+    predicted = {names[0]: predict(clean).argmax(dim=1)}
     for name in names[1:]:
         parts = [
-            query_logits(tuned, support, torch.cat([clean, part]), "transductive").argmax(dim=1)[len(clean) :]
+            predict(torch.cat([clean, part])).argmax(dim=1)[len(clean) :]
             for part in torch.split(images[name], query_shot)
         ]
         predicted[name] = torch.cat(parts)

@@ -4,8 +4,8 @@ Every training reply carries one ArrayRecord and one MetricRecord with ``num-exa
 built-in strategies expect. An abstention carries a MetricRecord alone.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -23,6 +23,18 @@ _COUNTS = ("hits", "trials")
 Arrays = dict[str, np.ndarray]
 Metrics = Mapping[str, Any]
 """Names to numbers or lists of numbers."""
+
+
+class Countable(Protocol):
+    """Hits and trials, an entry per episode."""
+
+    @property
+    def hits(self) -> Sequence[int]:
+        """Right answers."""
+
+    @property
+    def trials(self) -> Sequence[int]:
+        """Questions."""
 
 
 def to_record(arrays: Mapping[str, np.ndarray]) -> ArrayRecord:
@@ -92,19 +104,49 @@ def roll_call_partition(reply: Message) -> int:
     return value
 
 
-def counts_to_metrics(counts: Mapping[str, Mapping[str, list[int]]]) -> dict[str, list[int]]:
-    """Flatten curve -> hits/trials -> a number per episode, to metrics such as ``meta-testing-hits``."""
-    return {_counts_key(curve, kind): numbers[kind] for curve, numbers in counts.items() for kind in _COUNTS}
+def counts_to_metrics(counts: Mapping[str, Countable]) -> dict[str, list[int]]:
+    """Flatten curve -> hits and trials, a number per episode, to metrics such as ``meta-testing-hits``."""
+    return {
+        f"{_dashed(curve)}-{kind}": list(getattr(numbers, kind))
+        for curve, numbers in counts.items()
+        for kind in _COUNTS
+    }
+
+
+def step_curves_to_metrics(step_curves: Mapping[str, Mapping[int, Mapping[str, Countable]]]) -> dict[str, list[int]]:
+    """Flatten step curve -> step -> counts to metrics such as ``fine-tuning:500:meta-testing-hits``."""
+    return {
+        f"{_dashed(name)}:{step}:{key}": numbers
+        for name, steps in step_curves.items()
+        for step, counts in steps.items()
+        for key, numbers in counts_to_metrics(counts).items()
+    }
 
 
 def metrics_to_counts(metrics: Metrics) -> dict[str, dict[str, list[int]]]:
-    """Undo `counts_to_metrics`; metrics that are not counts are left out."""
-    curves = [key.removesuffix("-hits").replace("-", "_") for key in metrics if key.endswith("-hits")]
-    return {curve: {kind: list(metrics[_counts_key(curve, kind)]) for kind in _COUNTS} for curve in curves}
+    """Undo `counts_to_metrics`; metrics that are not counts of a curve are left out."""
+    keys = [key for key in metrics if ":" not in key]
+    return _counts({key: metrics[key] for key in keys})
 
 
-def _counts_key(curve: str, kind: str) -> str:
-    return f"{curve.replace('_', '-')}-{kind}"
+def metrics_to_step_curves(metrics: Metrics) -> dict[str, dict[str, dict[str, dict[str, list[int]]]]]:
+    """Undo `step_curves_to_metrics`; steps stay texts, as they are in a result file."""
+    grouped: dict[str, dict[str, dict[str, Any]]] = {}
+    for key, numbers in metrics.items():
+        name, _, rest = key.partition(":")
+        step, colon, count = rest.partition(":")
+        if colon:
+            grouped.setdefault(name.replace("-", "_"), {}).setdefault(step, {})[count] = numbers
+    return {name: {step: _counts(counts) for step, counts in steps.items()} for name, steps in grouped.items()}
+
+
+def _counts(metrics: Metrics) -> dict[str, dict[str, list[int]]]:
+    curves = [key.removesuffix("-hits") for key in metrics if key.endswith("-hits")]
+    return {curve.replace("-", "_"): {kind: list(metrics[f"{curve}-{kind}"]) for kind in _COUNTS} for curve in curves}
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def stamp_round(instruction: Message, server_round: int) -> None:

@@ -5,8 +5,9 @@ This is the only module that imports learn2learn.
 """
 
 import contextlib
+import copy
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedmeta_flwr.batches import Batch, query_of, support_of
 from fedmeta_flwr.episodes import Episode
 
 with contextlib.redirect_stderr(io.StringIO()):  # gym, which learn2learn imports, prints an upgrade notice
@@ -39,57 +41,41 @@ class InnerLoop:
     batch_norm: str
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Images and labels on a device: floats in 0..1, shape (rows, channels, height, width), and int64 (rows,)."""
-
-    images: Tensor
-    labels: Tensor
-
-
-def to_batch(images: np.ndarray, labels: np.ndarray, device: torch.device) -> Batch:
-    """Move uint8 images and their labels to a device, scaled to 0..1."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-    return Batch(pixels.to(torch.get_default_dtype()) / 255, torch.from_numpy(labels).to(device))
-
-
-def support_of(episode: Episode, device: torch.device) -> Batch:
-    """Return an episode's support set as tensors."""
-    return to_batch(episode.support, episode.support_labels, device)
-
-
-def query_of(episode: Episode, device: torch.device) -> Batch:
-    """Return an episode's query set as tensors."""
-    return to_batch(episode.query, episode.query_labels, device)
-
-
 def fine_tune(learner: MAML, support: Batch, steps: int) -> None:
     """Take gradient steps on the support set; a first-order or second-order learner, as it was built."""
     for _ in range(steps):
         learner.adapt(functional.cross_entropy(learner(support.images), support.labels))
 
 
-def fine_tuned(model: nn.Module, support: Batch, inner: InnerLoop) -> nn.Module:
-    """Return a fine-tuned copy for prediction; the model stays as it is.
+def fine_tuning(model: nn.Module, support: Batch, inner: InnerLoop, steps: Sequence[int]) -> Iterator[nn.Module]:
+    """Fine-tune a copy for prediction, and yield it whenever a listed number of steps is reached.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The shared model.
+        The shared model; unchanged.
     support : Batch
         What to fine-tune on.
     inner : InnerLoop
-        Rate and number of steps.
+        The learning rate; `inner.steps` plays no part.
+    steps : sequence of int
+        From 0, ascending.
 
-    Returns
-    -------
+    Yields
+    ------
     torch.nn.Module
-        To be called through `query_logits`.
+        One and the same copy, to be called through `query_logits` before the next is asked for.
     """
-    learner = MAML(model, lr=inner.lr, first_order=True).clone()
-    fine_tune(learner, support, inner.steps)
-    module: nn.Module = learner.module
-    return module
+    tuned = copy.deepcopy(model)
+    descent = torch.optim.SGD(tuned.parameters(), lr=inner.lr)
+    done = 0
+    for wanted in steps:
+        for _ in range(wanted - done):
+            descent.zero_grad()
+            functional.cross_entropy(tuned(support.images), support.labels).backward()  # type: ignore[no-untyped-call]
+            descent.step()
+        done = wanted
+        yield tuned
 
 
 def query_logits(model: nn.Module, support: Batch, queries: Tensor, batch_norm: str) -> Tensor:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from platformdirs import user_data_path
+
 FILE_NAME = "results.jsonl"
 FORMAT = 1
 
@@ -25,6 +27,11 @@ local training with the fully-connected head."""
 
 class ResultsError(ValueError):
     """A result file that cannot be written or read; says which file and why."""
+
+
+def run_folder(results_dir: str, run_id: int) -> Path:
+    """Return a run's folder: the configured one, or one below the user's data folder."""
+    return Path(results_dir) if results_dir else user_data_path("fedmeta_flwr") / "runs" / str(run_id)
 
 
 @dataclass(frozen=True)

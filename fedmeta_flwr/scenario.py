@@ -46,6 +46,7 @@ def load_scenario(config: RunConfig) -> Scenario:
         meta_train_classes=dataset.meta_train_classes,
         meta_test_classes=dataset.meta_test_classes,
     )
+    _check_matching(config, split)
     key = build_key(
         config.backdoor_key,
         channels=channels,
@@ -69,3 +70,14 @@ def _check_attack_set(config: RunConfig) -> None:
             f"attack: expected at least {needed} attack training images (poison-fraction of shot and query-shot), "
             f"found {held} (backdoor-classes * attack-training-instances)"
         )
+
+
+def _check_matching(config: RunConfig, split: ClassSplit) -> None:
+    if not config.uses_matching:
+        return
+    for partition_id in range(config.num_clients):
+        if (held := len(split.training(partition_id))) < config.matching_way:
+            raise SplitError(
+                f"matching-way: expected at most the classes of every client, found {config.matching_way} and "
+                f"client {partition_id} with {held} classes"
+            )

@@ -1,6 +1,7 @@
 """The ServerApp: run configuration, strategy, result file."""
 
 import hashlib
+import json
 import os
 import platform
 import time
@@ -12,13 +13,13 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
-from platformdirs import user_data_path
 
-from clients import ADVERSARY, initial_model
+from clients import ADVERSARY, initial_model, shared_part
+from fedmeta_flwr.checkpoint import MODEL_FILE_NAME, load_checkpoint, save_checkpoint
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.messages import from_record, to_record
 from fedmeta_flwr.models import get_arrays
-from fedmeta_flwr.results import ResultsWriter, RoundRecord
+from fedmeta_flwr.results import ResultsWriter, RoundRecord, run_folder
 from fedmeta_flwr.scenario import Scenario, load_scenario
 from strategies import FirstArrivals, SeededLatency, WallClock, make_strategy
 
@@ -32,23 +33,31 @@ def main(grid: Grid, context: Context) -> None:
     """Run one configuration to its end; everything is checked before the first message and the first file."""
     config = RunConfig.parse(context.run_config)
     scenario = load_scenario(config)
-    arrays = to_record(get_arrays(initial_model(config, scenario)))
+    arrays = starting_arrays(config, scenario)
     started = time.monotonic()
-    with ResultsWriter(results_dir(config, context.run_id)) as writer:
+    folder = run_folder(config.results_dir, context.run_id)
+    with ResultsWriter(folder) as writer:
 
         def record_round(record: RoundRecord, _: ArrayRecord) -> None:
             writer.write_round(record)
 
         strategy = build_strategy(config, record_round)
-        writer.write_run(run_record(config, scenario))
+        writer.write_run(run_record(config, scenario, digest(arrays)))
         try:
             result = strategy.start(
-                grid, arrays, num_rounds=config.num_server_rounds, timeout=config.round_timeout_seconds
+                grid, to_record(arrays), num_rounds=config.num_server_rounds, timeout=config.round_timeout_seconds
             )
+            final = from_record(result.arrays)
+            _save_model(folder / MODEL_FILE_NAME, final, config)
         except BaseException as error:
             writer.write_end(f"failed: {type(error).__name__}: {error}", time.monotonic() - started)
             raise
-        writer.write_end("completed", time.monotonic() - started, model_digest=digest(from_record(result.arrays)))
+        writer.write_end("completed", time.monotonic() - started, model_digest=digest(final))
+
+
+def _save_model(path: Path, arrays: Mapping[str, np.ndarray], config: RunConfig) -> None:
+    metadata = {"server-round": str(config.num_server_rounds), "config": json.dumps(config.to_run_config())}
+    save_checkpoint(path, arrays, metadata)
 
 
 def build_strategy(config: RunConfig, on_round: Any) -> FirstArrivals:
@@ -78,14 +87,19 @@ def build_strategy(config: RunConfig, on_round: Any) -> FirstArrivals:
     )
 
 
-def results_dir(config: RunConfig, run_id: int) -> Path:
-    """Return the run's folder: the configured one, or one below the user's data folder."""
-    if config.results_dir:
-        return Path(config.results_dir)
-    return user_data_path("fedmeta_flwr") / "runs" / str(run_id)
+def starting_arrays(config: RunConfig, scenario: Scenario) -> dict[str, np.ndarray]:
+    """Return the arrays that a run starts from: new ones, or those of `initial-model`.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, or of another architecture.
+    """
+    new = get_arrays(shared_part(initial_model(config, scenario)))
+    return load_checkpoint(Path(config.initial_model)).fitted(new) if config.initial_model else new
 
 
-def run_record(config: RunConfig, scenario: Scenario) -> dict[str, Any]:
+def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> dict[str, Any]:
     """Return the first record of the result file: all that is needed to run it again and to name what was run."""
     dataset, split = scenario.dataset, scenario.split
     return {
@@ -93,6 +107,7 @@ def run_record(config: RunConfig, scenario: Scenario) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "git_revision": os.environ.get("FEDMETA_GIT_REVISION", "unknown"),
         "machine": {"cores": os.cpu_count(), "system": platform.platform()},
+        "initial_model_digest": initial_digest,
         "dataset": {
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,

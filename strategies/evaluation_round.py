@@ -29,7 +29,7 @@ class EvaluationRound:
     replies : list of Message
         Those that can be counted, in the order of partitions.
     entries : list of dict
-        ``partition_id`` and ``counts`` of each of them.
+        One for each of them, as in `results.RoundRecord.evaluation`.
     dropped : list of dict
         ``partition_id`` and ``reason`` of the clients that failed. An abstention leaves no trace.
     """
@@ -64,7 +64,7 @@ class EvaluationRound:
             self._drop(partition_id, "failed: no reply in time")
             return
         try:
-            self.entries.append({"partition_id": partition_id, "counts": read_counts(reply)})
+            self.entries.append({"partition_id": partition_id, **read_counts(reply)})
             self.replies.append(reply)
         except RejectedReplyError as error:
             if not messages.is_abstention(reply):

@@ -4,7 +4,9 @@ Replies come from machines that may fail or be hostile: everything is checked be
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from flwr.app import Message
@@ -69,13 +71,13 @@ def read_update(reply: Message, sent: Arrays) -> Update:
     return Update(norm=math.sqrt(sum(squares)), metrics=metrics)
 
 
-def read_counts(reply: Message) -> dict[str, dict[str, list[int]]]:
+def read_counts(reply: Message) -> dict[str, Any]:
     """Check an evaluation reply and return its counts.
 
     Returns
     -------
     dict
-        Curve to ``hits`` and ``trials``, an entry per episode.
+        ``counts`` and, where the reply has some, ``step_curves``, both as in `results.RoundRecord.evaluation`.
 
     Raises
     ------
@@ -85,13 +87,23 @@ def read_counts(reply: Message) -> dict[str, dict[str, list[int]]]:
     metrics = _checked_metrics(reply)
     try:
         counts = messages.metrics_to_counts(metrics)
-        for curve, numbers in counts.items():
-            pairs = zip(numbers["hits"], numbers["trials"], strict=True)
-            if not all(isinstance(trials, int) and 0 <= hits <= trials for hits, trials in pairs):
-                raise ValueError(f"{curve}: expected 0 <= hits <= trials, found {numbers}")
+        step_curves = messages.metrics_to_step_curves(metrics)
+        _check_counts(counts)
+        for name, steps in step_curves.items():
+            for step, numbers in steps.items():
+                if not step.isdecimal():
+                    raise ValueError(f"{name}: expected a whole number as step, found {step!r}")
+                _check_counts(numbers)
     except (KeyError, TypeError, ValueError) as error:
         raise RejectedReplyError(f"failed: expected hits and trials of every curve, found {error}") from error
-    return counts
+    return {"counts": counts} | ({"step_curves": step_curves} if step_curves else {})
+
+
+def _check_counts(counts: Mapping[str, Mapping[str, list[int]]]) -> None:
+    for curve, numbers in counts.items():
+        pairs = zip(numbers["hits"], numbers["trials"], strict=True)
+        if not all(isinstance(trials, int) and 0 <= hits <= trials for hits, trials in pairs):
+            raise ValueError(f"{curve}: expected 0 <= hits <= trials, found {numbers}")
 
 
 def _checked_metrics(reply: Message) -> Metrics:

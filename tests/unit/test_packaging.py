@@ -11,6 +11,5 @@ def test_the_requirements_for_pip_are_those_of_the_project_but_for_learn2learn()
     assert required == {dependency for dependency in declared if not dependency.startswith("learn2learn")} | {
         "gym==0.26.2",
         "requests",
-        "scipy",
         "tqdm",
     }

@@ -1,0 +1,128 @@
+"""What a benign client measures of the global model: accuracies, and curves along local steps.
+
+A curve along local steps is measured on a copy. Its episodes are the same in every round, so that the curves of the
+clean and of the poisoned model are paired.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from clients.local_training import LocalTraining
+from fedmeta_flwr.class_split import Holdings
+from fedmeta_flwr.evaluation import Counts, EvaluationPlan, by_fine_tuning, by_matching, evaluate
+from fedmeta_flwr.matching import Attention, MatchingNetwork
+from fedmeta_flwr.meta_learning import InnerLoop
+from fedmeta_flwr.models import Classifier
+
+Accuracies = dict[str, Counts]
+"""Each of `results.CURVES` to its counts."""
+
+
+@dataclass(frozen=True)
+class LocalSteps:
+    """Training on a client's own classes before use, outside of any round.
+
+    Attributes
+    ----------
+    matching, head : LocalTraining
+        How the matching network is trained, and how the model with its fully-connected head (the control): as many
+        images in a step.
+    holdings : Holdings
+        The client's own classes.
+    lr : float
+        Learning rate of both.
+    temperature : float
+        Of a new attention.
+    """
+
+    matching: LocalTraining
+    head: LocalTraining
+    holdings: Holdings
+    lr: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured, and in which rounds.
+
+    Attributes
+    ----------
+    plan : EvaluationPlan
+        The episodes.
+    inner : InnerLoop
+        Fine-tuning of the fully-connected head's model in an evaluation episode.
+    local : LocalSteps
+        Training on own classes before use.
+    matching_steps : int
+        Local steps before a client classifies by matching.
+    step_curves : tuple of str
+        Which of `results.STEP_CURVES` are measured.
+    has_step_curves : callable
+        Server round to whether they are.
+    fine_tuning_steps, local_steps : tuple of int
+        From 0, ascending: where the curves along fine-tuning and along local training have a point.
+    fine_tuning_episodes : int
+        Episodes of each kind for the fine-tuning curve, the first ones of the plan.
+    """
+
+    plan: EvaluationPlan
+    inner: InnerLoop
+    local: LocalSteps
+    matching_steps: int
+    step_curves: tuple[str, ...]
+    has_step_curves: Callable[[int], bool]
+    fine_tuning_steps: tuple[int, ...]
+    local_steps: tuple[int, ...]
+    fine_tuning_episodes: int
+
+    def with_head(self, model: Classifier) -> Accuracies:
+        """Classify with the fully-connected head, fine-tuned on each support set."""
+        return evaluate(self.plan, by_fine_tuning(model, self.inner, [self.inner.steps]), _device(model))[0]
+
+    def with_matching(self, model: Classifier | MatchingNetwork) -> Accuracies:
+        """Classify by matching, after `matching_steps` local steps."""
+        return self._matching_curve(model, [self.matching_steps])[self.matching_steps]
+
+    def along_steps(self, model: nn.Module, server_round: int) -> dict[str, dict[int, Accuracies]]:
+        """Return the curves that are measured in a round: name to step to accuracies."""
+        measures: Mapping[str, Callable[..., dict[int, Accuracies]]] = {
+            "fine_tuning": self._fine_tuning_curve,
+            "matching": self._matching_curve,
+            "head": self._head_curve,
+        }
+        names = self.step_curves if self.has_step_curves(server_round) else ()
+        return {name: measures[name](model) for name in names}
+
+    def _fine_tuning_curve(self, model: Classifier) -> dict[int, Accuracies]:
+        plan = replace(self.plan, episodes=self.fine_tuning_episodes)
+        stages = evaluate(plan, by_fine_tuning(model, self.inner, self.fine_tuning_steps), _device(model))
+        return dict(zip(self.fine_tuning_steps, stages, strict=True))
+
+    def _matching_curve(
+        self, model: Classifier | MatchingNetwork, steps: Sequence[int] | None = None
+    ) -> dict[int, Accuracies]:
+        network = copy.deepcopy(model) if isinstance(model, MatchingNetwork) else self._new_network(model)
+        adapt = by_matching(network, self.plan.batch_norm)
+        local = self.local
+        stages = local.matching.train_in_stages(network, local.holdings, steps=steps or self.local_steps, lr=local.lr)
+        return {step: evaluate(self.plan, adapt, _device(network))[0] for step in stages}
+
+    def _head_curve(self, model: Classifier) -> dict[int, Accuracies]:
+        trained = copy.deepcopy(model)
+        adapt = by_fine_tuning(trained, self.inner, [self.inner.steps])
+        local = self.local
+        stages = local.head.train_in_stages(trained, local.holdings, steps=self.local_steps, lr=local.lr)
+        return {step: evaluate(self.plan, adapt, _device(trained))[0] for step in stages}
+
+    def _new_network(self, model: Classifier) -> MatchingNetwork:
+        attention = Attention(model.embedding.features, self.local.temperature)
+        return MatchingNetwork(copy.deepcopy(model.embedding), attention.to(_device(model)))
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device

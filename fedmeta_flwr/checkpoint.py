@@ -1,0 +1,110 @@
+"""Named arrays in a file: written whole or not at all, read without running any code.
+
+The format is safetensors, which holds plain numbers and a few texts.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+SUFFIX = ".safetensors"
+MODEL_FILE_NAME = f"model{SUFFIX}"
+
+
+class CheckpointError(ValueError):
+    """A file of arrays that cannot be written, read or used; names the file, what was expected and what was found."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    arrays : dict of str to np.ndarray
+        In the order of the file.
+    metadata : dict of str to str
+        Texts, such as the round.
+    """
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+    metadata: dict[str, str]
+
+    def fitted(self, expected: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the arrays in the order of `expected`; raises `CheckpointError` unless names, shapes and dtypes agree.
+
+        Parameters
+        ----------
+        expected : mapping of str to np.ndarray
+            Arrays of the architecture at hand.
+        """
+        if set(self.arrays) != set(expected):
+            missing, unknown = sorted(set(expected) - set(self.arrays)), sorted(set(self.arrays) - set(expected))
+            raise CheckpointError(
+                f"{self.path}: expected the {len(expected)} arrays of this architecture, found others "
+                f"(missing {missing[:3]}, unknown {unknown[:3]})"
+            )
+        for name, array in expected.items():
+            found = self.arrays[name]
+            if (found.shape, found.dtype) != (array.shape, array.dtype):
+                raise CheckpointError(
+                    f"{self.path}: array {name}: expected {array.dtype} of shape {array.shape}, "
+                    f"found {found.dtype} of {found.shape}"
+                )
+            if not np.isfinite(found).all():
+                raise CheckpointError(f"{self.path}: array {name}: expected finite numbers, found others")
+        return {name: self.arrays[name] for name in expected}
+
+
+def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write arrays and texts; a file of that name is replaced in one step.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be written; what stood there before still does.
+    """
+    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot write it: {error.strerror}") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read arrays and texts.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, or it is not a whole file of this format.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return Checkpoint(path, arrays, file.metadata() or {})
+    except OSError as error:
+        raise CheckpointError(f"{path}: expected a file of arrays, cannot read it: {error}") from error
+    except (SafetensorError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected a whole safetensors file, found another: {error}") from error

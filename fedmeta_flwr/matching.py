@@ -1,0 +1,131 @@
+"""The local defense: classify a query by matching its features against those of one's own support set.
+
+No classifier head is shared. What a client adds of its own, the attention, never leaves it.
+
+Source: Chen, Golubchik & Paolieri 2020 (the defense); Vinyals et al. 2016, eq. 1 and 2 (matching networks: softmax
+attention over cosine similarities). Differs from the latter: each feature has a learned weight and the softmax a
+learned temperature, and there are no full-context embeddings. The poster does not give the paper's own attention in
+detail; this form is our choice.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedmeta_flwr.batches import Batch, query_of, support_of
+from fedmeta_flwr.episodes import Episode
+from fedmeta_flwr.models import Conv4
+
+
+class Attention(nn.Module):
+    """The part of the matching network that is a client's own: a weight per feature, and a temperature.
+
+    Parameters
+    ----------
+    features : int
+        Length of a feature vector.
+    temperature : float
+        To begin with, above 0; weights begin as 1. Its logarithm is learned, so that it stays above 0.
+    """
+
+    def __init__(self, features: int, temperature: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
+
+    def forward(self, queries: Tensor, support: Tensor) -> Tensor:
+        """Return the logarithm of the attention (queries, support rows) of features (rows, features) each."""
+        similarity = functional.normalize(queries * self.weight) @ functional.normalize(support * self.weight).T
+        return functional.log_softmax(similarity / self.log_temperature.exp(), dim=1)
+
+
+class MatchingNetwork(nn.Module):
+    """An embedding, which may be shared, and an attention, which is not."""
+
+    def __init__(self, embedding: Conv4, attention: Attention) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.attention = attention
+
+    def forward(self, support: Batch, queries: Tensor, batch_norm: str) -> Tensor:
+        """Return the logarithm of each label's probability: the attention that falls on its support rows.
+
+        Parameters
+        ----------
+        support : Batch
+            With every label of 0..way-1.
+        queries : Tensor
+            Images, shape (rows, channels, height, width), in 0..1.
+        batch_norm : str
+            ``"support"``: queries are normalised by the statistics of the support set; ``"transductive"``: by their
+            own.
+
+        Returns
+        -------
+        Tensor
+            Shape (rows, way), at most 0; its exponential sums to 1 over the labels.
+        """
+        support_features, query_features = self._features(support.images, queries, batch_norm)
+        log_attention = self.attention(query_features, support_features)
+        belongs = functional.one_hot(support.labels).to(log_attention.dtype)
+        return torch.logsumexp(log_attention[:, :, None] + belongs.log(), dim=1)
+
+    def _features(self, support: Tensor, queries: Tensor, batch_norm: str) -> tuple[Tensor, Tensor]:
+        if batch_norm == "transductive":
+            return self.embedding(support), self.embedding(queries)
+        together = self.embedding(torch.cat([support, queries]), reference_rows=len(support))
+        return together[: len(support)], together[len(support) :]
+
+
+def matching_loop(
+    network: MatchingNetwork,
+    meta_batches: Iterable[Sequence[Episode]],
+    *,
+    batch_norm: str,
+    optimizer: torch.optim.Optimizer,
+    proximal_mu: float = 0.0,
+) -> float:
+    """Train a matching network in place, embedding and attention.
+
+    Parameters
+    ----------
+    network : MatchingNetwork
+        Changed in place.
+    meta_batches : iterable of sequences of Episode
+        One step each; the loss is the mean over its episodes of the queries' negative log-probability.
+    batch_norm : str
+        As in `MatchingNetwork.forward`.
+    optimizer : torch.optim.Optimizer
+        Over ``network.parameters()``.
+    proximal_mu : float
+        Weight of FedProx's term mu/2 |theta - theta_global|^2 on the embedding, as it was handed in (Li et al. 2020).
+
+    Returns
+    -------
+    float
+        Mean loss over all episodes, without the proximal term.
+    """
+    start = [parameter.detach().clone() for parameter in network.embedding.parameters()] if proximal_mu else []
+    losses: list[float] = []
+    for episodes in meta_batches:
+        optimizer.zero_grad()
+        for episode in episodes:
+            loss = matching_loss(network, episode, batch_norm)
+            (loss / len(episodes)).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.item())
+        for parameter, old in zip(network.embedding.parameters(), start, strict=False):
+            if parameter.grad is not None:
+                parameter.grad += proximal_mu * (parameter.detach() - old)
+        optimizer.step()
+    return float(np.mean(losses))
+
+
+def matching_loss(network: MatchingNetwork, episode: Episode, batch_norm: str) -> Tensor:
+    """Return the mean negative log-probability of an episode's query labels."""
+    device = network.attention.weight.device
+    query = query_of(episode, device)
+    return functional.nll_loss(network(support_of(episode, device), query.images, batch_norm), query.labels)
