@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from click import Choice
 
+from experiments.catalog import DATASETS, EXPERIMENTS, PROFILES
 from experiments.settings import APP_DIR
 
 app = typer.Typer(
@@ -21,6 +23,15 @@ _RUN_EXAMPLES = """Examples:
 - `python -m experiments run omniglot-case-a --data-dir ~/omniglot --actors 4`
 
 - `python -m experiments run my-config.toml --results-dir results/mine`
+"""
+
+_REPRODUCE_EXAMPLES = """Examples:
+
+- `python -m experiments reproduce`
+
+- `python -m experiments reproduce persistence fine-tuning --dataset omniglot --profile full --seeds 5 --data-dir DIR`
+
+- `python -m experiments reproduce rescue --seeds 100,101 --results-dir results/trial`
 """
 
 Overrides = Annotated[
@@ -43,6 +54,10 @@ def _complete_config(incomplete: str) -> list[str]:
     from experiments.settings import CONFIGS_DIR
 
     return sorted(path.stem for path in CONFIGS_DIR.glob(f"{incomplete}*.toml"))
+
+
+def _complete_name(incomplete: str) -> list[str]:
+    return [name for name in EXPERIMENTS if name.startswith(incomplete)]
 
 
 @app.command(epilog=_RUN_EXAMPLES)
@@ -91,17 +106,83 @@ def quickstart(
     run("quickstart", overrides=overrides, results_dir=results_dir, actors=actors, quiet=quiet, app_dir=app_dir)
 
 
+@app.command(epilog=_REPRODUCE_EXAMPLES)
+def reproduce(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAMES]", autocompletion=_complete_name)] = None,
+    *,
+    dataset: Annotated[str, typer.Option(click_type=Choice(DATASETS), help="Which images.")] = "strokes",
+    profile: Annotated[str, typer.Option(click_type=Choice(PROFILES), help="How much is run.")] = "quick",
+    seeds: Annotated[str, typer.Option(help="Number of seeds from 0 on, or a list such as 100,101.")] = "2",
+    results_dir: Annotated[Path, typer.Option(help="Results root.")] = Path("results/reproduction"),
+    data_dir: DataDir = None,
+    overrides: Overrides = None,
+    actors: Actors = None,
+    quiet: Quiet = False,
+    app_dir: AppDir = APP_DIR,
+) -> None:
+    """Run what is missing of the catalog's experiments, draw their figures, and judge the poster's claims.
+
+    NAMES are experiments (see `catalog`); none: all of them. What is finished is skipped: stop it at any time, and
+    start it again.
+    """
+    from experiments.reproduce import ReproduceRequest
+    from experiments.session import reproduce_session
+
+    request = ReproduceRequest(
+        names=tuple(names or ()),
+        dataset=dataset,
+        profile=profile,
+        seeds=_parse_seeds(seeds),
+        results_root=results_dir,
+        data_dir=data_dir,
+        overrides=tuple(overrides or ()),
+        actors=actors,
+        quiet=quiet,
+        app_dir=app_dir,
+    )
+    raise typer.Exit(reproduce_session(request))
+
+
+@app.command()
+def catalog() -> None:
+    """List the experiments of the catalog: figure, claims, runs."""
+    from rich.console import Console
+
+    from experiments.table import catalog_table
+
+    Console().print(catalog_table())
+
+
 @app.command(epilog="Example: `python -m experiments figures results/quickstart-20250101-120000`")
 def figures(
     path: Annotated[Path, typer.Argument(metavar="PATH")],
 ) -> None:
-    """Print the table and draw the figure of a finished (or cut short) run again.
+    """Draw figures again, from result files alone.
 
-    PATH is a result file or the folder that holds it; the figure is put beside the file.
+    PATH is a results root (all figures of the poster, into its folder `figures`), or a result file or its folder (the
+    table and the figure of one run, put beside the file).
     """
     from experiments.session import figures_session
 
     raise typer.Exit(figures_session(path))
+
+
+@app.command(epilog="Example: `python -m experiments claims results/reproduction`")
+def claims(
+    path: Annotated[Path, typer.Argument(metavar="ROOT")],
+) -> None:
+    """Judge the poster's claims P1 to P8 by the result files of a results root: text, JSON and Markdown."""
+    from experiments.session import claims_session
+
+    raise typer.Exit(claims_session(path))
+
+
+def _parse_seeds(text: str) -> tuple[int, ...]:
+    words = text.split(",")
+    if not all(word.strip().isdecimal() for word in words) or text.strip() == "0":
+        raise typer.BadParameter(f"expected a number of seeds from 1, or seeds such as 100,101; found {text!r}")
+    numbers = tuple(int(word) for word in words)
+    return tuple(range(numbers[0])) if len(words) == 1 else tuple(dict.fromkeys(numbers))
 
 
 if __name__ == "__main__":

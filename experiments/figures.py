@@ -1,6 +1,5 @@
 """The poster's persistence figure, drawn from a result file alone."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,38 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.table import LABELS
+from experiments.curves import DATASET_NAMES, LOOKS, STYLE, draw_curve, draw_pale, in_percent, save
 from fedmeta_flwr.results import CURVES, ResultsError, RoundRecord, RunResults
 
 FIGURE_NAME = "persistence"
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a curve looks; colour, marker and line each tell it from the others."""
-
-    color: str
-    marker: str
-    line: Any
-
-
-# Okabe and Ito 2008, "Color Universal Design": these four differ in lightness, too.
-LOOKS = {
-    "meta_testing": Look("#0072B2", "o", "-"),
-    "main_task": Look("#009E73", "s", (0, (5, 1.5))),
-    "attack_training": Look("#D55E00", "^", (0, (3, 1.2, 1, 1.2))),
-    "attack_validation": Look("#CC79A7", "D", (0, (1.2, 1.2))),
-}
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "fedmeta_flwr",
-}
-_MOST_MARKERS = 18
 
 
 def draw_persistence(results: RunResults, path_without_suffix: Path) -> list[Path]:
@@ -63,12 +34,9 @@ def draw_persistence(results: RunResults, path_without_suffix: Path) -> list[Pat
     ResultsError
         If no round was evaluated.
     """
-    files = [path_without_suffix.with_name(f"{path_without_suffix.name}.{kind}") for kind in ("png", "svg")]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = persistence_figure(results)
-        figure.savefig(files[0], dpi=300)
-        figure.savefig(files[1], metadata={"Date": None})
-    return files
+    return save(figure, path_without_suffix)
 
 
 def persistence_figure(results: RunResults) -> Figure:
@@ -99,7 +67,7 @@ def _draw_attacked(figure: Figure, baseline: RoundRecord, after: list[RoundRecor
     for position, (curve, accuracy) in enumerate(_percent(baseline).items()):
         look = LOOKS[curve]
         left.plot([position], [accuracy], color=look.color, marker=look.marker, markersize=6, markeredgecolor="white")
-        right.axhline(accuracy, color=look.color, alpha=0.45, linewidth=0.8, zorder=0)
+        draw_pale(right, curve, {0: accuracy})
     left.set_xlim(-1, len(CURVES))
     left.set_xticks([(len(CURVES) - 1) / 2], ["before\nattack"])
     left.tick_params(axis="x", length=0)
@@ -120,37 +88,14 @@ def _mark_attacks(axes: Axes, attack_round: int, interval: int, last_round: int)
 
 
 def _draw_curves(axes: Axes, records: list[RoundRecord], first_round: int) -> None:
-    x = [record.server_round - first_round for record in records]
-    for number, curve in enumerate(CURVES):
-        look = LOOKS[curve]
-        axes.plot(
-            x,
-            [_percent(record)[curve] for record in records],
-            label=LABELS[curve],
-            color=look.color,
-            linestyle=look.line,
-            linewidth=1.5,
-            marker=look.marker,
-            markersize=5,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-            markevery=_marked(len(records), number),
-        )
+    for curve in CURVES:
+        draw_curve(axes, curve, {record.server_round - first_round: _percent(record)[curve] for record in records})
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-
-
-def _marked(num_points: int, curve: int) -> list[int]:
-    """Return the points that get a marker: the first, and some, not those of the other curves where they are many."""
-    every = -(-num_points // _MOST_MARKERS)
-    return sorted({0, *range(curve * every // len(CURVES), num_points, every)})
 
 
 def _name_axes(figure: Figure, config: dict[str, Any], evaluated: list[RoundRecord]) -> None:
     for axes in figure.axes:
-        axes.set_ylim(-2, 102)
-        axes.set_yticks(range(0, 101, 20))
-        axes.grid(axis="y", color="0.9", linewidth=0.6)
-        axes.set_axisbelow(True)
+        in_percent(axes)
     figure.axes[0].set_ylabel("accuracy, %")
     figure.suptitle(_title(config), fontsize=10)
     lines, labels = figure.axes[-1].get_legend_handles_labels()
@@ -162,7 +107,7 @@ def _name_axes(figure: Figure, config: dict[str, Any], evaluated: list[RoundReco
 def _title(config: dict[str, Any]) -> str:
     episode = f"{config['way']}-way {config['shot']}-shot"
     return (
-        f"{config['dataset'].capitalize()}, case {config['case']}, {episode}, "
+        f"{DATASET_NAMES[config['dataset']]}, case {config['case']}, {episode}, "
         f"{config['batch-norm']} batch norm, one seed ({config['seed']})"
     )
 

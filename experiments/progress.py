@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Protocol
@@ -60,6 +60,8 @@ class Standing:
         Since the start.
     remaining_seconds : float or None
         Estimate; None before the first round has ended.
+    later_seconds : float or None
+        Estimate of what follows after this run; None where nothing does, or nothing is known of it.
     """
 
     server_round: int
@@ -68,6 +70,7 @@ class Standing:
     evaluation: RoundRecord | None
     elapsed_seconds: float
     remaining_seconds: float | None
+    later_seconds: float | None = None
 
     @property
     def headline(self) -> str:
@@ -86,7 +89,10 @@ class Standing:
     def times(self) -> str:
         """Return the time since the start, and the time left."""
         elapsed = f"{clock(self.elapsed_seconds)} elapsed"
-        return elapsed if self.remaining_seconds is None else f"{elapsed}, {clock(self.remaining_seconds)} left"
+        if self.remaining_seconds is None:
+            return elapsed
+        later = "" if self.later_seconds is None else f", then {clock(self.later_seconds)} more"
+        return f"{elapsed}, {clock(self.remaining_seconds)} left{later}"
 
 
 def standing(config: RunConfig, results: RunResults | None, elapsed_seconds: float, idle_seconds: float) -> Standing:
@@ -120,10 +126,15 @@ def remaining_seconds(config: RunConfig, rounds: tuple[RoundRecord, ...]) -> flo
 
     Rounds differ by phase and by whether they end with an evaluation. A kind that was seen already costs what its
     last rounds took. Another costs its outer steps, at the mean price of a step so far, and an evaluation what
-    evaluated rounds took more than others of their phase.
+    evaluated rounds took more than others of their phase. Rounds with curves along local steps tell nothing of others,
+    and the second of them costs what the first did.
     """
     if not rounds:
         return None
+    curved = [record for record in rounds if _has_curves(config, record.server_round)]
+    last_curved = curved[-1].seconds if curved else 0.0
+    last_round = rounds[-1].server_round
+    rounds = tuple(record for record in rounds if record not in curved) or rounds
     seen: dict[tuple[str, bool], list[float]] = {}
     for record in rounds:
         seen.setdefault((record.phase, bool(record.evaluation)), []).append(record.seconds)
@@ -135,9 +146,14 @@ def remaining_seconds(config: RunConfig, rounds: tuple[RoundRecord, ...]) -> flo
     def cost(server_round: int) -> float:
         is_evaluated = config.is_evaluated(server_round)
         guess = per_step * _outer_steps(config, server_round) + evaluation * is_evaluated
-        return costs.get((config.phase(server_round), is_evaluated), guess)
+        usual = costs.get((config.phase(server_round), is_evaluated), guess)
+        return max(usual, last_curved) if _has_curves(config, server_round) else usual
 
-    return sum(cost(number) for number in range(rounds[-1].server_round + 1, config.num_server_rounds + 1))
+    return sum(cost(number) for number in range(last_round + 1, config.num_server_rounds + 1))
+
+
+def _has_curves(config: RunConfig, server_round: int) -> bool:
+    return bool(config.step_curve_names) and config.has_step_curves(server_round)
 
 
 def _evaluation_seconds(costs: dict[tuple[str, bool], float]) -> float:
@@ -166,9 +182,14 @@ class Show(Protocol):
 
 
 @contextmanager
-def show_progress(config: RunConfig, console: Console, *, quiet: bool = False) -> Iterator[Show]:
-    """Follow a run: a live display on a terminal, plain lines elsewhere, nothing when quiet."""
-    timer = _Timer(config)
+def show_progress(
+    config: RunConfig, console: Console, *, quiet: bool = False, later_seconds: float | None = None
+) -> Iterator[Show]:
+    """Follow a run: a live display on a terminal, plain lines elsewhere, nothing when quiet.
+
+    `later_seconds` is the expected time of what follows after this run.
+    """
+    timer = _Timer(config, later_seconds)
     if quiet:
         yield lambda results: None
     elif console.is_terminal:
@@ -181,8 +202,9 @@ def show_progress(config: RunConfig, console: Console, *, quiet: bool = False) -
 class _Timer:
     """Know the times that the result file does not: since the start, and since the last round ended."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, later_seconds: float | None = None) -> None:
         self._config = config
+        self._later_seconds = later_seconds
         self._started = self._last_change = time.monotonic()
         self._rounds = 0
 
@@ -191,7 +213,8 @@ class _Timer:
         rounds = len(results.rounds) if results else 0
         if rounds != self._rounds:
             self._rounds, self._last_change = rounds, now
-        return standing(self._config, results, now - self._started, now - self._last_change)
+        current = standing(self._config, results, now - self._started, now - self._last_change)
+        return replace(current, later_seconds=self._later_seconds)
 
 
 class PlainLines:

@@ -11,6 +11,7 @@ from experiments.superlink import LocalSuperLink, RunStatus
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
 from fedmeta_flwr.scenario import load_scenario
+from fedmeta_flwr.server_app import starting_point
 from strategies.feasibility import require_feasible
 from strategies.registry import make_strategy
 
@@ -33,10 +34,11 @@ def new_results_dir(name: str, parent: Path) -> Path:
     return next((path for path in (stamped, *numbered) if not path.exists()), stamped)
 
 
-def prepare(config: RunConfig) -> None:
+def prepare(config: RunConfig, *, is_model_there: bool = True) -> None:
     """Check what a run needs before anything starts: its scenario, its strategy, and a folder without results.
 
-    A strategy of the user's own is left to the app, which may have it on another path.
+    A strategy of the user's own is left to the app, which may have it on another path; so is the model to start from
+    where another run is still to make it.
 
     Raises
     ------
@@ -44,6 +46,8 @@ def prepare(config: RunConfig) -> None:
         If the folder already holds results.
     DatasetError, SplitError, BackdoorKeyError
         If the dataset is missing or damaged, or cannot be downloaded, or does not suffice for the scenario.
+    CheckpointError
+        If the model to start from cannot be used.
     StrategyError
         If the strategy is unknown, its options are wrong, or it can never aggregate.
     """
@@ -52,7 +56,9 @@ def prepare(config: RunConfig) -> None:
     if ":" not in config.strategy:
         strategy = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
         require_feasible(strategy, config.quorum, config.num_clients)
-    load_scenario(config)
+    scenario = load_scenario(config)
+    if is_model_there:
+        starting_point(config, scenario)
 
 
 def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show) -> RunResults:
@@ -83,10 +89,17 @@ def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: 
     """
     show(None)
     with LocalSuperLink(read_git_revision(app_dir)) as superlink:
-        run_id = superlink.submit(app_dir, config.to_run_config(), size)
-        status = _wait(superlink, run_id, ResultFollower(Path(config.results_dir)), show)
-        if not status.is_completed:
-            raise RunFailedError(failure_reason(status, superlink.log(run_id)))
+        return run_on(superlink, config, size, app_dir=app_dir, show=show)
+
+
+def run_on(
+    superlink: LocalSuperLink, config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show
+) -> RunResults:
+    """Run one configuration on a SuperLink and wait for its end; all else as in `run_to_end`."""
+    run_id = superlink.submit(app_dir, config.to_run_config(), size)
+    status = _wait(superlink, run_id, ResultFollower(Path(config.results_dir)), show)
+    if not status.is_completed:
+        raise RunFailedError(failure_reason(status, superlink.log(run_id)))
     return read_results(Path(config.results_dir))
 
 

@@ -6,9 +6,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments.claims_files import write_claims
+from experiments.claims_judging import judge_collection
+from experiments.claims_table import claims_renderable
+from experiments.collection import collect
 from experiments.figures import FIGURE_NAME, draw_persistence
 from experiments.interruption import Interrupted, interruptible
+from experiments.panels import draw_collection
 from experiments.progress import show_progress
+from experiments.reproduce import ReproduceRequest, reproduce
 from experiments.run import RunFailedError, new_results_dir, prepare, run_to_end
 from experiments.settings import find_config, load_config
 from experiments.simulation import simulation_size
@@ -18,6 +24,7 @@ from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, RunResults, read_results
 
 COMPLETED, FAILED, BAD_INPUT = 0, 1, 2
+FIGURES = "figures"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +62,39 @@ def run_session(request: RunRequest) -> int:
 
 
 def figures_session(path: Path) -> int:
-    """Draw the figure of a result file, or of the folder that holds one, and return the exit code."""
+    """Draw the figure of a result file or of its folder, or all figures of a results root; return the exit code."""
+    if path.is_dir() and not (path / FILE_NAME).exists():
+        return _exit_code(lambda: _draw_root(path, Console()))
     return _exit_code(lambda: _report(read_results(path), path if path.is_dir() else path.parent, Console()))
+
+
+def reproduce_session(request: ReproduceRequest) -> int:
+    """Run what is missing of the catalog, draw, judge, and return the exit code."""
+
+    def command() -> None:
+        console = Console(highlight=False, soft_wrap=True)
+        reproduce(request, console)
+        _draw_root(request.results_root, console)
+        _judge_root(request.results_root, console)
+
+    return _exit_code(command)
+
+
+def claims_session(root: Path) -> int:
+    """Judge the claims by a results root, and return the exit code."""
+    return _exit_code(lambda: _judge_root(root, Console()))
+
+
+def _draw_root(root: Path, console: Console) -> None:
+    files = [file for collection in collect(root) for file in draw_collection(collection, root / FIGURES)]
+    console.print("Figures:", *(f"  {file}" for file in files), sep="\n", markup=False)
+
+
+def _judge_root(root: Path, console: Console) -> None:
+    judged = [judge_collection(collection) for collection in collect(root)]
+    for one in judged:
+        console.print(claims_renderable(one))
+    console.print("Claims:", *(f"  {file}" for file in write_claims(judged, root)), sep="\n", markup=False)
 
 
 def _exit_code(command: Callable[[], None]) -> int:

@@ -49,10 +49,19 @@ def load_config(
     ConfigError
         With every problem of the merged settings.
     """
-    values = read_defaults(app_dir) | read_settings(find_config(config))
-    values |= dict(parse_override(override) for override in overrides)
-    values |= {key: str(folder) for key, folder in (folders or {}).items() if folder is not None}
-    return RunConfig.parse(_with_absolute_paths(values))
+    return RunConfig.parse(
+        merge_settings(
+            read_defaults(app_dir),
+            read_settings(find_config(config)),
+            dict(parse_override(override) for override in overrides),
+            {key: str(folder) for key, folder in (folders or {}).items() if folder is not None},
+        )
+    )
+
+
+def merge_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings, later layers above earlier ones, with absolute paths."""
+    return _with_absolute_paths({key: value for layer in layers for key, value in layer.items()})
 
 
 def find_config(config: str) -> Path:

@@ -3,6 +3,7 @@
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from experiments.catalog import EXPERIMENTS
 from fedmeta_flwr.results import CURVES, ResultsError, RoundRecord, RunResults
 
 LABELS = {
@@ -46,6 +47,16 @@ def results_table(results: RunResults) -> Table:
         table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
     for name, record in milestones(results).items():
         table.add_row(name, str(record.server_round), *percentages(record).values())
+    return table
+
+
+def catalog_table() -> Table:
+    """Return the experiments of the catalog: name, what it shows, claims, and runs of the full profile."""
+    table = Table(box=SIMPLE_HEAD)
+    for heading, whole in (("experiment", True), ("shows", False), ("claims", False), ("runs", False)):
+        table.add_column(heading, no_wrap=whole)
+    for experiment in EXPERIMENTS.values():
+        table.add_row(experiment.name, experiment.text, " ".join(experiment.claims), " ".join(experiment.runs))
     return table
 
 

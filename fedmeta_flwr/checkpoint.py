@@ -4,9 +4,7 @@ The format is safetensors, which holds plain numbers and a few texts.
 """
 
 import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,16 +75,15 @@ def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapp
     content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        unfinished = path.with_name(f".{path.name}-{os.getpid()}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with unfinished.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(path)
+            unfinished.replace(path)
         except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
+            unfinished.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise CheckpointError(f"{path}: cannot write it: {error.strerror}") from error

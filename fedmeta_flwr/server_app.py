@@ -15,14 +15,16 @@ from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from clients import ADVERSARY, initial_model, shared_part
-from fedmeta_flwr.checkpoint import MODEL_FILE_NAME, load_checkpoint, save_checkpoint
+from fedmeta_flwr.checkpoint import MODEL_FILE_NAME, CheckpointError, load_checkpoint, save_checkpoint
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.messages import from_record, to_record
 from fedmeta_flwr.models import get_arrays
 from fedmeta_flwr.results import ResultsWriter, RoundRecord, run_folder
 from fedmeta_flwr.scenario import Scenario, load_scenario
 from strategies import FirstArrivals, SeededLatency, WallClock, make_strategy
+from strategies.first_arrivals import OnRound
 
+_ROUND = "server-round"
 _PACKAGES = ("fedmeta-flwr", "flwr", "ray", "torch", "learn2learn", "numpy")
 
 app = ServerApp()
@@ -33,7 +35,7 @@ def main(grid: Grid, context: Context) -> None:
     """Run one configuration to its end; everything is checked before the first message and the first file."""
     config = RunConfig.parse(context.run_config)
     scenario = load_scenario(config)
-    arrays = starting_arrays(config, scenario)
+    arrays, first_round = starting_point(config, scenario)
     started = time.monotonic()
     folder = run_folder(config.results_dir, context.run_id)
     with ResultsWriter(folder) as writer:
@@ -41,11 +43,14 @@ def main(grid: Grid, context: Context) -> None:
         def record_round(record: RoundRecord, _: ArrayRecord) -> None:
             writer.write_round(record)
 
-        strategy = build_strategy(config, record_round)
+        strategy = build_strategy(config, record_round, first_round)
         writer.write_run(run_record(config, scenario, digest(arrays)))
         try:
             result = strategy.start(
-                grid, to_record(arrays), num_rounds=config.num_server_rounds, timeout=config.round_timeout_seconds
+                grid,
+                to_record(arrays),
+                num_rounds=config.num_server_rounds - first_round + 1,
+                timeout=config.round_timeout_seconds,
             )
             final = from_record(result.arrays)
             _save_model(folder / MODEL_FILE_NAME, final, config)
@@ -56,11 +61,11 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def _save_model(path: Path, arrays: Mapping[str, np.ndarray], config: RunConfig) -> None:
-    metadata = {"server-round": str(config.num_server_rounds), "config": json.dumps(config.to_run_config())}
+    metadata = {_ROUND: str(config.num_server_rounds), "config": json.dumps(config.to_run_config())}
     save_checkpoint(path, arrays, metadata)
 
 
-def build_strategy(config: RunConfig, on_round: Any) -> FirstArrivals:
+def build_strategy(config: RunConfig, on_round: OnRound, first_round: int) -> FirstArrivals:
     """Wrap the configured strategy so that it aggregates on the first arrivals."""
     arrivals = (
         WallClock()
@@ -83,20 +88,32 @@ def build_strategy(config: RunConfig, on_round: Any) -> FirstArrivals:
         phase=config.phase,
         is_evaluated=config.is_evaluated,
         on_round=on_round,
+        first_round=first_round,
         registration_seconds=config.registration_timeout_seconds,
     )
 
 
-def starting_arrays(config: RunConfig, scenario: Scenario) -> dict[str, np.ndarray]:
-    """Return the arrays that a run starts from: new ones, or those of `initial-model`.
+def starting_point(config: RunConfig, scenario: Scenario) -> tuple[dict[str, np.ndarray], int]:
+    """Return the arrays that a run starts from, and its first round.
+
+    These are new ones and round 1, or the model in `initial-model` and the round after the one that it is of.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, or of another architecture.
+        If the file is missing, damaged, of another architecture, or of a round that is not before the last one.
     """
     new = get_arrays(shared_part(initial_model(config, scenario)))
-    return load_checkpoint(Path(config.initial_model)).fitted(new) if config.initial_model else new
+    if not config.initial_model:
+        return new, 1
+    checkpoint = load_checkpoint(Path(config.initial_model))
+    model_round = checkpoint.metadata.get(_ROUND, "")
+    if not model_round.isdecimal() or int(model_round) >= config.num_server_rounds:
+        raise CheckpointError(
+            f"{checkpoint.path}: expected a model of a round before num-server-rounds = {config.num_server_rounds}, "
+            f"found round {model_round or 'unknown'}"
+        )
+    return checkpoint.fitted(new), int(model_round) + 1
 
 
 def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> dict[str, Any]:

@@ -1,46 +1,16 @@
 """The statistics of the project: counts per seed, client and episode to values with intervals.
 
-Every number is a weighted sum of accuracies (a *contrast*: a difference has weights -1 and 1), or a half-life. All have
-the same hierarchical bootstrap: seeds are drawn with replacement, and in each drawn seed every client's episodes are,
-the same for all terms of a contrast, because episodes are the same in every round and run of a seed.
-A percentile interval over few seeds is too narrow, so its distance from the value is stretched by
-``sqrt(s / (s - 1)) * t / 1.96`` (s seeds, Student's t with s - 1 degrees of freedom), as if seeds were a sample of
-normal variables (Hesterberg 2015 stretches percentiles for the same reason).
-
-Coverage of the 95 % interval of an accuracy, measured on made-up data: 1 000 samples of 3 clients x 20 episodes x 20
-trials a cell, so +- 1.4 points around 95 %; the stretch is 9.2, 2.7, 1.9 and 1.6.
-
-===============================================  =======  =======  =======  =======
-standard deviation over seeds, over episodes     2 seeds  3 seeds  4 seeds  5 seeds
-===============================================  =======  =======  =======  =======
-10, 10 points                                    100 %    96 %     95 %     96 %
-3, 15 points                                     100 %    100 %    100 %    99 %
-1, 20 points                                     100 %    100 %    100 %    100 %
-skewed: mean 91 %, logits' deviation 1.0, 0.7    98 %     91 %     88 %     90 %
-10, 10 points, percentile without the stretch    63 %     77 %     82 %     85 %
-===============================================  =======  =======  =======  =======
-
-It errs on the safe side where seeds hardly differ, and is 4 to 7 points short from 3 seeds on where accuracies crowd
-against 0 or 100 %. Two seeds decide next to nothing: a width of 80 points in the first three lines.
-
-Sources: Efron & Tibshirani 1993, ch. 13 (percentile interval); Davison & Hinkley 1997, sec. 3.8 (hierarchical data:
-drawing both levels counts the episodes' noise twice, hence too wide an interval where seeds hardly differ).
+Every number is a weighted sum of accuracies (a *contrast*: a difference has weights -1 and 1), paired by seed, client
+and episode, with an interval by `fedmeta_flwr.bootstrap`; half-lives are in `fedmeta_flwr.half_life`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
-from fedmeta_flwr.seeding import generator
-
-RESAMPLES = 10_000
-_BLOCK = 1_000
-_NORMAL = 1.959964
-_STUDENT = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)
-_ROUNDING = 1e-9
+from fedmeta_flwr.bootstrap import interval, resampled
 
 
 class CountsError(ValueError):
@@ -85,6 +55,18 @@ class EpisodeCounts:
         """Return all hits over all trials, in 0..1."""
         return float(self.hits.sum() / self.trials.sum())
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many seeds there are, and how many episodes over all seeds and clients."""
+        return len(self.seeds), self.hits.size
+
+    def of_seeds(self, seeds: Sequence[int]) -> Self:
+        """Return the counts of some of the seeds, in that order; raises `CountsError` where it lacks one."""
+        if missing := [seed for seed in seeds if seed not in self.seeds]:
+            raise CountsError(f"expected counts of the seeds {missing}, found {self.seeds}")
+        rows = [self.seeds.index(seed) for seed in seeds]
+        return replace(self, seeds=tuple(seeds), hits=self.hits[rows], trials=self.trials[rows])
+
 
 Curve = Mapping[int, EpisodeCounts]
 """A curve: round (or fine-tuning step) to its counts."""
@@ -113,22 +95,6 @@ class Estimate:
     def over_seeds(self) -> bool:
         """Whether the interval speaks of seeds that were not run."""
         return self.seeds > 1
-
-
-@dataclass(frozen=True)
-class HalfLife(Estimate):
-    """An estimate in rounds since the curve's first one.
-
-    ``value`` and ``high`` are infinite where they lie beyond the ``observed_rounds`` ("> n rounds"); ``low`` is never
-    above them.
-    """
-
-    observed_rounds: int
-
-    @property
-    def censored(self) -> bool:
-        """Whether the excess had not yet fallen to its half in the last round."""
-        return math.isinf(self.value)
 
 
 def episode_counts(evaluations: Mapping[int, list[dict[str, Any]] | None], curve: str) -> EpisodeCounts:
@@ -178,6 +144,20 @@ def merge(parts: Sequence[EpisodeCounts]) -> EpisodeCounts:
     return EpisodeCounts(seeds, parts[0].clients, hits, trials)
 
 
+def paired(counts: Sequence[EpisodeCounts]) -> tuple[np.ndarray, np.ndarray]:
+    """Return hits and trials, each of shape (counts, seeds, clients, episodes).
+
+    Raises
+    ------
+    CountsError
+        If there are none, or they differ in seeds, clients or number of episodes.
+    """
+    layouts = {(part.seeds, part.clients, part.hits.shape[2]) for part in counts}
+    if len(layouts) != 1:
+        raise CountsError(f"expected counts of the same (seeds, clients, episodes) to pair, found {sorted(layouts)}")
+    return np.array([part.hits for part in counts]), np.array([part.trials for part in counts])
+
+
 def contrast(terms: Sequence[tuple[float, EpisodeCounts]]) -> Estimate:
     """Estimate a weighted sum of accuracies, paired by seed, client and episode.
 
@@ -196,12 +176,12 @@ def contrast(terms: Sequence[tuple[float, EpisodeCounts]]) -> Estimate:
         If there is no term, or terms differ in seeds, clients or number of episodes.
     """
     counts = [term for _, term in terms]
-    _check_paired(counts)
+    draws = resampled(*paired(counts))
     weights = np.array([weight for weight, _ in terms])
     value = np.array([term.accuracy() for term in counts]) @ weights
-    low, high = _interval(value, _resampled(counts) @ weights, len(counts[0].seeds))
+    low, high = interval(value, draws @ weights, len(counts[0].seeds))
     least, most = weights[weights < 0].sum(), weights[weights > 0].sum()
-    return Estimate(float(value), float(max(low, least)), float(min(high, most)), *_sizes(counts[0]))
+    return Estimate(float(value), float(max(low, least)), float(min(high, most)), *counts[0].sizes)
 
 
 def accuracy(counts: EpisodeCounts) -> Estimate:
@@ -222,128 +202,15 @@ def mean_over_rounds(curve: Curve) -> Estimate:
 def band(curve: Curve) -> dict[int, Estimate]:
     """Estimate the accuracy in every round, for figures: intervals are pointwise, not simultaneous."""
     counts = list(curve.values())
-    _check_paired(counts)
+    draws = resampled(*paired(counts))
     values = np.array([point.accuracy() for point in counts])
-    low, high = np.clip(_interval(values, _resampled(counts), len(counts[0].seeds)), 0, 1)
+    low, high = np.clip(interval(values, draws, len(counts[0].seeds)), 0, 1)
     bounds = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
-    return {name: Estimate(*bound, *_sizes(counts[0])) for name, bound in zip(curve, bounds, strict=True)}
+    return {name: Estimate(*bound, *counts[0].sizes) for name, bound in zip(curve, bounds, strict=True)}
 
 
 def seed_values(terms: Sequence[tuple[float, EpisodeCounts]]) -> dict[int, float]:
     """Return the contrast of each seed alone, by seed, without intervals; raises as `contrast` does."""
-    _check_paired([counts for _, counts in terms])
-    accuracies = [counts.hits.sum(axis=(1, 2)) / counts.trials.sum(axis=(1, 2)) for _, counts in terms]
-    values = np.array([weight for weight, _ in terms]) @ np.array(accuracies)
+    hits, trials = (part.sum(axis=(2, 3)) for part in paired([counts for _, counts in terms]))
+    values = np.array([weight for weight, _ in terms]) @ (hits / trials)
     return dict(zip(terms[0][1].seeds, values.tolist(), strict=True))
-
-
-def half_life(clean: EpisodeCounts, curve: Curve) -> HalfLife:
-    """Estimate how many rounds a backdoor's excess over the clean baseline takes to fall to its half.
-
-    The excess (mean over seeds) is first replaced by its `monotone_fit`, so that one noisy round neither ends nor
-    prolongs it, and an excess that has fallen has fallen for good. The half-life is the first evaluated round in which
-    the fit is at most half of its value in the first round; 0 where there was no excess to begin with. Nothing is
-    interpolated between rounds, and nothing extrapolated: an exponential is not fitted, since the decay need not be one
-    and the part that was not observed would rest on that alone.
-
-    Parameters
-    ----------
-    clean : EpisodeCounts
-        The baseline, such as the round before the attack.
-    curve : mapping of int to EpisodeCounts
-        Two rounds or more; the first is the one right after the attack.
-
-    Returns
-    -------
-    HalfLife
-        The interval holds the rounds at which "the excess is half of the first" is not rejected at 5 %, the same
-        bootstrap as elsewhere (Brookmeyer & Crowley 1982 do so for a median survival time): it needs no half-life of
-        a resample, which could be infinite.
-
-    Raises
-    ------
-    CountsError
-        If there are fewer than two rounds, or counts cannot be paired.
-    """
-    rounds = sorted(curve)
-    if len(rounds) < 2:
-        raise CountsError(f"expected a curve of two rounds or more, found {rounds}")
-    counts = [clean, *(curve[name] for name in rounds)]
-    _check_paired(counts)
-    value = _above_half(np.array([point.accuracy() for point in counts]))
-    low, high = _interval(value, _above_half(_resampled(counts)), len(clean.seeds))
-    passed = [*(name - rounds[0] for name in rounds), math.inf]
-    still_above = [int(np.flatnonzero(margin > _ROUNDING).max(initial=-1)) for margin in (value, high)]
-    surely_above = int(np.argmin(np.append(low > _ROUNDING, False)))
-    middle, longest = (passed[last + 1] for last in still_above)
-    observed = rounds[-1] - rounds[0]
-    return HalfLife(middle, min(passed[surely_above], observed), longest, *_sizes(clean), observed_rounds=observed)
-
-
-def _above_half(accuracies: np.ndarray) -> np.ndarray:
-    """Return fitted excess minus half of its first value; the clean baseline comes first on the last axis."""
-    fit = monotone_fit(accuracies[..., 1:] - accuracies[..., :1])
-    return np.asarray(fit - fit[..., :1] / 2)
-
-
-def monotone_fit(values: np.ndarray) -> np.ndarray:
-    """Return the non-increasing sequence with the least squared distance, along the last axis.
-
-    This is the pool-adjacent-violators fit, by the min-max formula of Robertson, Wright & Dykstra 1988, sec. 1.4,
-    which does many sequences at once; time grows with the square of their length.
-    """
-    fit, length = np.full(values.shape, np.inf), values.shape[-1]
-    sums = np.concatenate([np.zeros_like(fit[..., :1]), np.cumsum(values, axis=-1)], axis=-1)
-    for start in range(length):
-        means = (sums[..., start + 1 :] - sums[..., start, None]) / np.arange(1, length - start + 1)
-        highest_from = np.flip(np.maximum.accumulate(np.flip(means, axis=-1), axis=-1), axis=-1)
-        fit[..., start:] = np.minimum(fit[..., start:], highest_from)
-    return fit
-
-
-def _check_paired(counts: Sequence[EpisodeCounts]) -> None:
-    layouts = {(part.seeds, part.clients, part.hits.shape[2]) for part in counts}
-    if len(layouts) != 1:
-        raise CountsError(f"expected counts of the same (seeds, clients, episodes) to pair, found {sorted(layouts)}")
-
-
-def _sizes(counts: EpisodeCounts) -> tuple[int, int]:
-    return len(counts.seeds), counts.hits.size
-
-
-def _resampled(counts: Sequence[EpisodeCounts]) -> np.ndarray:
-    """Return accuracies of shape (resamples, counts); a resample draws the same seeds and episodes for all counts."""
-    shape = counts[0].hits.shape
-    hits, trials = (
-        np.array([getattr(part, kind).ravel() for part in counts], dtype=float).T for kind in ("hits", "trials")
-    )
-    blocks = (_drawn_times(shape, block) for block in range(RESAMPLES // _BLOCK))
-    return np.concatenate([(times @ hits) / (times @ trials) for times in blocks])
-
-
-def _drawn_times(shape: tuple[int, ...], block: int) -> np.ndarray:
-    """Return how often each episode was drawn, shape (resamples of a block, seeds * clients * episodes)."""
-    seeds, clients, episodes = shape
-    rng = generator(0, "bootstrap", block, *shape)
-    seed = rng.integers(seeds, size=(_BLOCK, seeds, 1, 1))
-    episode = rng.integers(episodes, size=(_BLOCK, seeds, clients, episodes))
-    resample, client = np.arange(_BLOCK).reshape(-1, 1, 1, 1), np.arange(clients).reshape(-1, 1)
-    cell = ((resample * seeds + seed) * clients + client) * episodes + episode
-    times = np.bincount(cell.ravel(), minlength=_BLOCK * math.prod(shape))
-    return times.reshape(_BLOCK, -1).astype(float)
-
-
-def _interval(value: np.ndarray, draws: np.ndarray, seeds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the stretched percentile interval; draws of shape (resamples, ...), value of shape (...)."""
-    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-    stretch = math.sqrt(seeds / (seeds - 1)) * _student(seeds - 1) / _NORMAL if seeds > 1 else 1.0
-    return np.minimum(value, value + stretch * (low - value)), np.maximum(value, value + stretch * (high - value))
-
-
-def _student(dof: int) -> float:
-    """Return the 97.5 % quantile of Student's t; above the table by Abramowitz & Stegun 1964, 26.7.5."""
-    if dof <= len(_STUDENT):
-        return _STUDENT[dof - 1]
-    z = _NORMAL
-    terms = (z, (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
-    return math.fsum(term / dof**power for power, term in enumerate(terms))

@@ -58,6 +58,8 @@ class FirstArrivals(Strategy):
         Round to whether the clients evaluate the aggregated model.
     on_round : callable, optional
         Called after each round with its `RoundRecord` and the global arrays that it ended with.
+    first_round : int
+        Number of the first round, for a federation that goes on from an earlier model; Flower itself counts from 1.
     registration_seconds : float
         Longest wait for all nodes to register; their answers have `timeout`, as actors may start slowly.
     poll_seconds : float
@@ -82,6 +84,7 @@ class FirstArrivals(Strategy):
         phase: Callable[[int], str],
         is_evaluated: Callable[[int], bool],
         on_round: OnRound | None = None,
+        first_round: int = 1,
         registration_seconds: float = 60.0,
         poll_seconds: float = 0.015,
     ) -> None:
@@ -98,6 +101,7 @@ class FirstArrivals(Strategy):
         self.phase = phase
         self.is_evaluated = is_evaluated
         self.on_round = on_round
+        self.first_round = first_round
         self.registration_seconds = registration_seconds
         self.poll_seconds = poll_seconds
         # Of one `start`; a state to save is these flights and the clock.
@@ -161,6 +165,7 @@ class FirstArrivals(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Let the inner strategy select clients; raises `StrategyError` where these are fewer than the quorum."""
+        server_round = self._true_round(server_round)
         self._round = RoundProgress(server_round, time.monotonic(), arrays)
         config[messages.SERVER_ROUND] = server_round
         with seeded_global_random(self.seed, "select-for-training", server_round):
@@ -177,6 +182,7 @@ class FirstArrivals(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Let the inner strategy aggregate; raises `StrategyError` where nothing usable comes of it."""
+        server_round = self._true_round(server_round)
         with seeded_global_random(self.seed, "aggregate", server_round):
             aggregated, metrics = self.inner.aggregate_train(server_round, list(replies))
         if not aggregated:
@@ -191,6 +197,7 @@ class FirstArrivals(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Let the inner strategy select clients where this round is evaluated."""
+        server_round = self._true_round(server_round)
         if not self.is_evaluated(server_round):
             return []
         config[messages.SERVER_ROUND] = server_round
@@ -200,7 +207,7 @@ class FirstArrivals(Strategy):
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Let the inner strategy aggregate the evaluation, and report the round."""
         counted = list(replies)
-        metrics = self.inner.aggregate_evaluate(server_round, counted) if counted else None
+        metrics = self.inner.aggregate_evaluate(self._true_round(server_round), counted) if counted else None
         if self.on_round is not None:
             self.on_round(self._round.record(self.phase(server_round)), self._round.arrays)
         return metrics
@@ -211,6 +218,9 @@ class FirstArrivals(Strategy):
         _LOG.info("\t│\t└── Late updates: %s | weighting: %s", self.late_updates, self.weighting)
         _LOG.info("\t├──> Strategy: %s", type(self.inner).__name__)
         self.inner.summary()
+
+    def _true_round(self, flower_round: int) -> int:
+        return flower_round + self.first_round - 1
 
     def _exchange(self, instructions: list[Message], timeout: float | None) -> list[Message]:
         """Answer Flower's loop: with the first arrivals for training, with all there is for evaluation."""

@@ -1,0 +1,187 @@
+"""What is reproduced: every figure of the poster and every control, by name, and the runs that each needs.
+
+A run's settings are the defaults, then ``configs/reproduce/DATASET.toml``, then ``configs/reproduce/PROFILE.toml``,
+then what this module says of the run. Runs that share a pre-training go on from its model: benign clients train alike
+in cases (b) and (c), which differ in evaluation alone.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+DATASETS = ("strokes", "omniglot", "mini-imagenet", "image-folder")
+PROFILES = ("quick", "full")
+
+_NO_ATTACK = {"attack-round": 0}
+_DEFENDED = {"defense": "federation"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a seed.
+
+    Attributes
+    ----------
+    name : str
+        Of the run, and of its folder.
+    text : str
+        What happens in it.
+    settings : mapping
+        Above those of data set and profile.
+    after : str or None
+        The run whose final model it goes on from.
+    """
+
+    name: str
+    text: str
+    settings: Mapping[str, Any]
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A figure of the poster, or a control.
+
+    Attributes
+    ----------
+    name : str
+        As it is asked for.
+    text : str
+        What it shows.
+    figure : str
+        Of `experiments.panels`.
+    claims : tuple of str
+        The poster's claims that rest on it.
+    runs : tuple of str
+        The runs that it is drawn from.
+    profiles : mapping of str to tuple of str
+        Profiles that leave runs out, with the runs that they keep.
+    """
+
+    name: str
+    text: str
+    figure: str
+    claims: tuple[str, ...]
+    runs: tuple[str, ...]
+    profiles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def runs_in(self, profile: str) -> tuple[str, ...]:
+        """Return the runs of a profile."""
+        return self.profiles.get(profile, self.runs)
+
+
+def _group(case: str) -> str:
+    return "a" if case == "a" else "bc"
+
+
+def _pretraining(group: str, defended: bool) -> Run:
+    return Run(
+        f"pretrain-{'defended-' if defended else ''}{group}",
+        "federated meta-training without the adversary",
+        {"case": group[0], **_NO_ATTACK, "evaluate-every": 1000} | (_DEFENDED if defended else {}),
+    )
+
+
+def _attacked(case: str) -> Run:
+    settings = {"case": case, "step-curves": "fine-tuning matching head"}
+    return Run(f"attack-{case}", "the one-shot attack", settings, f"pretrain-{_group(case)}")
+
+
+def _defended(case: str) -> Run:
+    settings = {"case": case, "step-curves": "matching", **_DEFENDED}
+    text = "the attack on a federation that classifies by matching and shares no head"
+    return Run(f"defended-{case}", text, settings, f"pretrain-defended-{_group(case)}")
+
+
+RUNS = {
+    run.name: run
+    for run in (
+        *(_pretraining(group, defended) for defended in (False, True) for group in ("a", "bc")),
+        *(_attacked(case) for case in "abc"),
+        *(_defended(case) for case in "abc"),
+        Run(
+            "no-attack-a",
+            "no attack at all: the adversary takes part as a benign client",
+            {**_NO_ATTACK, "adversary-between-attacks": "benign"},
+            "pretrain-a",
+        ),
+        Run("without-adversary-a", "no attack, and nobody has the adversary's classes", _NO_ATTACK, "pretrain-a"),
+        Run("boost-1-a", "the attack without boosting", {"boost-factor": 1.0}, "pretrain-a"),
+    )
+}
+"""All runs by name."""
+
+_ATTACKED = ("attack-a", "attack-b", "attack-c")
+EXPERIMENTS = {
+    experiment.name: experiment
+    for experiment in (
+        Experiment(
+            "persistence",
+            "the four curves after each benign round that follows the attack",
+            "persistence",
+            ("P1", "P2", "P3", "P8"),
+            _ATTACKED,
+        ),
+        Experiment(
+            "fine-tuning",
+            "the four curves after each fine-tuning step of an episode, poisoned and clean model",
+            "fine-tuning",
+            ("P4", "P5"),
+            _ATTACKED,
+        ),
+        Experiment(
+            "rescue",
+            "the four curves along local steps of the defense of a poisoned model; its controls: no local step, the "
+            "clean model, and as many steps with the fully-connected head",
+            "rescue",
+            ("P6", "P7"),
+            _ATTACKED,
+        ),
+        Experiment(
+            "defended-federation",
+            "the four curves where everybody trains and classifies by matching",
+            "defended-federation",
+            ("P6",),
+            ("defended-a", "defended-b", "defended-c"),
+            {"quick": ("defended-a",)},
+        ),
+        Experiment("no-attack", RUNS["no-attack-a"].text, "controls", (), ("no-attack-a", "attack-a")),
+        Experiment(
+            "without-adversary", RUNS["without-adversary-a"].text, "controls", (), ("without-adversary-a", "attack-a")
+        ),
+        Experiment("boost-1", RUNS["boost-1-a"].text, "controls", (), ("boost-1-a", "attack-a")),
+    )
+}
+"""All experiments by name."""
+
+
+class CatalogError(ValueError):
+    """A name that is not in the catalog; says which, and what is."""
+
+
+def runs_of(names: Iterable[str], profile: str) -> list[Run]:
+    """Return the runs that experiments need, each once, a pre-training before what goes on from it.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names of experiments; none: all of them.
+    profile : str
+        One of `PROFILES`.
+
+    Raises
+    ------
+    CatalogError
+        If a name is not in the catalog.
+    """
+    chosen = list(names) or list(EXPERIMENTS)
+    if unknown := [name for name in chosen if name not in EXPERIMENTS]:
+        raise CatalogError(f"experiment: expected any of {', '.join(EXPERIMENTS)}, found {unknown[0]!r}")
+    wanted = dict.fromkeys(name for chosen_name in chosen for name in EXPERIMENTS[chosen_name].runs_in(profile))
+    ordered: dict[str, Run] = {}
+    for name in wanted:
+        run = RUNS[name]
+        if run.after is not None:
+            ordered.setdefault(run.after, RUNS[run.after])
+        ordered[name] = run
+    return list(ordered.values())

@@ -1,0 +1,147 @@
+"""From names in the catalog to checked configurations, each with the folder of its results.
+
+A results root holds ``DATASET/PROFILE/seed-N/RUN/results.jsonl``. A run that is not finished has ``.partial`` behind
+its name; it is made anew.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from experiments.catalog import Run, runs_of
+from experiments.collection import OWN_SETTINGS
+from experiments.settings import CONFIGS_DIR, merge_settings, parse_override, read_defaults, read_settings
+from fedmeta_flwr.checkpoint import MODEL_FILE_NAME
+from fedmeta_flwr.config import RunConfig, key_of
+from fedmeta_flwr.results import FILE_NAME, ResultsError, read_results
+
+_CONFIGS = CONFIGS_DIR / "reproduce"
+_PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of the catalog with a seed.
+
+    Attributes
+    ----------
+    run : Run
+        Of the catalog.
+    folder : Path
+        Where its results are once it is finished.
+    config : RunConfig
+        Checked, with absolute paths; results go to `partial`.
+    """
+
+    run: Run
+    folder: Path
+    config: RunConfig
+
+    @property
+    def partial(self) -> Path:
+        """Where its results are while it is not finished."""
+        return self.folder.with_name(self.folder.name + _PARTIAL)
+
+    @property
+    def title(self) -> str:
+        """Name it on the terminal."""
+        return f"seed {self.config.seed}, {self.run.name}"
+
+    def seconds(self) -> float | None:
+        """Return how long it took, None where it is not finished.
+
+        Raises
+        ------
+        ResultsError
+            If its folder holds results of another configuration or version, or a run that did not complete.
+        """
+        if not (file := self.folder / FILE_NAME).exists():
+            return None
+        found = read_results(file)
+        if found.end is None or found.end["status"] != "completed":
+            raise ResultsError(f"{file}: expected a completed run, found one that is not")
+        _require_same(file, found.run["config"], self.config)
+        return float(found.end["seconds"])
+
+
+def plan_runs(
+    names: Sequence[str],
+    *,
+    dataset: str,
+    profile: str,
+    seeds: Sequence[int],
+    root: Path,
+    data_dir: Path | None,
+    overrides: Sequence[str],
+    app_dir: Path,
+) -> list[PlannedRun]:
+    """Return the runs of experiments in an order in which they can run: seed by seed, pre-training first.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Experiments of the catalog; none: all.
+    dataset, profile : str
+        Of the catalog.
+    seeds : sequence of int
+        From 0.
+    root : Path
+        The results root.
+    data_dir : Path or None
+        Folder of the data set's files; None leaves the setting.
+    overrides : sequence of str
+        ``key=value`` above all other settings, for every run.
+    app_dir : Path
+        Folder of the Flower App.
+
+    Raises
+    ------
+    CatalogError, SettingsError, ConfigError
+        If a name is unknown, or the settings of a run do not hold.
+    """
+    shared = merge_settings(
+        read_defaults(app_dir),
+        read_settings(_CONFIGS / f"{dataset}.toml"),
+        read_settings(_CONFIGS / f"{profile}.toml"),
+    )
+    own = dict(parse_override(override) for override in overrides)
+    if data_dir is not None:
+        own["data-dir"] = str(data_dir)
+    return [
+        _planned(run, seed, shared, own, root.absolute() / dataset / profile / f"seed-{seed}")
+        for seed in seeds
+        for run in runs_of(names, profile)
+    ]
+
+
+def _planned(run: Run, seed: int, shared: Mapping[str, Any], own: Mapping[str, Any], folder: Path) -> PlannedRun:
+    values = {**shared, **run.settings, **own, "seed": seed}
+    values["results-dir"] = str(folder / f"{run.name}{_PARTIAL}")
+    schedule = {**shared, **own}
+    if run.after is None:
+        # All that goes on from it spends one round on measuring the clean model before it attacks.
+        values["num-server-rounds"] = schedule["attack-round"] - 2
+    else:
+        values["initial-model"] = str(folder / run.after / MODEL_FILE_NAME)
+    # What makes a run what it is cannot be overridden for all runs alike.
+    values |= {key: value for key, value in run.settings.items() if key in own}
+    return PlannedRun(run, folder / run.name, RunConfig.parse(merge_settings(values)))
+
+
+def _require_same(file: Path, found: Mapping[str, Any], expected: RunConfig) -> None:
+    """Raise `ResultsError` unless a result file is of this configuration, paths and device aside."""
+    wanted = expected.to_run_config()
+    keys = [key_of(field) for field in fields(expected)]
+    different = [
+        f"{key}: expected {wanted[key]!r}, found {found.get(key, 'no such setting')!r}"
+        for key in keys
+        if key not in OWN_SETTINGS and found.get(key) != wanted[key]
+    ]
+    different += [f"{key}: expected no such setting, found {found[key]!r}" for key in sorted(set(found) - set(keys))]
+    if different:
+        raise ResultsError(
+            f"{file}: made by another configuration or version; choose another results root. "
+            + "; ".join(different[:3])
+            + (f"; and {len(different) - 3} more" if len(different) > 3 else "")
+        )

@@ -1,0 +1,118 @@
+"""Reproduce: run what is missing of the catalog, one run after the other on one SuperLink."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+from rich.console import Console
+
+from experiments.plan import PlannedRun, plan_runs
+from experiments.progress import clock, show_progress
+from experiments.run import prepare, run_on
+from experiments.simulation import read_git_revision, simulation_size
+from experiments.superlink import LocalSuperLink
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceRequest:
+    """What the command line asks for; see `plan_runs`."""
+
+    names: tuple[str, ...]
+    dataset: str
+    profile: str
+    seeds: tuple[int, ...]
+    results_root: Path
+    data_dir: Path | None
+    overrides: tuple[str, ...]
+    actors: int | None
+    quiet: bool
+    app_dir: Path
+
+
+@dataclass
+class Pace:
+    """How long runs take: by name, and on the mean for names that have not been run yet."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, planned: PlannedRun, seconds: float) -> None:
+        """Take note of a finished run."""
+        self.seconds.setdefault(planned.run.name, []).append(seconds)
+
+    def expected(self, waiting: Sequence[PlannedRun]) -> float | None:
+        """Estimate the time of runs to come, None where no run has ended yet."""
+        if not self.seconds:
+            return None
+        mean = fmean(fmean(found) for found in self.seconds.values())
+        return sum(fmean(self.seconds.get(planned.run.name, [mean])) for planned in waiting)
+
+
+def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
+    """Run what is missing; everything is checked before the first run starts.
+
+    Returns
+    -------
+    list of PlannedRun
+        All of them, finished.
+
+    Raises
+    ------
+    ValueError
+        For bad input: names, settings, data, results of another configuration.
+    RunFailedError, SuperLinkError
+        If a run does not complete.
+    """
+    planned = plan_runs(
+        request.names,
+        dataset=request.dataset,
+        profile=request.profile,
+        seeds=request.seeds,
+        root=request.results_root,
+        data_dir=request.data_dir,
+        overrides=request.overrides,
+        app_dir=request.app_dir,
+    )
+    pace = Pace()
+    missing = []
+    for one in planned:
+        seconds = one.seconds()
+        if seconds is None:
+            missing.append(one)
+        else:
+            pace.add(one, seconds)
+    console.print(f"{len(planned)} runs, {len(planned) - len(missing)} of them finished: {request.results_root}")
+    for one in missing:
+        _remove_partial(one)
+        prepare(one.config, is_model_there=one.run.after is None)
+    if missing:
+        _run_all(missing, pace, request, console)
+    return planned
+
+
+def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, console: Console) -> None:
+    began = time.monotonic()
+    with LocalSuperLink(read_git_revision(request.app_dir)) as superlink:
+        for number, one in enumerate(missing):
+            size = simulation_size(one.config, request.actors)
+            started = time.monotonic()
+            if not request.quiet:
+                heading = f"run {number + 1} of {len(missing)}: {one.title}"
+                console.print(f"{heading} | {clock(started - began)} elapsed{_left(pace.expected(missing[number:]))}")
+            later = pace.expected(missing[number + 1 :])
+            with show_progress(one.config, console, quiet=request.quiet, later_seconds=later) as show:
+                run_on(superlink, one.config, size, app_dir=request.app_dir, show=show)
+            one.partial.rename(one.folder)
+            pace.add(one, time.monotonic() - started)
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f", about {clock(seconds)} left"
+
+
+def _remove_partial(planned: PlannedRun) -> None:
+    """Remove what a run left that was stopped; it is made anew."""
+    if planned.partial.is_dir():
+        shutil.rmtree(planned.partial)
