@@ -31,7 +31,7 @@ _REPRODUCE_EXAMPLES = """Examples:
 
 - `python -m experiments reproduce persistence fine-tuning --dataset omniglot --profile full --seeds 5 --data-dir DIR`
 
-- `python -m experiments reproduce rescue --seeds 100,101 --results-dir results/trial`
+- `python -m experiments reproduce rescue --first-seed 100 --results-dir results/trial`
 """
 
 Overrides = Annotated[
@@ -112,7 +112,8 @@ def reproduce(
     *,
     dataset: Annotated[str, typer.Option(click_type=Choice(DATASETS), help="Which images.")] = "strokes",
     profile: Annotated[str, typer.Option(click_type=Choice(PROFILES), help="How much is run.")] = "quick",
-    seeds: Annotated[str, typer.Option(help="Number of seeds from 0 on, or a list such as 100,101.")] = "2",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 2,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of them; the others follow it.")] = 0,
     results_dir: Annotated[Path, typer.Option(help="Results root.")] = Path("results/reproduction"),
     data_dir: DataDir = None,
     overrides: Overrides = None,
@@ -132,7 +133,7 @@ def reproduce(
         names=tuple(names or ()),
         dataset=dataset,
         profile=profile,
-        seeds=_parse_seeds(seeds),
+        seeds=tuple(range(first_seed, first_seed + seeds)),
         results_root=results_dir,
         data_dir=data_dir,
         overrides=tuple(overrides or ()),
@@ -175,14 +176,6 @@ def claims(
     from experiments.session import claims_session
 
     raise typer.Exit(claims_session(path))
-
-
-def _parse_seeds(text: str) -> tuple[int, ...]:
-    words = text.split(",")
-    if not all(word.strip().isdecimal() for word in words) or text.strip() == "0":
-        raise typer.BadParameter(f"expected a number of seeds from 1, or seeds such as 100,101; found {text!r}")
-    numbers = tuple(int(word) for word in words)
-    return tuple(range(numbers[0])) if len(words) == 1 else tuple(dict.fromkeys(numbers))
 
 
 if __name__ == "__main__":

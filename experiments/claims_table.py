@@ -56,7 +56,8 @@ def _statements(answer: Answer, judgement: Judgement) -> Iterator[tuple[str, ...
     yield f"{answer.name}, {place(question.case, question.measured)}{notes}", "", "", judgement.verdict
     for row in judgement.rows:
         asked = threshold_text(row.statement, row.estimate)
-        yield f"· {row.statement.text}", estimate_text(row.estimate), asked, row_verdict(row)
+        premise = "premise: " if row.statement.premise else ""
+        yield f"· {premise}{row.statement.text}", estimate_text(row.estimate), asked, row_verdict(row)
 
 
 def row_verdict(row: Row) -> str:

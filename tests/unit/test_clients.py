@@ -33,7 +33,7 @@ def make(run_config: Callable[..., RunConfig], tmp_path: Path) -> Callable[..., 
             "evaluate_episodes": 1,
         }
         config = run_config(**{**small, **changes})
-        return make_client(config, load_scenario(config), partition_id, CPU)
+        return make_client(config, load_scenario(config), partition_id, CPU, tmp_path / "clients")
 
     return client
 
@@ -95,7 +95,7 @@ def test_the_adversary_abstains_between_attacks_and_from_evaluation(make: Callab
         with pytest.raises(Abstention):
             client.fit(start, {"server-round": server_round})
     with pytest.raises(Abstention):
-        client.evaluate(start, {})
+        client.evaluate(start, {"server-round": 1})
 
 
 def test_the_adversary_behaves_benignly_where_asked_to(make: Callable[..., BenignClient]) -> None:
@@ -143,7 +143,7 @@ def test_boosting_scales_the_difference_to_the_global_model(factor: float, size:
 
 def test_evaluation_answers_with_counts_of_every_curve(make: Callable[..., BenignClient]) -> None:
     client = make(2)
-    loss, num_examples, metrics = client.evaluate(client.get_parameters({}), {})
+    loss, num_examples, metrics = client.evaluate(client.get_parameters({}), {"server-round": 1})
     assert num_examples == 25
     assert loss == pytest.approx(1 - metrics["meta-testing-hits"][0] / 25)
     assert set(metrics) == {

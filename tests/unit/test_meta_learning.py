@@ -8,15 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedmeta_flwr.batches import query_of, support_of
 from fedmeta_flwr.episodes import Episode
 from fedmeta_flwr.meta_learning import (
     InnerLoop,
-    fine_tuned,
+    fine_tuning,
     meta_gradient,
     outer_loop,
     query_logits,
-    query_of,
-    support_of,
 )
 from fedmeta_flwr.models import build_classifier
 
@@ -121,7 +120,7 @@ def test_maml_on_the_real_network_equals_finite_differences(batch_norm: str) -> 
 
     def objective() -> float:
         support, query = support_of(episode, CPU), query_of(episode, CPU)
-        logits = query_logits(fine_tuned(model, support, inner), support, query.images, batch_norm)
+        logits = query_logits(next(fine_tuning(model, support, inner, [inner.steps])), support, query.images, batch_norm)
         return functional.cross_entropy(logits, query.labels).item()
 
     rng = np.random.default_rng(2)
@@ -142,7 +141,8 @@ def test_meta_gradient_and_fine_tuning_leave_the_model_as_it_was() -> None:
     before = [parameter.detach().clone() for parameter in model.parameters()]
     for algorithm in ("maml", "fomaml", "reptile"):
         meta_gradient(model, episode, algorithm, InnerLoop(0.1, 2, "transductive"))
-    fine_tuned(model, support_of(episode, CPU), InnerLoop(0.1, 2, "transductive"))
+    for _ in fine_tuning(model, support_of(episode, CPU), InnerLoop(0.1, 2, "transductive"), [0, 2]):
+        pass
     for old, new in zip(before, model.parameters(), strict=True):
         assert torch.equal(old, new)
         assert new.grad is None

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from unit.made_up_counts import TRIALS, constant, counts_of, drawn
 
-from fedmeta_flwr import statistics
+from fedmeta_flwr import bootstrap
 from fedmeta_flwr.statistics import (
     CountsError,
     EpisodeCounts,
@@ -16,37 +17,19 @@ from fedmeta_flwr.statistics import (
     contrast,
     difference,
     episode_counts,
-    half_life,
     mean_over_rounds,
     merge,
-    monotone_fit,
+    paired,
     seed_values,
 )
 
-TRIALS = 20
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 6))
 HITS = SHAPES.flatmap(lambda shape: arrays(np.int64, shape, elements=st.integers(0, TRIALS)))
 
 
-def counts_of(hits: np.ndarray, trials: int = TRIALS) -> EpisodeCounts:
-    seeds, clients, _ = hits.shape
-    return EpisodeCounts(tuple(range(seeds)), tuple(range(1, clients + 1)), hits, np.full(hits.shape, trials))
-
-
-def constant(hits: int, seeds: int = 3, trials: int = 1024) -> EpisodeCounts:
-    """Return counts without any noise: every episode of every seed has as many hits."""
-    return counts_of(np.full((seeds, 2, 4), hits), trials)
-
-
-def drawn(rng: np.random.Generator, seeds: int, episodes: int, spread: float) -> EpisodeCounts:
-    """Draw seeds whose accuracies scatter around 0.6, and binomial hits in each."""
-    share = np.clip(0.6 + spread * rng.standard_normal((seeds, 1, 1)), 0, 1)
-    return counts_of(rng.binomial(TRIALS, np.broadcast_to(share, (seeds, 3, episodes))))
-
-
 @pytest.fixture
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "RESAMPLES", 1_000)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 1_000)
 
 
 def client(partition_id: int, hits: list[int], trials: list[int]) -> dict[str, Any]:
@@ -113,7 +96,7 @@ def test_sides_with_other_seeds_or_episodes_are_not_paired(other: EpisodeCounts)
         lambda: difference(constant(5), other),
         lambda: seed_values([(1, constant(5)), (1, other)]),
         lambda: band({0: constant(5), 1: other}),
-        lambda: half_life(other, {0: constant(5), 1: constant(5)}),
+        lambda: paired([constant(5), constant(5), other]),
     ):
         with pytest.raises(CountsError, match="to pair"):
             estimate()
@@ -204,12 +187,6 @@ def test_intervals_over_few_seeds_cover_the_truth_as_often_as_they_say(seeds: in
     assert least <= np.mean([estimate.low <= 0.6 <= estimate.high for estimate in estimates]) <= most
 
 
-@pytest.mark.parametrize(("dof", "expected"), [(1, 12.7062), (4, 2.7764), (9, 2.2622), (10, 2.2281), (30, 2.0423)])
-def test_students_quantile_is_that_of_the_tables(dof: int, expected: float) -> None:
-    # Abramowitz & Stegun 1964, table 26.10
-    assert statistics._student(dof) == pytest.approx(expected, abs=3e-4)
-
-
 def test_estimates_are_deterministic() -> None:
     counts = drawn(np.random.default_rng(2), 3, 10, 0.1)
     assert accuracy(counts) == accuracy(counts)
@@ -234,82 +211,8 @@ def test_values_of_seeds_have_the_contrast_of_each_seed_alone() -> None:
     assert seed_values([(-1, first), (1, second)]) == {0: 0.25, 1: -0.5}
 
 
-@given(arrays(float, st.integers(1, 30), elements=st.floats(-1, 1)))
-def test_a_monotone_fit_never_rises_and_fits_itself(values: np.ndarray) -> None:
-    fit = monotone_fit(values)
-    assert np.all(np.diff(fit) <= 0)
-    assert monotone_fit(fit) == pytest.approx(fit, abs=1e-12)
-    assert fit.mean() == pytest.approx(values.mean(), abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([3, 2, 1], [3, 2, 1]),  # already monotone
-        ([1, 2, 3], [2, 2, 2]),  # pooled to the mean
-        ([4, 1, 3, 0], [4, 2, 2, 0]),  # one violator
-        ([5, 1, 2, 6, 0], [5, 3, 3, 3, 0]),  # (1 + 2 + 6) / 3
-    ],
-)
-def test_a_monotone_fit_pools_violators(values: list[float], expected: list[float]) -> None:
-    both = monotone_fit(np.array([values, values[::-1]], dtype=float))
-    assert both[0].tolist() == expected
-    assert monotone_fit(np.array(values, dtype=float)).tolist() == expected
-
-
-def exponential(rounds: int, half: int, clean: int = 100, first: int = 800) -> dict[int, EpisodeCounts]:
-    return {61 + t: constant(clean + round(first * 2 ** (-t / half))) for t in range(rounds + 1)}
-
-
-@pytest.mark.parametrize("half", [1, 7, 20, 30])
-def test_the_half_life_of_an_exact_exponential_is_its_own(half: int) -> None:
-    found = half_life(constant(100), exponential(30, half))
-    assert (found.value, found.low, found.high) == (half, half, half)
-    assert not found.censored
-    assert found.observed_rounds == 30
-
-
-def test_a_half_life_beyond_the_run_is_censored_and_its_lower_end_is_the_last_round() -> None:
-    found = half_life(constant(100), exponential(30, 31))
-    assert (found.value, found.low, found.high) == (math.inf, 30, math.inf)
-    assert found.censored
-
-
-def test_without_an_excess_there_is_nothing_that_lives() -> None:
-    found = half_life(constant(100), {1: constant(100), 2: constant(100), 3: constant(90)})
-    assert (found.value, found.low, found.high) == (0, 0, 0)
-
-
-def test_a_half_life_is_an_evaluated_round_counted_from_the_first() -> None:
-    curve = {70: constant(300), 61: constant(900), 66: constant(800)}
-    assert half_life(constant(100), curve).value == 9
-
-
-def test_one_round_of_noise_neither_ends_nor_prolongs_a_half_life() -> None:
-    curve = exponential(30, 20)
-    dip = curve | {64: constant(400)}
-    bump = curve | {89: constant(600)}
-    assert half_life(constant(100), curve).value == 20
-    assert half_life(constant(100), dip).value == pytest.approx(20, abs=1)
-    assert half_life(constant(100), bump).value == pytest.approx(20, abs=3)
-
-
-@pytest.mark.usefixtures("few_resamples")
-def test_an_interval_of_a_half_life_holds_the_truth_and_may_be_open() -> None:
-    rng = np.random.default_rng(6)
-
-    def around(share: float) -> EpisodeCounts:
-        return counts_of(rng.binomial(TRIALS, share, size=(3, 3, 10)))
-
-    curve = {t: around(0.2 + 0.6 * 2 ** (-t / 12)) for t in range(31)}
-    whole = half_life(around(0.2), curve)
-    assert whole.low < whole.value < whole.high < math.inf
-    assert whole.low < 12 < whole.high
-    cut = half_life(around(0.2), {t: curve[t] for t in range(int(whole.value) + 2)})
-    assert (cut.low < cut.value < math.inf, cut.high) == (True, math.inf)
-
-
-@pytest.mark.parametrize("rounds", [[], [61]])
-def test_a_half_life_needs_two_rounds(rounds: list[int]) -> None:
-    with pytest.raises(CountsError, match="two rounds or more"):
-        half_life(constant(1), {number: constant(2) for number in rounds})
+def test_counts_of_some_seeds_are_theirs() -> None:
+    counts = counts_of(np.arange(6).reshape(3, 1, 2)).of_seeds((2, 0))
+    assert (counts.seeds, counts.hits.tolist(), counts.sizes) == ((2, 0), [[[4, 5]], [[0, 1]]], (2, 4))
+    with pytest.raises(CountsError, match=r"seeds \[5\], found \(0, 1, 2\)"):
+        constant(1).of_seeds((1, 5))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from experiments.figures import LOOKS, draw_persistence, persistence_figure
+from experiments.curves import LOOKS
+from experiments.figures import draw_persistence, persistence_figure
 from experiments.table import LABELS
 from fedmeta_flwr.results import CURVES, ResultsError
 

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result, Strategy
 
 from fedmeta_flwr import messages
+from fedmeta_flwr.evaluation import Counts
 from fedmeta_flwr.results import RoundRecord
 from strategies import FirstArrivals
 from strategies.arrivals import ArrivalModel
@@ -113,7 +114,7 @@ def honest_client(partition: int, message: Message) -> Message:
     if kind == MessageType.QUERY:
         return messages.roll_call_reply(message, partition)
     if kind == MessageType.EVALUATE:
-        counts = {"meta_testing": {"hits": [partition, 1], "trials": [5, 5]}}
+        counts = {"meta_testing": Counts(hits=[partition, 1], trials=[5, 5])}
         return messages.evaluate_reply(message, 2, messages.counts_to_metrics(counts))
     metrics: dict[str, int | float] = {messages.TRAIN_LOSS: 0.5 + partition}
     if "clipping_norm" in messages.message_config(message):
