@@ -122,19 +122,19 @@ def standing(config: RunConfig, results: RunResults | None, elapsed_seconds: flo
 
 
 def remaining_seconds(config: RunConfig, rounds: tuple[RoundRecord, ...]) -> float | None:
-    """Estimate the time of the rounds to come, None before the first has ended.
+    """Estimate the time of the rounds to come, None before the first ordinary one has ended.
 
     Rounds differ by phase and by whether they end with an evaluation. A kind that was seen already costs what its
     last rounds took. Another costs its outer steps, at the mean price of a step so far, and an evaluation what
     evaluated rounds took more than others of their phase. Rounds with curves along local steps tell nothing of others,
     and the second of them costs what the first did.
     """
-    if not rounds:
-        return None
     curved = [record for record in rounds if _has_curves(config, record.server_round)]
     last_curved = curved[-1].seconds if curved else 0.0
-    last_round = rounds[-1].server_round
-    rounds = tuple(record for record in rounds if record not in curved) or rounds
+    last_round = rounds[-1].server_round if rounds else 0
+    rounds = tuple(record for record in rounds if record not in curved)
+    if not rounds:
+        return None
     seen: dict[tuple[str, bool], list[float]] = {}
     for record in rounds:
         seen.setdefault((record.phase, bool(record.evaluation)), []).append(record.seconds)

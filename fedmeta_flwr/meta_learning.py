@@ -9,6 +9,7 @@ import copy
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch.nn import functional
 from fedmeta_flwr.batches import Batch, query_of, support_of
 from fedmeta_flwr.episodes import Episode
 
-with contextlib.redirect_stderr(io.StringIO()):  # gym, which learn2learn imports, prints an upgrade notice
+if TYPE_CHECKING:
     from learn2learn.algorithms import MAML
 
 
@@ -41,7 +42,7 @@ class InnerLoop:
     batch_norm: str
 
 
-def fine_tune(learner: MAML, support: Batch, steps: int) -> None:
+def fine_tune(learner: "MAML", support: Batch, steps: int) -> None:
     """Take gradient steps on the support set; a first-order or second-order learner, as it was built."""
     for _ in range(steps):
         learner.adapt(functional.cross_entropy(learner(support.images), support.labels))
@@ -125,7 +126,7 @@ def meta_gradient(model: nn.Module, episode: Episode, algorithm: str, inner: Inn
         raise ValueError(f"algorithm: expected one of maml, fomaml, reptile, found {algorithm!r}")
     device = next(model.parameters()).device
     support, query = support_of(episode, device), query_of(episode, device)
-    learner = MAML(model, lr=inner.lr, first_order=algorithm != "maml").clone()
+    learner = _learner(model, inner.lr, first_order=algorithm != "maml")
     if algorithm == "reptile":
         return _reptile(model, learner, support, query, inner)
     fine_tune(learner, support, inner.steps)
@@ -134,8 +135,16 @@ def meta_gradient(model: nn.Module, episode: Episode, algorithm: str, inner: Inn
     return list(torch.autograd.grad(loss, list(model.parameters()))), loss.item()
 
 
+def _learner(model: nn.Module, lr: float, *, first_order: bool) -> "MAML":
+    """Return learn2learn's differentiable copy of a model. Importing it takes seconds: only who trains needs to."""
+    with contextlib.redirect_stderr(io.StringIO()):  # gym, which it imports, prints an upgrade notice
+        from learn2learn.algorithms import MAML
+
+    return MAML(model, lr=lr, first_order=first_order).clone()
+
+
 def _reptile(
-    model: nn.Module, learner: MAML, support: Batch, query: Batch, inner: InnerLoop
+    model: nn.Module, learner: "MAML", support: Batch, query: Batch, inner: InnerLoop
 ) -> tuple[list[Tensor], float]:
     both = Batch(torch.cat([support.images, query.images]), torch.cat([support.labels, query.labels]))
     fine_tune(learner, both, inner.steps)

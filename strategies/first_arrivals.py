@@ -209,7 +209,7 @@ class FirstArrivals(Strategy):
         counted = list(replies)
         metrics = self.inner.aggregate_evaluate(self._true_round(server_round), counted) if counted else None
         if self.on_round is not None:
-            self.on_round(self._round.record(self.phase(server_round)), self._round.arrays)
+            self.on_round(self._round.record(self.phase(self._round.server_round)), self._round.arrays)
         return metrics
 
     def summary(self) -> None:
