@@ -1,7 +1,8 @@
-"""Inner and outer loop: MAML, first-order MAML and Reptile, on learn2learn.
+"""Inner and outer loop: MAML, first-order MAML and Reptile.
 
 Source: Finn, Abbeel & Levine 2017 (MAML and its first-order form); Nichol, Achiam & Schulman 2018 (Reptile).
-This is the only module that imports learn2learn.
+Second-order MAML is learn2learn's; the others need no differentiable inner loop, and a test holds first-order MAML
+against learn2learn's. This is the only module that imports it.
 """
 
 import contextlib
@@ -9,7 +10,6 @@ import copy
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,9 +18,6 @@ from torch.nn import functional
 
 from fedmeta_flwr.batches import Batch, query_of, support_of
 from fedmeta_flwr.episodes import Episode
-
-if TYPE_CHECKING:
-    from learn2learn.algorithms import MAML
 
 
 @dataclass(frozen=True)
@@ -40,12 +37,6 @@ class InnerLoop:
     lr: float
     steps: int
     batch_norm: str
-
-
-def fine_tune(learner: "MAML", support: Batch, steps: int) -> None:
-    """Take gradient steps on the support set; a first-order or second-order learner, as it was built."""
-    for _ in range(steps):
-        learner.adapt(functional.cross_entropy(learner(support.images), support.labels))
 
 
 def fine_tuning(model: nn.Module, support: Batch, inner: InnerLoop, steps: Sequence[int]) -> Iterator[nn.Module]:
@@ -126,32 +117,41 @@ def meta_gradient(model: nn.Module, episode: Episode, algorithm: str, inner: Inn
         raise ValueError(f"algorithm: expected one of maml, fomaml, reptile, found {algorithm!r}")
     device = next(model.parameters()).device
     support, query = support_of(episode, device), query_of(episode, device)
-    learner = _learner(model, inner.lr, first_order=algorithm != "maml")
     if algorithm == "reptile":
-        return _reptile(model, learner, support, query, inner)
-    fine_tune(learner, support, inner.steps)
-    logits = query_logits(learner.module, support, query.images, inner.batch_norm)
-    loss = functional.cross_entropy(logits, query.labels)
-    return list(torch.autograd.grad(loss, list(model.parameters()))), loss.item()
+        return _reptile(model, support, query, inner)
+    if algorithm == "maml":
+        adapted = _differentiably_fine_tuned(model, support, inner)
+        parameters = list(model.parameters())
+    else:
+        adapted = next(fine_tuning(model, support, inner, [inner.steps]))
+        parameters = list(adapted.parameters())
+    loss = functional.cross_entropy(query_logits(adapted, support, query.images, inner.batch_norm), query.labels)
+    return list(torch.autograd.grad(loss, parameters)), loss.item()
 
 
-def _learner(model: nn.Module, lr: float, *, first_order: bool) -> "MAML":
-    """Return learn2learn's differentiable copy of a model. Importing it takes seconds: only who trains needs to."""
+def _differentiably_fine_tuned(model: nn.Module, support: Batch, inner: InnerLoop) -> nn.Module:
+    """Return learn2learn's adapted copy, which is a function of the model's own parameters.
+
+    Importing learn2learn takes a process some 6 s of CPU, most of them for torchvision's models: only a client that
+    trains by second-order MAML waits for it.
+    """
     with contextlib.redirect_stderr(io.StringIO()):  # gym, which it imports, prints an upgrade notice
         from learn2learn.algorithms import MAML
 
-    return MAML(model, lr=lr, first_order=first_order).clone()
+    learner = MAML(model, lr=inner.lr, first_order=False).clone()
+    for _ in range(inner.steps):
+        learner.adapt(functional.cross_entropy(learner(support.images), support.labels))
+    adapted: nn.Module = learner.module
+    return adapted
 
 
-def _reptile(
-    model: nn.Module, learner: "MAML", support: Batch, query: Batch, inner: InnerLoop
-) -> tuple[list[Tensor], float]:
+def _reptile(model: nn.Module, support: Batch, query: Batch, inner: InnerLoop) -> tuple[list[Tensor], float]:
     both = Batch(torch.cat([support.images, query.images]), torch.cat([support.labels, query.labels]))
-    fine_tune(learner, both, inner.steps)
-    adapted = list(learner.module.parameters())
+    adapted = next(fine_tuning(model, both, inner, [inner.steps]))
     with torch.no_grad():
-        loss = functional.cross_entropy(learner(both.images), both.labels).item()
-        return [(old - new) / inner.lr for old, new in zip(model.parameters(), adapted, strict=True)], loss
+        loss = functional.cross_entropy(adapted(both.images), both.labels).item()
+        pairs = zip(model.parameters(), adapted.parameters(), strict=True)
+        return [(old - new) / inner.lr for old, new in pairs], loss
 
 
 def outer_loop(
@@ -194,4 +194,5 @@ def outer_loop(
             if proximal_mu:
                 parameter.grad += proximal_mu * (parameter.detach() - start[position])
         optimizer.step()
+        optimizer.zero_grad()
     return float(np.mean(losses))

@@ -114,13 +114,31 @@ def small_network() -> nn.Module:
 
 
 @pytest.mark.parametrize("batch_norm", ["transductive", "support"])
+def test_first_order_maml_on_the_real_network_equals_that_of_learn2learn(batch_norm: str) -> None:
+    from learn2learn.algorithms import MAML
+
+    model, episode, inner = small_network(), photo_episode(), InnerLoop(0.1, 3, batch_norm)
+    gradients, loss = meta_gradient(model, episode, "fomaml", inner)
+    support, query = support_of(episode, CPU), query_of(episode, CPU)
+    learner = MAML(model, lr=0.1, first_order=True).clone()
+    for _ in range(3):
+        learner.adapt(functional.cross_entropy(learner(support.images), support.labels))
+    expected = functional.cross_entropy(query_logits(learner.module, support, query.images, batch_norm), query.labels)
+    assert loss == pytest.approx(expected.item(), rel=1e-12)
+    for found, reference in zip(gradients, torch.autograd.grad(expected, list(model.parameters())), strict=True):
+        torch.testing.assert_close(found, reference, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch_norm", ["transductive", "support"])
 def test_maml_on_the_real_network_equals_finite_differences(batch_norm: str) -> None:
     model, episode, inner = small_network(), photo_episode(), InnerLoop(0.1, 3, batch_norm)
     gradients, _ = meta_gradient(model, episode, "maml", inner)
 
     def objective() -> float:
         support, query = support_of(episode, CPU), query_of(episode, CPU)
-        logits = query_logits(next(fine_tuning(model, support, inner, [inner.steps])), support, query.images, batch_norm)
+        logits = query_logits(
+            next(fine_tuning(model, support, inner, [inner.steps])), support, query.images, batch_norm
+        )
         return functional.cross_entropy(logits, query.labels).item()
 
     rng = np.random.default_rng(2)

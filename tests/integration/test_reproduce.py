@@ -1,0 +1,123 @@
+"""The catalog through real runs on Ray: what is finished is skipped, what is missing is made."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.settings import APP_DIR
+from fedmeta_flwr.results import STEP_CURVES, at_steps, read_results
+
+pytestmark = pytest.mark.integration
+
+SMALL = {
+    "strokes-classes": 120,
+    "image-size": 16,
+    "filters": 4,
+    "pretrain-rounds": 1,
+    "pretrain-outer-steps": 1,
+    "attack-round": 4,
+    "num-server-rounds": 5,
+    "poison-outer-steps": 2,
+    "evaluate-every": 1,
+    "evaluate-episodes": 2,
+    "matching-way": 10,
+    "matching-steps": 2,
+    "fine-tuning-curve-episodes": 1,
+    "fine-tuning-curve-steps": "0 3 5",
+    "local-curve-steps": "0 2",
+}
+SEED = Path("strokes") / "quick" / "seed-7"
+
+
+def experiments(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "experiments", *arguments]
+    return subprocess.run(command, cwd=APP_DIR, capture_output=True, text=True, check=False)
+
+
+def reproduce(root: Path, *names: str, **settings: int) -> "subprocess.CompletedProcess[str]":
+    values = {**SMALL, **{key.replace("_", "-"): value for key, value in settings.items()}}
+    overrides = [part for key, value in values.items() for part in ("-c", f"{key}={value}")]
+    seeds = ["--seeds", "1", "--first-seed", "7", "--results-dir", str(root)]
+    return experiments("reproduce", *names, *seeds, *overrides)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reproduction")
+    unfinished = folder / SEED / "attack-a.partial"
+    unfinished.mkdir(parents=True)
+    (unfinished / "results.jsonl").write_text("left by a run that was stopped\n")
+    process = reproduce(folder, "boost-1", "defended-federation")
+    assert process.returncode == 0, process.stderr
+    return folder
+
+
+def test_all_runs_are_made_and_nothing_unfinished_is_left(root: Path) -> None:
+    names = ["attack-a", "boost-1-a", "defended-a", "pretrain-a", "pretrain-defended-a"]
+    assert sorted(path.name for path in (root / SEED).iterdir()) == names
+
+
+def test_an_attacked_run_goes_on_where_its_pre_training_ended(root: Path) -> None:
+    pretrain, attack = (read_results(root / SEED / name) for name in ("pretrain-a", "attack-a"))
+    assert [record.server_round for record in pretrain.rounds] == [1, 2]
+    assert [(record.server_round, record.phase) for record in attack.rounds] == [
+        (3, "benign"),
+        (4, "attack"),
+        (5, "benign"),
+    ]
+    assert pretrain.end is not None
+    assert attack.run["initial_model_digest"] == pretrain.end["model_digest"]
+
+
+def test_going_on_from_a_model_gives_the_bits_of_a_run_without_a_break(root: Path, tmp_path: Path) -> None:
+    settings = json.loads((root / SEED / "attack-a" / "results.jsonl").read_text().splitlines()[0])["config"]
+    settings |= {"initial-model": "", "results-dir": str(tmp_path / "whole"), "client-state-dir": ""}
+    file = tmp_path / "whole.toml"
+    file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
+    process = experiments("run", str(file), "--quiet")
+    assert process.returncode == 0, process.stderr
+    whole, parts = read_results(tmp_path / "whole"), read_results(root / SEED / "attack-a")
+    assert whole.end is not None
+    assert parts.end is not None
+    assert whole.end["model_digest"] == parts.end["model_digest"]
+    assert [record.evaluation for record in whole.rounds[2:]] == [record.evaluation for record in parts.rounds]
+
+
+def test_curves_along_local_steps_are_measured_before_and_right_after_the_attack_alone(root: Path) -> None:
+    steps = {"fine_tuning": [0, 3, 5], "matching": [0, 2], "head": [0, 2]}
+    for record in read_results(root / SEED / "attack-a").rounds:
+        for name in STEP_CURVES:
+            measured = list(at_steps(record.evaluation or [], name))
+            assert measured == (steps[name] if record.server_round in (3, 4) else [])
+
+
+def test_the_defended_federation_exchanges_no_head_and_keeps_a_memory_for_each_benign_client(root: Path) -> None:
+    from safetensors.numpy import load_file
+
+    folder = root / SEED / "defended-a"
+    assert not [name for name in load_file(folder / "model.safetensors") if "head" in name or "attention" in name]
+    memories = sorted(path.name for path in (folder / "clients").iterdir())
+    assert memories == [f"client-{number}.safetensors" for number in (1, 2, 3)]
+
+
+def test_figures_and_claims_are_drawn_from_what_there_is(root: Path) -> None:
+    figures = {path.name for path in (root / "figures").iterdir()}
+    for name in ("persistence", "fine-tuning", "rescue", "defended-federation", "controls"):
+        assert {f"strokes-quick-{name}.svg", f"strokes-quick-{name}.png"} <= figures
+    assert json.loads((root / "claims.json").read_text())
+    assert "P6" in (root / "claims.md").read_text()
+
+
+def test_what_is_finished_is_skipped_and_another_configuration_is_refused(root: Path) -> None:
+    file = root / SEED / "attack-a" / "results.jsonl"
+    before = (file.stat().st_mtime_ns, file.read_bytes())
+    again = reproduce(root, "boost-1")
+    assert again.returncode == 0, again.stderr
+    assert "3 runs, 3 of them finished" in again.stdout
+    other = reproduce(root, "boost-1", filters=5)
+    assert other.returncode == 2
+    assert "filters: expected 5, found 4" in other.stderr
+    assert (file.stat().st_mtime_ns, file.read_bytes()) == before
