@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def by_name(runs: list[PlannedRun]) -> dict[str, PlannedRun]:
     return {planned.run.name: planned for planned in runs}
 
 
-def finish(planned: PlannedRun, status: str = "completed", **changes: int) -> None:
+def finish(planned: PlannedRun, status: str = "completed", **changes: Any) -> None:
     with ResultsWriter(planned.folder) as writer:
         writer.write_run({"config": replace(planned.config, **changes).to_run_config()})
         writer.write_end(status, 12.5)
