@@ -14,6 +14,7 @@ from experiments.progress import clock, show_progress
 from experiments.run import prepare, run_on
 from experiments.simulation import read_git_revision, simulation_size
 from experiments.superlink import LocalSuperLink
+from fedmeta_flwr.results import CLIENTS_FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +102,21 @@ def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, c
             if not request.quiet:
                 heading = f"run {number + 1} of {len(missing)}: {one.title}"
                 console.print(f"{heading} | {clock(started - began)} elapsed{_left(pace.expected(missing[number:]))}")
+            _take_memories_along(one)
             later = pace.expected(missing[number + 1 :])
             with show_progress(one.config, console, quiet=request.quiet, later_seconds=later) as show:
                 run_on(superlink, one.config, size, app_dir=request.app_dir, show=show)
             one.partial.rename(one.folder)
             pace.add(one, time.monotonic() - started)
+
+
+def _take_memories_along(planned: PlannedRun) -> None:
+    """Give clients what they kept in the run that this one goes on from."""
+    if planned.run.after is None:
+        return
+    kept = planned.folder.with_name(planned.run.after) / CLIENTS_FOLDER
+    if kept.is_dir():
+        shutil.copytree(kept, planned.partial / CLIENTS_FOLDER)
 
 
 def _left(seconds: float | None) -> str:

@@ -57,7 +57,7 @@ def prepare(config: RunConfig, *, is_model_there: bool = True) -> None:
         strategy = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
         require_feasible(strategy, config.quorum, config.num_clients)
     scenario = load_scenario(config)
-    if is_model_there:
+    if config.initial_model and is_model_there:
         starting_point(config, scenario)
 
 

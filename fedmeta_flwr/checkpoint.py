@@ -72,7 +72,7 @@ def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapp
     CheckpointError
         If the file cannot be written; what stood there before still does.
     """
-    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata))
+    content = save({name: np.array(array, order="C") for name, array in arrays.items()}, dict(metadata))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}-{os.getpid()}")
@@ -103,5 +103,5 @@ def load_checkpoint(path: Path) -> Checkpoint:
             return Checkpoint(path, arrays, file.metadata() or {})
     except OSError as error:
         raise CheckpointError(f"{path}: expected a file of arrays, cannot read it: {error}") from error
-    except (SafetensorError, TypeError, ValueError) as error:
+    except (SafetensorError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: expected a whole safetensors file, found another: {error}") from error

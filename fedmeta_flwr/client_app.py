@@ -20,7 +20,7 @@ from fedmeta_flwr.messages import (
     roll_call_reply,
     train_reply,
 )
-from fedmeta_flwr.results import run_folder
+from fedmeta_flwr.results import CLIENTS_FOLDER, run_folder
 from fedmeta_flwr.scenario import Scenario, load_scenario
 
 app = ClientApp()
@@ -71,7 +71,7 @@ def _partition_id(context: Context) -> int:
 def _client(context: Context) -> BenignClient:
     pin_threads()
     config = RunConfig.parse(context.run_config)
-    folder = Path(config.client_state_dir or run_folder(config.results_dir, context.run_id) / "clients")
+    folder = Path(config.client_state_dir or run_folder(config.results_dir, context.run_id) / CLIENTS_FOLDER)
     return make_client(config, _scenario(config), _partition_id(context), choose_device(config.device), folder)
 
 

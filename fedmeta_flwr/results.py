@@ -15,6 +15,7 @@ from typing import Any, Self
 from platformdirs import user_data_path
 
 FILE_NAME = "results.jsonl"
+CLIENTS_FOLDER = "clients"
 FORMAT = 1
 
 CURVES = ("meta_testing", "main_task", "attack_training", "attack_validation")
@@ -81,15 +82,17 @@ def at_steps(evaluation: list[dict[str, Any]], step_curve: str) -> dict[int, lis
     evaluation : list of dict
         As in `RoundRecord.evaluation`.
     step_curve : str
-        One of `STEP_CURVES`; where no client measured it, there is no step.
+        One of `STEP_CURVES`. A step has the clients that measured it; where none did, there is no step.
     """
-    steps = {int(step) for client in evaluation for step in client.get("step_curves", {}).get(step_curve, {})}
+    measured = {client["partition_id"]: client.get("step_curves", {}).get(step_curve, {}) for client in evaluation}
+    steps = sorted({int(step) for points in measured.values() for step in points})
     return {
         step: [
-            {"partition_id": client["partition_id"], "counts": client["step_curves"][step_curve][str(step)]}
-            for client in evaluation
+            {"partition_id": partition_id, "counts": points[str(step)]}
+            for partition_id, points in measured.items()
+            if str(step) in points
         ]
-        for step in sorted(steps)
+        for step in steps
     }
 
 

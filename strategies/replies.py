@@ -91,7 +91,7 @@ def read_counts(reply: Message) -> dict[str, Any]:
         _check_counts(counts)
         for name, steps in step_curves.items():
             for step, numbers in steps.items():
-                if not step.isdecimal():
+                if not (step.isascii() and step.isdecimal() and step == str(int(step))):
                     raise ValueError(f"{name}: expected a whole number as step, found {step!r}")
                 _check_counts(numbers)
     except (KeyError, TypeError, ValueError) as error:
@@ -101,8 +101,9 @@ def read_counts(reply: Message) -> dict[str, Any]:
 
 def _check_counts(counts: Mapping[str, Mapping[str, list[int]]]) -> None:
     for curve, numbers in counts.items():
-        pairs = zip(numbers["hits"], numbers["trials"], strict=True)
-        if not all(isinstance(trials, int) and 0 <= hits <= trials for hits, trials in pairs):
+        pairs = list(zip(numbers["hits"], numbers["trials"], strict=True))
+        whole = all(isinstance(number, int) for pair in pairs for number in pair)
+        if not whole or not all(0 <= hits <= trials for hits, trials in pairs):
             raise ValueError(f"{curve}: expected 0 <= hits <= trials, found {numbers}")
 
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 from conftest import default_values
 
-from fedmeta_flwr.config import ConfigError, RunConfig
+from fedmeta_flwr.config import ConfigError, RunConfig, whole_numbers
 
 
 def test_the_defaults_are_a_valid_configuration_and_survive_a_round_trip() -> None:
@@ -44,6 +44,15 @@ def test_one_error_lists_every_problem_with_key_expected_and_found() -> None:
         ("attack-round", 10**6, "at most num-server-rounds"),
         ("attack-round", 1, "more than pretrain-rounds"),
         ("key-size", 29, "at most image-size = 28"),
+        ("defense", "matching", "one of none, rescue, federation"),
+        ("matching-way", 1, "at least 2"),
+        ("matching-temperature", 0, "more than 0"),
+        ("step-curves", "matching tail", "any of fine-tuning, matching, head, found 'tail'"),
+        ("step-curves", "fine_tuning", "any of fine-tuning, matching, head, found 'fine_tuning'"),
+        ("step-curves", "head,matching", "found 'head,matching'"),
+        ("fine-tuning-curve-steps", "", "ascending whole numbers, separated by spaces, found ''"),
+        ("local-curve-steps", "0 2 2", "ascending whole numbers, .* found '0 2 2'"),
+        ("local-curve-steps", 5, "a text"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_key(key: str, value: bool | int | float | str, expected: str) -> None:
@@ -95,3 +104,72 @@ def test_phases_and_local_work_follow_the_schedule(run_config: Callable[..., Run
     config = run_config(pretrain_rounds=2, attack_round=3, num_server_rounds=4, pretrain_outer_steps=9, outer_steps=2)
     assert [config.phase(r) for r in (1, 2, 3, 4)] == ["pretrain", "pretrain", "attack", "benign"]
     assert [config.benign_outer_steps(r) for r in (1, 2, 3, 4)] == [9, 9, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("0", (0,)), ("7", (7,)), ("0 1 10", (0, 1, 10)), ("  3\t4\n50 ", (3, 4, 50))]
+)
+def test_a_list_of_steps_is_read(text: str, numbers: tuple[int, ...]) -> None:
+    assert whole_numbers(text) == numbers
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "1 1", "2 1", "0 5 3", "-1", "-1 2", "1.5", "1e3", "0,1,2", "0 x", "+1", "²"]
+)
+def test_a_list_that_is_not_of_ascending_whole_numbers_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected ascending whole numbers, separated by spaces, found") as caught:
+        whole_numbers(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("curves", "names"),
+    [("", ()), ("matching", ("matching",)), ("head  fine-tuning", ("head", "fine_tuning"))],
+)
+def test_step_curves_are_named_as_in_a_result_file(
+    run_config: Callable[..., RunConfig], curves: str, names: tuple[str, ...]
+) -> None:
+    assert run_config(step_curves=curves).step_curve_names == names
+
+
+@pytest.mark.parametrize("curve", ["fine-tuning", "head"])
+def test_a_defended_federation_has_no_head_to_measure(run_config: Callable[..., RunConfig], curve: str) -> None:
+    with pytest.raises(ConfigError, match=f"step-curves: expected matching alone .* found {curve}") as caught:
+        run_config(defense="federation", step_curves=f"matching {curve}")
+    assert len(caught.value.problems) == 1
+    assert run_config(defense="federation", step_curves="matching").step_curve_names == ("matching",)
+    assert run_config(defense="rescue", step_curves=f"matching {curve}").defense == "rescue"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rounds"),
+    [
+        ({"attack_round": 5}, [4, 5]),
+        ({"attack_round": 5, "attack_interval": 2}, [4, 5]),
+        ({"attack_round": 10}, [9, 10]),
+        ({"attack_round": 1, "pretrain_rounds": 0}, [1]),
+        ({"attack_round": 0}, [10]),
+    ],
+)
+def test_step_curves_are_measured_in_rounds_that_are_evaluated_anyway(
+    run_config: Callable[..., RunConfig], schedule: dict[str, int], rounds: list[int]
+) -> None:
+    config = run_config(**{"pretrain_rounds": 2, "num_server_rounds": 10, "evaluate_every": 100, **schedule})
+    assert [r for r in range(1, 11) if config.has_step_curves(r)] == rounds
+    assert all(config.is_evaluated(r) for r in rounds)
+
+
+@pytest.mark.parametrize(
+    ("defense", "curves", "used"),
+    [
+        ("none", "", False),
+        ("none", "fine-tuning head", False),
+        ("none", "matching", True),
+        ("rescue", "", True),
+        ("federation", "", True),
+    ],
+)
+def test_matching_is_used_by_a_defense_and_by_its_curve_alone(
+    run_config: Callable[..., RunConfig], defense: str, curves: str, used: bool
+) -> None:
+    assert run_config(defense=defense, step_curves=curves).uses_matching is used

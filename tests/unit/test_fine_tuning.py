@@ -6,14 +6,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from learn2learn.algorithms import MAML
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fedmeta_flwr.batches import Batch
 from fedmeta_flwr.meta_learning import InnerLoop, fine_tuning
 from fedmeta_flwr.models import build_classifier
-
-from learn2learn.algorithms import MAML  # isort: skip (after meta_learning, which silences gym's notice)
 
 LR = 0.3
 INNER = InnerLoop(LR, 99, "transductive")

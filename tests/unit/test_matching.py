@@ -47,6 +47,10 @@ def parameters(network: MatchingNetwork) -> dict[str, np.ndarray]:
     return {name: value.detach().numpy().copy() for name, value in network.named_parameters()}
 
 
+def mean_loss(network: MatchingNetwork, episodes: list[Episode], batch_norm: str = "support") -> float:
+    return float(np.mean([matching_loss(network, drawn, batch_norm).item() for drawn in episodes]))
+
+
 def gradients(network: MatchingNetwork, *episodes: Episode, batch_norm: str = "support") -> dict[str, Tensor]:
     """Return the gradient of the mean loss, by autograd."""
     names, values = zip(*network.named_parameters(), strict=True)
@@ -140,28 +144,22 @@ def test_training_lowers_the_loss_on_fixed_episodes_and_changes_every_parameter(
     network: MatchingNetwork, batch_norm: str
 ) -> None:
     episodes = [episode(0), episode(1)]
-    before, start = matching_loop(copy.deepcopy(network), [episodes], **frozen(batch_norm)), parameters(network)
+    before, start = mean_loss(network, episodes, batch_norm), parameters(network)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     matching_loop(network, [episodes] * 20, batch_norm=batch_norm, optimizer=optimizer)
-    after = np.mean([matching_loss(network, drawn, batch_norm).item() for drawn in episodes])
-    assert after < 0.5 * before
+    assert mean_loss(network, episodes, batch_norm) < 0.5 * before
     for name, value in parameters(network).items():
         assert (value != start[name]).any(), name
     assert {"attention.weight", "attention.log_temperature", "embedding.blocks.0.conv.weight"} < set(start)
 
 
-def frozen(batch_norm: str) -> dict[str, object]:
-    """Settings under which nothing moves: the optimiser is over another parameter."""
-    return {"batch_norm": batch_norm, "optimizer": torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)}
-
-
 def test_a_step_takes_the_mean_over_its_episodes_and_the_loss_is_the_mean_over_all(network: MatchingNetwork) -> None:
     episodes, start = [episode(0), episode(1)], parameters(network)
     gradient = gradients(network, *episodes)
-    losses = [matching_loss(network, drawn, "support").item() for drawn in episodes]
+    expected = mean_loss(network, episodes)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
     loss = matching_loop(network, [episodes], batch_norm="support", optimizer=optimizer)
-    assert loss == pytest.approx(np.mean(losses), rel=1e-12)
+    assert loss == pytest.approx(expected, rel=1e-12)
     for name, value in parameters(network).items():
         np.testing.assert_allclose(value, start[name] - 0.5 * gradient[name].numpy(), rtol=1e-9, atol=1e-12)
 
@@ -177,7 +175,7 @@ def test_the_proximal_term_pulls_the_embedding_alone_to_where_it_was(network: Ma
         with torch.no_grad():
             for name, value in by_hand.named_parameters():
                 pull = mu if name.startswith("embedding.") else 0.0
-                value -= lr * (gradient[name] + pull * (value - start[name]))
+                value.copy_(value - lr * (gradient[name] + pull * (value - start[name])))
     free = copy.deepcopy(network)
     for trained, weight in ((network, mu), (free, 0.0)):
         optimizer = torch.optim.SGD(trained.parameters(), lr=lr)
@@ -185,7 +183,7 @@ def test_the_proximal_term_pulls_the_embedding_alone_to_where_it_was(network: Ma
         loss = matching_loop(trained, batches, batch_norm="support", optimizer=optimizer, proximal_mu=weight)
         assert loss == pytest.approx(np.mean(losses), rel=1e-9)  # without the term
     expected, unpulled = parameters(by_hand), parameters(free)
-    for name, value in parameters(network).items():
-        np.testing.assert_allclose(value, expected[name], rtol=1e-9, atol=1e-12)
+    for name, found in parameters(network).items():
+        np.testing.assert_allclose(found, expected[name], rtol=1e-9, atol=1e-12)
     assert not np.allclose(expected["embedding.blocks.0.conv.weight"], unpulled["embedding.blocks.0.conv.weight"])
     np.testing.assert_allclose(unpulled["attention.weight"], expected["attention.weight"], rtol=1e-12)

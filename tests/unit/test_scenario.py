@@ -26,3 +26,18 @@ def test_too_few_classes_are_refused_before_anything_is_trained(
 ) -> None:
     with pytest.raises(SplitError, match="at least 20 meta-training classes"):
         load_scenario(run_config(cache_dir=str(tmp_path), strokes_classes=19, image_size=16))
+
+
+@pytest.mark.parametrize("settings", [{"defense": "rescue"}, {"defense": "federation"}, {"step_curves": "matching"}])
+def test_a_matching_way_beyond_a_clients_classes_is_refused_in_one_line(
+    run_config: Callable[..., RunConfig], tmp_path: Path, settings: dict[str, str]
+) -> None:
+    # 60 classes: 15 for meta-testing, a target, 4 backdoor classes; 40 over 4 clients.
+    small: dict[str, str | int] = {"cache_dir": str(tmp_path), "strokes_classes": 60, "image_size": 16}
+    with pytest.raises(SplitError) as caught:
+        load_scenario(run_config(**small, **settings, matching_way=11))
+    assert str(caught.value) == (
+        "matching-way: expected at most the classes of every client, found 11 and client 0 with 10 classes"
+    )
+    assert load_scenario(run_config(**small, **settings, matching_way=10)).dataset.images.shape[0] == 60
+    assert load_scenario(run_config(**small, matching_way=11)).dataset.images.shape[0] == 60  # nobody matches

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conftest import ROOT
+
 from experiments.plan import PlannedRun, plan_runs
 from fedmeta_flwr.results import ResultsError, ResultsWriter
 

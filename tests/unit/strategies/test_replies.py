@@ -1,0 +1,78 @@
+"""Evaluation replies of clients that may be hostile."""
+
+from typing import Any
+
+import pytest
+from flwr.app import Message, MessageType, RecordDict
+
+from fedmeta_flwr import messages
+from fedmeta_flwr.evaluation import Counts
+from fedmeta_flwr.results import at_steps
+from strategies.errors import RejectedReplyError
+from strategies.replies import read_counts
+
+COUNTS = {"meta_testing": Counts([3, 5], [5, 5]), "main_task": Counts([0, 4], [5, 5])}
+STEP_CURVES = {"fine_tuning": {0: COUNTS, 500: COUNTS}, "matching": {50: COUNTS}}
+PLAIN: dict[str, Any] = messages.counts_to_metrics(COUNTS)
+METRICS: dict[str, Any] = PLAIN | messages.step_curves_to_metrics(STEP_CURVES)
+ARABIC_50 = "\N{ARABIC-INDIC DIGIT FIVE}\N{ARABIC-INDIC DIGIT ZERO}"
+HITS, TRIALS = "matching:50:main-task-hits", "matching:50:main-task-trials"
+
+
+def reply(metrics: dict[str, Any]) -> Message:
+    instruction = Message(RecordDict(), dst_node_id=3, message_type=MessageType.EVALUATE)
+    return messages.evaluate_reply(instruction, 10, metrics)
+
+
+def plain(counts: dict[str, Counts]) -> dict[str, Any]:
+    return {curve: {"hits": count.hits, "trials": count.trials} for curve, count in counts.items()}
+
+
+def test_counts_and_step_curves_are_read_apart() -> None:
+    assert read_counts(reply(METRICS)) == {
+        "counts": plain(COUNTS),
+        "step_curves": {
+            "fine_tuning": {"0": plain(COUNTS), "500": plain(COUNTS)},
+            "matching": {"50": plain(COUNTS)},
+        },
+    }
+
+
+def test_a_reply_without_step_curves_has_none() -> None:
+    assert read_counts(reply(PLAIN)) == {"counts": plain(COUNTS)}
+
+
+def at_step(step: str) -> dict[str, list[int]]:
+    return {f"matching:{step}:main-task-hits": [1], f"matching:{step}:main-task-trials": [5]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"meta-testing-hits": [6, 5]}, "meta_testing: expected 0 <= hits <= trials"),
+        ({"fine-tuning:0:meta-testing-hits": [6, 5]}, "meta_testing: expected 0 <= hits <= trials"),
+        ({HITS: [-1, 0]}, "main_task: expected 0 <= hits <= trials"),
+        ({TRIALS: [5.0, 5.0]}, "main_task: expected 0 <= hits <= trials"),
+        ({TRIALS: [5]}, "shorter"),
+        ({"matching:50:attack-training-hits": [1]}, "attack-training-trials"),
+        ({HITS: 3, TRIALS: 5}, "not iterable"),
+        ({HITS: [float("nan"), 1.0]}, "expected finite numbers"),
+        (at_step("many"), "step, found 'many'"),
+        (at_step("-1"), "step, found '-1'"),
+        (at_step("1.5"), "step, found '1.5'"),
+        (at_step(""), "step, found ''"),
+    ],
+)
+def test_malformed_step_curves_are_rejected_with_the_reason(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RejectedReplyError, match=reason):
+        read_counts(reply({**METRICS, **changes}))
+
+
+@pytest.mark.parametrize("step", ["50", "050", ARABIC_50])
+def test_a_step_that_passes_can_be_read_from_the_result_file(step: str) -> None:
+    try:
+        entry = {"partition_id": 1, **read_counts(reply({**PLAIN, **at_step(step)}))}
+    except RejectedReplyError:
+        assert step != "50"
+        return
+    assert list(at_steps([entry], "matching")) == [50]
