@@ -131,7 +131,8 @@ def _measurement(config: RunConfig, scenario: Scenario, partition_id: int) -> Me
         matching=replace(_matching_training(config, scenario, partition_id), purpose="local-matching-episode"),
         head=replace(_head_training(config, scenario, partition_id), purpose="local-head-episode"),
         holdings=scenario.split.training(partition_id),
-        lr=config.matching_lr,
+        matching_lr=config.matching_lr,
+        head_lr=config.local_head_lr,
         temperature=config.matching_temperature,
     )
     return Measurement(

@@ -33,8 +33,8 @@ class LocalSteps:
         images in a step.
     holdings : Holdings
         The client's own classes.
-    lr : float
-        Learning rate of both.
+    matching_lr, head_lr : float
+        Learning rates of the two.
     temperature : float
         Of a new attention.
     """
@@ -42,7 +42,8 @@ class LocalSteps:
     matching: LocalTraining
     head: LocalTraining
     holdings: Holdings
-    lr: float
+    matching_lr: float
+    head_lr: float
     temperature: float
 
 
@@ -109,14 +110,16 @@ class Measurement:
         network = copy.deepcopy(model) if isinstance(model, MatchingNetwork) else self._new_network(model)
         adapt = by_matching(network, self.plan.batch_norm)
         local = self.local
-        stages = local.matching.train_in_stages(network, local.holdings, steps=steps or self.local_steps, lr=local.lr)
+        stages = local.matching.train_in_stages(
+            network, local.holdings, steps=steps or self.local_steps, lr=local.matching_lr
+        )
         return {step: evaluate(self.plan, adapt, _device(network))[0] for step in stages}
 
     def _head_curve(self, model: Classifier) -> dict[int, Accuracies]:
         trained = copy.deepcopy(model)
         adapt = by_fine_tuning(trained, self.inner, [self.inner.steps])
         local = self.local
-        stages = local.head.train_in_stages(trained, local.holdings, steps=self.local_steps, lr=local.lr)
+        stages = local.head.train_in_stages(trained, local.holdings, steps=self.local_steps, lr=local.head_lr)
         return {step: evaluate(self.plan, adapt, _device(trained))[0] for step in stages}
 
     def _new_network(self, model: Classifier) -> MatchingNetwork:

@@ -165,6 +165,9 @@ class RunConfig:
     matching_way: int = setting("Classes in an episode that trains matching.", minimum=2)
     matching_steps: int = setting("Local steps on a client's own classes before it classifies by matching.", minimum=0)
     matching_lr: float = setting("Learning rate of these local steps.", above=0)
+    local_head_lr: float = setting(
+        "Learning rate of as many local steps with the fully-connected head (the control).", above=0
+    )
     matching_temperature: float = setting("Temperature of the attention before it is learned.", above=0)
 
     # Evaluation
