@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -86,8 +86,7 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
             pace.add(one, seconds)
     console.print(f"{len(planned)} runs, {len(planned) - len(missing)} of them finished: {request.results_root}")
     for one in missing:
-        _remove_partial(one)
-        prepare(one.config, is_model_there=one.run.after is None)
+        prepare(replace(one.config, results_dir=str(one.folder)), is_model_there=one.run.after is None)
     if missing:
         _run_all(missing, pace, request, console)
     return planned
@@ -102,6 +101,7 @@ def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, c
             if not request.quiet:
                 heading = f"run {number + 1} of {len(missing)}: {one.title}"
                 console.print(f"{heading} | {clock(started - began)} elapsed{_left(pace.expected(missing[number:]))}")
+            _remove_partial(one)
             _take_memories_along(one)
             later = pace.expected(missing[number + 1 :])
             with show_progress(one.config, console, quiet=request.quiet, later_seconds=later) as show:
