@@ -29,13 +29,16 @@ class Run:
     settings : mapping
         Above those of data set and profile.
     after : str or None
-        The run whose final model it goes on from.
+        The run whose final model it goes on from; None: it begins with pre-training.
+    ends_before_attack : bool
+        Whether it is the pre-training of others.
     """
 
     name: str
     text: str
     settings: Mapping[str, Any]
     after: str | None = None
+    ends_before_attack: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def _pretraining(group: str, defended: bool) -> Run:
         f"pretrain-{'defended-' if defended else ''}{group}",
         "federated meta-training without the adversary",
         {"case": group[0], **_NO_ATTACK, "evaluate-every": 1000} | (_DEFENDED if defended else {}),
+        ends_before_attack=True,
     )
 
 
@@ -90,13 +94,15 @@ def _attacked(case: str) -> Run:
 def _defended(case: str) -> Run:
     settings = {"case": case, "step-curves": "matching", **_DEFENDED}
     text = "the attack on a federation that classifies by matching and shares no head"
-    return Run(f"defended-{case}", text, settings, f"pretrain-defended-{_group(case)}")
+    return Run(f"defended-{case}", text, settings, None if case == "a" else "pretrain-defended-bc")
 
 
 RUNS = {
     run.name: run
     for run in (
-        *(_pretraining(group, defended) for defended in (False, True) for group in ("a", "bc")),
+        _pretraining("a", defended=False),
+        _pretraining("bc", defended=False),
+        _pretraining("bc", defended=True),
         *(_attacked(case) for case in "abc"),
         *(_defended(case) for case in "abc"),
         Run(

@@ -119,10 +119,10 @@ def _planned(run: Run, seed: int, shared: Mapping[str, Any], own: Mapping[str, A
     values = {**shared, **run.settings, **own, "seed": seed}
     values["results-dir"] = str(folder / f"{run.name}{_PARTIAL}")
     schedule = {**shared, **own}
-    if run.after is None:
+    if run.ends_before_attack:
         # All that goes on from it spends one round on measuring the clean model before it attacks.
         values["num-server-rounds"] = schedule["attack-round"] - 2
-    else:
+    if run.after is not None:
         values["initial-model"] = str(folder / run.after / MODEL_FILE_NAME)
     # What makes a run what it is cannot be overridden for all runs alike.
     values |= {key: value for key, value in run.settings.items() if key in own}
