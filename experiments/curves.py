@@ -52,6 +52,10 @@ STYLE: Any = {
 """Matplotlib's settings while a figure is drawn and saved; with the salt, the same figure gives the same SVG."""
 
 
+SPANNED_SEEDS = 2
+"""With so many seeds a band goes from one to the other: an interval over two seeds says nothing."""
+
+
 @dataclass(frozen=True)
 class Panel:
     """What one pair of axes shows.
@@ -152,7 +156,7 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
     for curve, counts in panel.pale.items():
         draw_pale(axes, curve, {x: 100 * point.accuracy() for x, point in counts.items()})
     for curve, counts in panel.curves.items():
-        _draw_band(axes, curve, band(counts))
+        _draw_band(axes, curve, counts)
     if panel.attack is not None:
         axes.axvline(panel.attack, color="0.45", linewidth=0.8, zorder=1)
     if panel.along_steps and panel.curves:
@@ -161,11 +165,21 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
 
 
-def _draw_band(axes: Axes, curve: str, estimates: Mapping[int, Estimate]) -> None:
-    low, high = ([100 * getattr(estimate, end) for estimate in estimates.values()] for end in ("low", "high"))
+def _draw_band(axes: Axes, curve: str, counts: Curve) -> None:
+    estimates = band(counts)
+    ends = [_ends(counts[x], estimate) for x, estimate in estimates.items()]
+    low, high = ([100 * end for end in side] for side in zip(*ends, strict=True))
     axes.fill_between(list(estimates), low, high, color=LOOKS[curve].color, alpha=0.18, linewidth=0)
     percent = {x: 100 * estimate.value for x, estimate in estimates.items()}
     draw_curve(axes, curve, percent, most_markers=12, size=4)
+
+
+def _ends(point: EpisodeCounts, estimate: Estimate) -> tuple[float, float]:
+    """Return where a band ends: those of the interval, or, for two seeds, whose interval spans everything, theirs."""
+    if len(point.seeds) != SPANNED_SEEDS:
+        return estimate.low, estimate.high
+    first, second = sorted(point.of_seeds([seed]).accuracy() for seed in point.seeds)
+    return first, second
 
 
 def _draw_along_steps(axes: Axes, panel: Panel) -> None:
@@ -174,7 +188,8 @@ def _draw_along_steps(axes: Axes, panel: Panel) -> None:
     first = min((step for step in steps if step > 0), default=1)
     for place, (curve, counts) in enumerate(panel.reference.items()):
         look, estimate, x = LOOKS[curve], accuracy(counts), -first * (1.3 - 0.2 * place)
-        axes.vlines(x, 100 * estimate.low, 100 * estimate.high, color=look.color, linewidth=0.8, alpha=0.6)
+        low, high = _ends(counts, estimate)
+        axes.vlines(x, 100 * low, 100 * high, color=look.color, linewidth=0.8, alpha=0.6)
         axes.plot([x], [100 * estimate.value], color=look.color, marker=look.marker, markersize=4, markerfacecolor="w")
     axes.set_xscale("symlog", linthresh=first, linscale=0.45)
     named = {-first: "no\ndefense"} if panel.reference else {}

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from experiments.collection import CASES, CONTROLS, Collection, When
-from experiments.curves import DATASET_NAMES, STYLE, Panel, draw_panel, save
+from experiments.curves import DATASET_NAMES, SPANNED_SEEDS, STYLE, Panel, draw_panel, save
 from fedmeta_flwr.results import CURVES
 from fedmeta_flwr.statistics import Curve
 
@@ -195,12 +195,18 @@ def _caption(collection: Collection, plan: Plan) -> str:
     seeds = {panel.run: collection.seeds(panel.run) for panel in plan.panels}
     drawn = {size for panel in plan.panels for size in panel.episodes}
     episodes = " to ".join(str(size) for size in sorted({min(drawn), max(drawn)}))
-    bands = "bands: 95 % over seeds"
-    if single := [run for run, found in seeds.items() if len(found) == 1]:
-        of_one = "bands: 95 % over this seed's episodes alone"
-        bands = of_one if len(single) == len(seeds) else f"{bands}; where there is one, over its episodes alone"
-    parts = (_settings(collection, plan), _seeds(plan, seeds), f"each point: {episodes} episodes", bands)
+    parts = (_settings(collection, plan), _seeds(plan, seeds), f"each point: {episodes} episodes", _bands(seeds))
     return "; ".join([*parts, *plan.remarks])
+
+
+def _bands(seeds: Mapping[str, tuple[int, ...]]) -> str:
+    numbers = {len(found) for found in seeds.values()}
+    kinds = {
+        "95 % over seeds": any(number > SPANNED_SEEDS for number in numbers),
+        "of two seeds, from one to the other (no interval)": SPANNED_SEEDS in numbers,
+        "of one seed, 95 % over its episodes alone": 1 in numbers,
+    }
+    return "bands: " + "; ".join(kind for kind, drawn in kinds.items() if drawn)
 
 
 def _settings(collection: Collection, plan: Plan) -> str:

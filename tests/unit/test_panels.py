@@ -69,6 +69,19 @@ def test_bands_are_the_intervals_over_seeds(tmp_path: Path) -> None:
         assert heights.max() == pytest.approx(100 * max(estimate.high for estimate in estimates))
 
 
+def test_bands_of_two_seeds_go_from_one_to_the_other(tmp_path: Path) -> None:
+    for seed in (0, 10):
+        write_run(tmp_path, "attack-a", seed=seed)
+    (axes,) = figures_of(tmp_path)["persistence"].axes
+    drawn = next(drawn for drawn in axes.collections if isinstance(drawn, FillBetweenPolyCollection))
+    accuracies = [
+        episode_counts({seed: evaluation(5 + n, seed)}, CURVES[0]).accuracy() for n in (0, 1, 2) for seed in (0, 10)
+    ]
+    heights = np.asarray(drawn.get_paths()[0].vertices)[:, 1]
+    assert heights.min() == pytest.approx(100 * min(accuracies))
+    assert heights.max() == pytest.approx(100 * max(accuracies))
+
+
 def test_fine_tuning_shows_the_poisoned_model_and_pale_the_clean_one_at_all_steps(tmp_path: Path) -> None:
     write_run(tmp_path, "attack-a")
     (axes,) = figures_of(tmp_path)["fine-tuning"].axes
@@ -135,12 +148,12 @@ def test_a_band_over_the_episodes_of_a_single_seed_says_so(tmp_path: Path) -> No
     write_run(tmp_path, "attack-a", seed=3)
     found = caption(figures_of(tmp_path)["persistence"])
     assert "one seed (3)" in found
-    assert "bands: 95 % over this seed's episodes alone" in found
+    assert "bands: of one seed, 95 % over its episodes alone" in found
     for seed in (4, 6):
         write_run(tmp_path, "attack-b", case="b", seed=seed)
     found = caption(figures_of(tmp_path)["persistence"])
     assert "seeds: case (a) 3, case (b) 4 and 6" in found
-    assert "where there is one, over its episodes alone" in found
+    assert "bands: of two seeds, from one to the other (no interval); of one seed, 95 % over its" in found
 
 
 def test_the_same_results_give_the_same_svg_files(tmp_path: Path) -> None:
