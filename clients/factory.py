@@ -14,13 +14,14 @@ from clients.defended import DefendedClient
 from clients.local_training import LocalTraining
 from clients.measurement import LocalSteps, Measurement
 from clients.memory import ClientMemory
-from fedmeta_flwr.config import RunConfig, whole_numbers
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.evaluation import EvaluationPlan, stamped_images
 from fedmeta_flwr.matching import Attention, MatchingNetwork, matching_loop
 from fedmeta_flwr.meta_learning import InnerLoop, outer_loop
 from fedmeta_flwr.models import Classifier, build_classifier
 from fedmeta_flwr.scenario import Scenario
 from fedmeta_flwr.seeding import torch_generator
+from fedmeta_flwr.setting import whole_numbers
 
 ADVERSARY = 0
 """Partition id of the adversary (client 1 of the poster)."""

@@ -13,8 +13,9 @@ from experiments.catalog import Run, runs_of
 from experiments.collection import OWN_SETTINGS
 from experiments.settings import CONFIGS_DIR, merge_settings, parse_override, read_defaults, read_settings
 from fedmeta_flwr.checkpoint import MODEL_FILE_NAME
-from fedmeta_flwr.config import RunConfig, key_of
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, ResultsError, read_results
+from fedmeta_flwr.setting import key_of
 
 _CONFIGS = CONFIGS_DIR / "reproduce"
 _PARTIAL = ".partial"

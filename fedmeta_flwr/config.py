@@ -5,11 +5,11 @@ dashes. `RunConfig.parse` is called once per app; inner modules take plain argum
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
+
+from fedmeta_flwr.setting import checked, key_of, setting
 
 Value = bool | int | float | str
 
@@ -27,22 +27,6 @@ class ConfigError(ValueError):
         self.problems = tuple(problems)
         lines = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(f"{len(problems)} problem(s) in the run configuration:\n{lines}")
-
-
-def setting(
-    description: str,
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    above: float | None = None,
-    choices: tuple[str, ...] = (),
-    items: tuple[str, ...] = (),
-    whole_numbers: bool = False,
-) -> Any:
-    """Declare a field of `RunConfig`: what it means, and the values that it admits."""
-    limits = {"minimum": minimum, "maximum": maximum, "above": above, "choices": choices}
-    lists = {"items": items, "whole_numbers": whole_numbers}
-    return dataclasses.field(metadata={"description": description, **limits, **lists})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +202,7 @@ class RunConfig:
         for key, field in fields.items():
             if key in values:
                 try:
-                    parsed[field.name] = _checked(field, values[key])
+                    parsed[field.name] = checked(field, values[key])
                 except ValueError as error:
                     problems.append(f"{key}: {error}")
         if problems:
@@ -281,50 +265,6 @@ class RunConfig:
     def benign_outer_steps(self, server_round: int) -> int:
         """Return the outer steps of a benign client in this round."""
         return self.pretrain_outer_steps if server_round <= self.pretrain_rounds else self.outer_steps
-
-
-def key_of(field: "dataclasses.Field[Any]") -> str:
-    """Return the run-config key of a field."""
-    return field.name.replace("_", "-")
-
-
-def whole_numbers(text: str) -> tuple[int, ...]:
-    """Return the ascending whole numbers, from 0, that a setting lists; raises `ValueError` for anything else."""
-    words = text.split()
-    numbers = tuple(int(word) for word in words if word.isdecimal())
-    if not numbers or len(numbers) < len(words) or any(b <= a for a, b in pairwise(numbers)):
-        raise ValueError(f"expected ascending whole numbers, separated by spaces, found {text!r}")
-    return numbers
-
-
-def _checked(field: "dataclasses.Field[Any]", value: Any) -> Any:
-    typed: Any = _typed(field.type, value)
-    limits = field.metadata
-    if limits["choices"] and typed not in limits["choices"]:
-        raise ValueError(f"expected one of {', '.join(limits['choices'])}, found {value!r}")
-    if limits["items"] and (unknown := set(typed.split()) - set(limits["items"])):
-        raise ValueError(f"expected any of {', '.join(limits['items'])}, found {sorted(unknown)[0]!r}")
-    if limits["whole_numbers"]:
-        whole_numbers(typed)
-    if limits["minimum"] is not None and typed < limits["minimum"]:
-        raise ValueError(f"expected at least {limits['minimum']}, found {value!r}")
-    if limits["above"] is not None and typed <= limits["above"]:
-        raise ValueError(f"expected more than {limits['above']}, found {value!r}")
-    if limits["maximum"] is not None and typed > limits["maximum"]:
-        raise ValueError(f"expected at most {limits['maximum']}, found {value!r}")
-    return typed
-
-
-def _typed(expected: Any, value: Any) -> Any:
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if expected is float and (is_whole or isinstance(value, float)):
-        if not math.isfinite(value):
-            raise ValueError(f"expected a finite number, found {value!r}")
-        return float(value)  # TOML writes 1 where a float is meant
-    if (expected is int and is_whole) or (expected in (bool, str) and isinstance(value, expected)):
-        return value
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    raise ValueError(f"expected {names[expected]}, found {value!r} ({type(value).__name__})")
 
 
 def _contradictions(config: RunConfig) -> list[str]:

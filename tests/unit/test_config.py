@@ -3,7 +3,8 @@ from collections.abc import Callable
 import pytest
 from conftest import default_values
 
-from fedmeta_flwr.config import ConfigError, RunConfig, whole_numbers
+from fedmeta_flwr.config import ConfigError, RunConfig
+from fedmeta_flwr.setting import whole_numbers
 
 
 def test_the_defaults_are_a_valid_configuration_and_survive_a_round_trip() -> None:

@@ -5,8 +5,9 @@ import pytest
 from experiments import collection, panels
 from experiments.catalog import DATASETS, EXPERIMENTS, PROFILES, RUNS, CatalogError, runs_of
 from experiments.settings import CONFIGS_DIR, read_settings
-from fedmeta_flwr.config import RunConfig, key_of
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.poster_claims import CLAIMS
+from fedmeta_flwr.setting import key_of
 
 SETTINGS = {key_of(field) for field in fields(RunConfig)}
 

@@ -1,0 +1,67 @@
+"""A single setting: what it means, which values it admits, and how a value is checked."""
+
+import dataclasses
+import math
+from itertools import pairwise
+from typing import Any
+
+
+def setting(
+    description: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] = (),
+    items: tuple[str, ...] = (),
+    whole_numbers: bool = False,
+) -> Any:
+    """Declare a field of `RunConfig`: what it means, and the values that it admits."""
+    limits = {"minimum": minimum, "maximum": maximum, "above": above, "choices": choices}
+    lists = {"items": items, "whole_numbers": whole_numbers}
+    return dataclasses.field(metadata={"description": description, **limits, **lists})
+
+
+def key_of(field: "dataclasses.Field[Any]") -> str:
+    """Return the run-config key of a field."""
+    return field.name.replace("_", "-")
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Return the ascending whole numbers, from 0, that a setting lists; raises `ValueError` for anything else."""
+    words = text.split()
+    numbers = tuple(int(word) for word in words if word.isdecimal())
+    if not numbers or len(numbers) < len(words) or any(b <= a for a, b in pairwise(numbers)):
+        raise ValueError(f"expected ascending whole numbers, separated by spaces, found {text!r}")
+    return numbers
+
+
+def checked(field: "dataclasses.Field[Any]", value: Any) -> Any:
+    """Return a value with its field's type; raises `ValueError` where the setting does not admit it."""
+    typed: Any = _typed(field.type, value)
+    limits = field.metadata
+    if limits["choices"] and typed not in limits["choices"]:
+        raise ValueError(f"expected one of {', '.join(limits['choices'])}, found {value!r}")
+    if limits["items"] and (unknown := set(typed.split()) - set(limits["items"])):
+        raise ValueError(f"expected any of {', '.join(limits['items'])}, found {sorted(unknown)[0]!r}")
+    if limits["whole_numbers"]:
+        whole_numbers(typed)
+    if limits["minimum"] is not None and typed < limits["minimum"]:
+        raise ValueError(f"expected at least {limits['minimum']}, found {value!r}")
+    if limits["above"] is not None and typed <= limits["above"]:
+        raise ValueError(f"expected more than {limits['above']}, found {value!r}")
+    if limits["maximum"] is not None and typed > limits["maximum"]:
+        raise ValueError(f"expected at most {limits['maximum']}, found {value!r}")
+    return typed
+
+
+def _typed(expected: Any, value: Any) -> Any:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if expected is float and (is_whole or isinstance(value, float)):
+        if not math.isfinite(value):
+            raise ValueError(f"expected a finite number, found {value!r}")
+        return float(value)  # TOML writes 1 where a float is meant
+    if (expected is int and is_whole) or (expected in (bool, str) and isinstance(value, expected)):
+        return value
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    raise ValueError(f"expected {names[expected]}, found {value!r} ({type(value).__name__})")
