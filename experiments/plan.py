@@ -19,6 +19,29 @@ from fedmeta_flwr.setting import key_of
 
 _CONFIGS = CONFIGS_DIR / "reproduce"
 _PARTIAL = ".partial"
+# A pre-training without an attack depends on none of these: it keeps the defaults, and serves whatever they are set to.
+_AFTER_PRETRAINING = (
+    "attack-interval",
+    "poison-fraction",
+    "poison-support-episodes",
+    "poison-outer-steps",
+    "poison-outer-lr",
+    "boost-factor",
+    "backdoor-key",
+    "key-position",
+    "key-size",
+    "key-intensity",
+    "matching-steps",
+    "matching-lr",
+    "local-head-lr",
+    "evaluate-episodes",
+    "evaluate-query-shot",
+    "evaluate-inner-steps",
+    "step-curves",
+    "fine-tuning-curve-steps",
+    "fine-tuning-curve-episodes",
+    "local-curve-steps",
+)
 
 
 @dataclass(frozen=True)
@@ -101,8 +124,9 @@ def plan_runs(
     CatalogError, SettingsError, ConfigError
         If a name is unknown, or the settings of a run do not hold.
     """
+    defaults = read_defaults(app_dir)
     shared = merge_settings(
-        read_defaults(app_dir),
+        defaults,
         read_settings(_CONFIGS / f"{dataset}.toml"),
         read_settings(_CONFIGS / f"{profile}.toml"),
     )
@@ -110,19 +134,30 @@ def plan_runs(
     if data_dir is not None:
         own["data-dir"] = str(data_dir)
     return [
-        _planned(run, seed, shared, own, root.absolute() / dataset / profile / f"seed-{seed}")
+        _planned(run, seed, _Layers(defaults, shared, own), root.absolute() / dataset / profile / f"seed-{seed}")
         for seed in seeds
         for run in runs_of(names, profile)
     ]
 
 
-def _planned(run: Run, seed: int, shared: Mapping[str, Any], own: Mapping[str, Any], folder: Path) -> PlannedRun:
+@dataclass(frozen=True)
+class _Layers:
+    """Settings by rank: defaults, those of data set and profile (defaults included), the user's own."""
+
+    defaults: Mapping[str, Any]
+    shared: Mapping[str, Any]
+    own: Mapping[str, Any]
+
+
+def _planned(run: Run, seed: int, layers: _Layers, folder: Path) -> PlannedRun:
+    shared, own = layers.shared, layers.own
     values = {**shared, **run.settings, **own, "seed": seed}
     values["results-dir"] = str(folder / f"{run.name}{_PARTIAL}")
     schedule = {**shared, **own}
     if run.ends_before_attack:
         # All that goes on from it spends one round on measuring the clean model before it attacks.
         values["num-server-rounds"] = schedule["attack-round"] - 2
+        values |= {key: layers.defaults[key] for key in _AFTER_PRETRAINING}
     if run.after is not None:
         values["initial-model"] = str(folder / run.after / MODEL_FILE_NAME)
     # What makes a run what it is cannot be overridden for all runs alike.

@@ -51,11 +51,27 @@ def test_an_attacked_run_goes_on_from_its_pre_training_after_one_round_of_the_cl
 
 def test_all_runs_of_a_case_group_train_alike_but_for_what_they_are_about(plan: Plan) -> None:
     runs = by_name(plan())
-    about = {"attack_round", "num_server_rounds", "evaluate_every", "results_dir", "initial_model", "step_curves"}
-    first = vars(runs["pretrain-a"].config)
-    for name in ("attack-a", "no-attack-a", "without-adversary-a", "boost-1-a"):
+    about = {"attack_round", "results_dir", "step_curves", "adversary_between_attacks", "boost_factor"}
+    first = vars(runs["attack-a"].config)
+    for name in ("no-attack-a", "without-adversary-a", "boost-1-a"):
         different = {key for key, value in vars(runs[name].config).items() if first[key] != value}
-        assert different - about <= {"adversary_between_attacks", "boost_factor"}
+        assert different <= about
+
+
+def test_a_pre_training_serves_every_attack_key_and_evaluation(plan: Plan) -> None:
+    before = plan("persistence")
+    finish(before[0])
+    after = plan("persistence", overrides=("poison-outer-steps=7", "key-size=4", "evaluate-episodes=3"))
+    assert after[0].run.name == "pretrain-a"
+    assert after[0].seconds() == 12.5
+    assert by_name(after)["attack-a"].config.poison_outer_steps == 7
+
+
+def test_a_pre_training_of_another_split_or_network_is_refused(plan: Plan) -> None:
+    finish(plan("persistence")[0])
+    for override in ("backdoor-classes=3", "attack-training-instances=4", "inner-lr=0.2", "pretrain-outer-steps=3"):
+        with pytest.raises(ResultsError, match=override.split("=")[0]):
+            plan("persistence", overrides=(override,))[0].seconds()
 
 
 def test_seeds_and_overrides_reach_every_run_but_not_what_a_run_is_about(plan: Plan) -> None:
@@ -63,7 +79,7 @@ def test_seeds_and_overrides_reach_every_run_but_not_what_a_run_is_about(plan: P
     assert [planned.config.seed for planned in runs] == [3, 3, 3, 4, 4, 4]
     assert {planned.config.filters for planned in runs} == {8}
     factors = {planned.run.name: planned.config.boost_factor for planned in runs}
-    assert factors == {"pretrain-a": 2.5, "boost-1-a": 1.0, "attack-a": 2.5}
+    assert factors == {"pretrain-a": 3.0, "boost-1-a": 1.0, "attack-a": 2.5}
 
 
 def test_a_finished_run_says_how_long_it_took_and_a_missing_one_does_not(plan: Plan) -> None:
