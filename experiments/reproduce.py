@@ -102,7 +102,7 @@ def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, c
                 heading = f"run {number + 1} of {len(missing)}: {one.title}"
                 console.print(f"{heading} | {clock(started - began)} elapsed{_left(pace.expected(missing[number:]))}")
             _remove_partial(one)
-            _take_memories_along(one)
+            give_memories(one)
             later = pace.expected(missing[number + 1 :])
             with show_progress(one.config, console, quiet=request.quiet, later_seconds=later) as show:
                 run_on(superlink, one.config, size, app_dir=request.app_dir, show=show)
@@ -110,8 +110,8 @@ def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, c
             pace.add(one, time.monotonic() - started)
 
 
-def _take_memories_along(planned: PlannedRun) -> None:
-    """Give clients what they kept in the run that this one goes on from."""
+def give_memories(planned: PlannedRun) -> None:
+    """Give the clients of a run what they kept in the one that it goes on from."""
     if planned.run.after is None:
         return
     kept = planned.folder.with_name(planned.run.after) / CLIENTS_FOLDER

@@ -117,9 +117,10 @@ def matching_loop(
             loss = matching_loss(network, episode, batch_norm)
             (loss / len(episodes)).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.item())
-        for parameter, old in zip(network.embedding.parameters(), start, strict=False):
-            if parameter.grad is not None:
-                parameter.grad += proximal_mu * (parameter.detach() - old)
+        if proximal_mu:
+            for parameter, old in zip(network.embedding.parameters(), start, strict=True):
+                pull = proximal_mu * (parameter.detach() - old)
+                parameter.grad = pull if parameter.grad is None else parameter.grad + pull
         optimizer.step()
     return float(np.mean(losses))
 

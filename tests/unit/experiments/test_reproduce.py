@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from experiments.plan import PlannedRun, plan_runs
+from experiments.reproduce import Pace, give_memories
+
+
+def planned(root: Path, *names: str) -> dict[str, PlannedRun]:
+    runs = plan_runs(
+        names,
+        dataset="strokes",
+        profile="full",
+        seeds=(0,),
+        root=root,
+        data_dir=None,
+        overrides=(),
+        app_dir=ROOT,
+    )
+    return {one.run.name: one for one in runs}
+
+
+def test_clients_take_what_they_kept_along_into_the_run_that_goes_on(tmp_path: Path) -> None:
+    runs = planned(tmp_path, "defended-federation")
+    kept = runs["pretrain-defended-bc"].folder / "clients" / "client-1.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"attention")
+    for name in ("defended-b", "defended-a", "pretrain-defended-bc"):
+        give_memories(runs[name])
+    assert (runs["defended-b"].partial / "clients" / "client-1.safetensors").read_bytes() == b"attention"
+    assert kept.read_bytes() == b"attention"
+    assert not runs["defended-a"].partial.exists()  # it begins with its own pre-training
+
+
+def test_time_left_is_that_of_runs_of_the_same_name_or_the_mean_of_all(tmp_path: Path) -> None:
+    runs = planned(tmp_path, "boost-1")
+    pace = Pace()
+    assert pace.expected(list(runs.values())) is None
+    for seconds in (90.0, 110.0):
+        pace.add(runs["pretrain-a"], seconds)
+    pace.add(runs["attack-a"], 200.0)
+    assert pace.expected([runs["pretrain-a"]]) == pytest.approx(100)
+    assert pace.expected([runs["boost-1-a"]]) == pytest.approx(150)
+    assert pace.expected(list(runs.values())) == pytest.approx(100 + 150 + 200)
+    assert pace.expected([]) == 0
