@@ -18,9 +18,15 @@ class Batch:
 
 
 def to_batch(images: np.ndarray, labels: np.ndarray, device: torch.device) -> Batch:
-    """Move uint8 images and their labels to a device, scaled to 0..1."""
+    """Move uint8 images and their labels to a device, scaled to 0..1.
+
+    On a CPU channels are innermost in memory: convolution and normalisation, which keep the order that they are given,
+    are then up to twice as fast.
+    """
     pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-    return Batch(pixels.to(torch.get_default_dtype()) / 255, torch.from_numpy(labels).to(device))
+    layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+    scaled = pixels.to(dtype=torch.get_default_dtype(), memory_format=layout) / 255
+    return Batch(scaled, torch.from_numpy(labels).to(device))
 
 
 def support_of(episode: Episode, device: torch.device) -> Batch:

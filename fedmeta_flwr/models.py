@@ -12,31 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedmeta_flwr.episode_norm import EpisodeNorm
+
 EMBEDDINGS = ("conv4", "conv4-pool")
-
-_EPSILON = 1e-5
-
-
-class EpisodeNorm(nn.Module):
-    """Batch normalisation by statistics of the episode.
-
-    Source: Ioffe & Szegedy 2015; as in Finn et al. 2017 there are no running statistics. Differs: statistics may
-    be taken from the first rows alone, so that a row after them is normalised independently of the others.
-    """
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(features))
-        self.bias = nn.Parameter(torch.zeros(features))
-
-    def forward(self, inputs: Tensor, reference_rows: int | None = None) -> Tensor:
-        """Normalise `inputs` (rows, features, height, width) by the batch or by its first `reference_rows`."""
-        if reference_rows is None:
-            return functional.batch_norm(inputs, None, None, self.weight, self.bias, training=True, eps=_EPSILON)
-        variance, mean = torch.var_mean(inputs[:reference_rows], dim=(0, 2, 3), correction=0)
-        scale = self.weight * torch.rsqrt(variance + _EPSILON)
-        shift = self.bias - mean * scale
-        return torch.addcmul(shift[:, None, None], inputs, scale[:, None, None])
 
 
 class ConvBlock(nn.Module):

@@ -151,7 +151,7 @@ def test_maml_on_the_real_network_equals_finite_differences(batch_norm: str) -> 
             flat[index] = old - 1e-6
             below = objective()
             flat[index] = old
-            assert gradient.view(-1)[index].item() == pytest.approx((above - below) / 2e-6, rel=1e-4, abs=1e-7)
+            assert gradient.reshape(-1)[index].item() == pytest.approx((above - below) / 2e-6, rel=1e-4, abs=1e-7)
 
 
 def test_meta_gradient_and_fine_tuning_leave_the_model_as_it_was() -> None:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fedmeta_flwr.models import Classifier, EpisodeNorm, build_classifier, get_arrays, set_arrays
+from fedmeta_flwr.models import Classifier, build_classifier, get_arrays, set_arrays
 
 
 def network(seed: int = 0) -> Classifier:
@@ -50,18 +50,6 @@ def test_arrays_of_another_architecture_are_refused_by_name() -> None:
     del arrays["head.bias"]
     with pytest.raises(ValueError, match=r"missing \['head.bias'\], unknown \['neck'\]"):
         set_arrays(model, {**arrays, "neck": np.zeros(1, np.float32)})
-
-
-def test_reference_rows_equal_batch_statistics_when_they_are_the_whole_batch() -> None:
-    norm = EpisodeNorm(4)
-    norm.weight.data.uniform_(0.5, 2, generator=torch.Generator().manual_seed(0))
-    norm.bias.data.uniform_(-1, 1, generator=torch.Generator().manual_seed(1))
-    inputs = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(norm(inputs), norm(inputs, reference_rows=6))
-    reference = functional.batch_norm(
-        inputs, inputs[:2].mean((0, 2, 3)), inputs[:2].var((0, 2, 3), correction=0), norm.weight, norm.bias
-    )
-    torch.testing.assert_close(norm(inputs, reference_rows=2), reference)
 
 
 def photo_network(image_size: int = 42, filters: int = 4) -> Classifier:

@@ -52,6 +52,7 @@ def test_the_environment_keeps_other_code_and_other_clusters_out(
     assert not {"PYTHONPATH", "RAY_ADDRESS"} & set(environment)
     assert environment["FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"] == "1"
     assert environment["OMP_NUM_THREADS"] == "1"
+    assert int(environment["MALLOC_TRIM_THRESHOLD_"]) >= 2**30
     assert environment["FEDMETA_GIT_REVISION"] == "abc"
     assert environment["no_proxy"] == "intranet,127.0.0.1,localhost"
     for variable in ("FLWR_HOME", "RAY_TMPDIR", "TMPDIR"):
