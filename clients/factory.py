@@ -15,6 +15,7 @@ from clients.local_training import LocalTraining
 from clients.measurement import LocalSteps, Measurement
 from clients.memory import ClientMemory
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.device import fast_layout
 from fedmeta_flwr.evaluation import EvaluationPlan, stamped_images
 from fedmeta_flwr.matching import Attention, MatchingNetwork, matching_loop
 from fedmeta_flwr.meta_learning import InnerLoop, outer_loop
@@ -69,7 +70,7 @@ def make_client(
     memory_folder : Path
         Where a client keeps what is its own.
     """
-    model = initial_model(config, scenario).to(device)
+    model = initial_model(config, scenario).to(device).to(memory_format=fast_layout(device))
     benign: dict[str, Any] = {
         "model": model,
         "shared": shared_part(model),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from click import Choice
 
+from experiments.benchmark import BENCHMARKS
 from experiments.catalog import DATASETS, EXPERIMENTS, PROFILES
 from experiments.settings import APP_DIR
 
@@ -176,6 +177,24 @@ def claims(
     from experiments.session import claims_session
 
     raise typer.Exit(claims_session(path))
+
+
+@app.command(epilog="Example: `python -m experiments bench update`")
+def bench(
+    name: Annotated[str, typer.Argument(click_type=Choice(tuple(BENCHMARKS)))],
+    *,
+    repetitions: Annotated[
+        int | None, typer.Option(min=1, help="Timed turns of each contender. [default: the benchmark's own]")
+    ] = None,
+    results_dir: Annotated[Path, typer.Option(help="Folder for the numbers.")] = Path("results/benchmarks"),
+) -> None:
+    """Measure speed, as a ratio to something measured in the same run: a table, and all numbers as JSON.
+
+    Leave the machine alone meanwhile.
+    """
+    from experiments.session import benchmark_session
+
+    raise typer.Exit(benchmark_session(name, repetitions, results_dir))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments.benchmark import BenchmarkError, benchmark_table, run_benchmark
 from experiments.claims_files import write_claims
 from experiments.claims_judging import judge_collection
 from experiments.claims_table import claims_renderable
@@ -85,6 +86,18 @@ def claims_session(root: Path) -> int:
     return _exit_code(lambda: _judge_root(root, Console()))
 
 
+def benchmark_session(name: str, repetitions: int | None, folder: Path) -> int:
+    """Run a benchmark, show its table, keep its numbers, and return the exit code."""
+
+    def command() -> None:
+        result, file = run_benchmark(name, repetitions, folder)
+        console = Console(highlight=False)
+        console.print(benchmark_table(result))
+        console.print(f"{result['seconds']:.0f} s; numbers: {file}", markup=False, soft_wrap=True)
+
+    return _exit_code(command)
+
+
 def _draw_root(root: Path, console: Console) -> None:
     files = [file for collection in collect(root) for file in draw_collection(collection, root / FIGURES)]
     console.print("Figures:", *(f"  {file}" for file in files), sep="\n", markup=False)
@@ -106,7 +119,7 @@ def _exit_code(command: Callable[[], None]) -> int:
     except Interrupted as interruption:
         errors.print(f"Interrupted: {interruption}; rounds that had ended are in the result file.")
         return interruption.exit_code
-    except (RunFailedError, SuperLinkError) as error:
+    except (RunFailedError, SuperLinkError, BenchmarkError) as error:
         errors.print(f"Run failed: {error}")
         return FAILED
     except ValueError as error:

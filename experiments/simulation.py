@@ -87,6 +87,12 @@ def simulation_size(config: RunConfig, actors: int | None) -> SimulationSize:
     return SimulationSize(config.num_clients, actors or _default_actors(config.num_clients), gpus)
 
 
+def actor_environment() -> dict[str, str]:
+    """Return what makes a process compute as an actor does: on one thread, and with the allocator's settings."""
+    threads = {f"{library}_NUM_THREADS": "1" for library in _THREADED}
+    return threads | {name: os.environ.get(name, value) for name, value in _ALLOCATOR.items()}
+
+
 def simulation_environment(folder: Path, git_revision: str) -> dict[str, str]:
     """Return the environment of a SuperLink whose every file lies in one folder.
 
@@ -96,9 +102,8 @@ def simulation_environment(folder: Path, git_revision: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     programs = os.pathsep.join([sysconfig.get_path("scripts"), kept.get("PATH", os.defpath)])
     folders = {"FLWR_HOME": str(folder / "home"), "RAY_TMPDIR": str(folder), "TMPDIR": str(folder)}
-    threads = {f"{library}_NUM_THREADS": "1" for library in _THREADED}
     own = {"PATH": programs, "FEDMETA_GIT_REVISION": git_revision}
-    return _ALLOCATOR | kept | _SWITCHES | _without_proxy(kept) | threads | folders | own
+    return kept | actor_environment() | _SWITCHES | _without_proxy(kept) | folders | own
 
 
 def read_git_revision(folder: Path) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.autograd.function import once_differentiable
 
 _EPSILON = 1e-5
 _ALL_BUT_CHANNELS = (0, 2, 3)
@@ -15,6 +15,9 @@ class EpisodeNorm(nn.Module):
 
     Source: Ioffe & Szegedy 2015; as in Finn et al. 2017 there are no running statistics. Differs: statistics may
     be taken from the first rows alone, so that a row after them is normalised independently of the others.
+
+    torch's own batch normalisation is not used: where channels are innermost in memory it adds up one number after the
+    other, which costs two digits of float32, and its second derivative takes several times as long.
     """
 
     def __init__(self, features: int) -> None:
@@ -23,55 +26,95 @@ class EpisodeNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(features))
 
     def forward(self, inputs: Tensor, reference_rows: int | None = None) -> Tensor:
-        """Normalise `inputs` (rows, features, height, width) by the batch or by its first `reference_rows`."""
-        if reference_rows is None:
-            return functional.batch_norm(inputs, None, None, self.weight, self.bias, training=True, eps=_EPSILON)
-        normalised: Tensor = _ReferenceNorm.apply(inputs, self.weight, self.bias, reference_rows)
+        """Normalise `inputs` (rows, features, height, width) by the batch or by its first `reference_rows`.
+
+        Can be differentiated twice.
+        """
+        rows = len(inputs) if reference_rows is None else reference_rows
+        normalised: Tensor = _Norm.apply(inputs, self.weight, self.bias, rows)
         return normalised
 
 
-class _ReferenceNorm(torch.autograd.Function):
-    """Normalisation by the first rows, with its gradient in few passes over memory.
+class _Norm(torch.autograd.Function):
+    """y = w z + b with z = (x - m) i, where m and i are mean and inverse deviation of a channel's reference values."""
 
-    Per channel, m and i are the mean and the inverse deviation of the n reference values, and y = w (x - m) i + b. With
-    the gradient g of y, S = sum g and D = sum g (x - m) i over all rows: db = S, dw = D, and dx = w i g, less
-    w i / n (S + (x - m) i D) in the reference rows, through which x acts on m and i. Where all rows are reference rows
-    this is the gradient of batch normalisation.
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, rows: int) -> Tensor:
+        reference = inputs[:rows]
+        mean = reference.mean(dim=_ALL_BUT_CHANNELS)
+        variance = (reference - _channelwise(mean)).square().mean(dim=_ALL_BUT_CHANNELS)
+        inverse = torch.rsqrt(variance + _EPSILON)
+        ctx.save_for_backward(inputs, weight, mean, inverse)
+        ctx.rows = rows
+        return _affine(inputs, weight * inverse, bias - mean * weight * inverse)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return (*_NormGradient.apply(gradient, *ctx.saved_tensors, ctx.rows), None)
+
+
+class _NormGradient(torch.autograd.Function):
+    """The gradient as a function of its own, with its gradient in turn.
+
+    Sums are over all values of a channel, or (R) over its n reference values. With the gradient g of y, S = sum g and
+    D = sum g z: db = S, dw = D, and dx = w i P(g), where P(v) = v - [R] (sum v + z sum v z) / n, since the reference
+    values act on all others through m and i.
+
+    Let u, s and t be the gradients of dx, dw and db; U = sum_R u, V = sum_R u z. As z moves by i P^T dx and i by
+    -sum_R i^2 z dx / n, theirs are:
+
+    - with respect to g: w i (u - (U + z V) / n) + s z + t,
+    - with respect to w: i C, where C = sum u g - (S U + D V) / n,
+    - with respect to x: i P(h) - [R] w i^2 z C / n, where h = s g - w i (g V + [R] u D) / n.
     """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, reference_rows: int) -> Tensor:
-        mean, inverse = _statistics(inputs[:reference_rows])
-        ctx.save_for_backward(inputs, weight, mean, inverse)
-        ctx.reference_rows = reference_rows
-        scale = weight * inverse
-        return torch.addcmul(_per_channel(bias - mean * scale), inputs, _per_channel(scale))
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        inputs, weight, mean, inverse = ctx.saved_tensors
-        reference = inputs[: ctx.reference_rows]
-        if torch.is_grad_enabled():  # second order: they depend on the inputs
-            mean, inverse = _statistics(reference)
+    def forward(  # noqa: PLR0917 (torch passes them by position)
+        ctx: Any, gradient: Tensor, inputs: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, rows: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         total = _sum(gradient)
         correlation = (_sum(gradient * inputs) - mean * total) * inverse
-        scale = weight * inverse
-        slope = scale * inverse * correlation * (len(inverse) / reference.numel())
-        offset = scale * total * (len(inverse) / reference.numel()) - mean * slope
-        to_inputs = gradient * _per_channel(scale)
-        to_inputs[: ctx.reference_rows] -= torch.addcmul(_per_channel(offset), reference, _per_channel(slope))
-        return to_inputs, correlation, total, None
+        ctx.save_for_backward(gradient, inputs, weight, mean, inverse, total, correlation)
+        ctx.rows = rows
+        scale, per_value = weight * inverse, _per_value(inputs[:rows])
+        slope = scale * correlation * inverse * per_value
+        to_inputs = gradient * _channelwise(scale)
+        to_inputs[:rows] -= _affine(inputs[:rows], slope, scale * total * per_value - mean * slope)
+        return to_inputs, correlation, total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, u: Tensor, s: Tensor, t: Tensor) -> tuple[Tensor | None, ...]:
+        g, inputs, w, mean, i, sum_g, sum_gz = ctx.saved_tensors
+        reference, per_value = inputs[: ctx.rows], _per_value(inputs[: ctx.rows])
+        reference_u = u[: ctx.rows]
+        sum_u = _sum(reference_u)
+        sum_uz = (_sum(reference_u * reference) - mean * sum_u) * i
+        product = _sum(u * g) - (sum_g * sum_u + sum_gz * sum_uz) * per_value  # C
+        of_z = (s - w * i * sum_uz * per_value) * i  # as a factor of x - m
+        to_gradient = _affine(inputs, of_z, t - w * i * sum_u * per_value - mean * of_z)
+        to_gradient.addcmul_(u, _channelwise(w * i))
+        of_g, of_u = s - w * i * sum_uz * per_value, -w * i * sum_gz * per_value  # h
+        sum_h, sum_hz = of_g * sum_g + of_u * sum_u, of_g * sum_gz + of_u * sum_uz
+        of_z = -(sum_hz + w * i * product) * i.square() * per_value
+        to_inputs = g * _channelwise(i * of_g)
+        to_inputs[: ctx.rows] += _affine(reference, of_z, -i * sum_h * per_value - mean * of_z)
+        to_inputs[: ctx.rows].addcmul_(reference_u, _channelwise(i * of_u))
+        return to_gradient, to_inputs, i * product, None, None, None
 
 
-def _statistics(reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each channel's mean and inverse deviation; two passes, since torch.var_mean takes ten times as long."""
-    mean = reference.mean(dim=_ALL_BUT_CHANNELS)
-    variance = (reference - _per_channel(mean)).square().mean(dim=_ALL_BUT_CHANNELS)
-    return mean, torch.rsqrt(variance + _EPSILON)
+def _affine(values: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return scale * values + shift, with a scale and a shift for each channel."""
+    return torch.addcmul(_channelwise(shift), values, _channelwise(scale))
 
 
-def _per_channel(values: Tensor) -> Tensor:
-    return values[:, None, None]
+def _channelwise(numbers: Tensor) -> Tensor:
+    return numbers[:, None, None]
+
+
+def _per_value(reference: Tensor) -> float:
+    """Return 1 / n."""
+    return reference.shape[1] / reference.numel()
 
 
 def _sum(values: Tensor) -> Tensor:

@@ -59,13 +59,15 @@ def fine_tuning(model: nn.Module, support: Batch, inner: InnerLoop, steps: Seque
         One and the same copy, to be called through `query_logits` before the next is asked for.
     """
     tuned = copy.deepcopy(model)
-    descent = torch.optim.SGD(tuned.parameters(), lr=inner.lr)
+    parameters = list(tuned.parameters())
     done = 0
     for wanted in steps:
         for _ in range(wanted - done):
-            descent.zero_grad()
-            functional.cross_entropy(tuned(support.images), support.labels).backward()  # type: ignore[no-untyped-call]
-            descent.step()
+            loss = functional.cross_entropy(tuned(support.images), support.labels)
+            gradients = torch.autograd.grad(loss, parameters)
+            with torch.no_grad():
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter.sub_(gradient, alpha=inner.lr)
         done = wanted
         yield tuned
 

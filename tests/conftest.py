@@ -1,7 +1,7 @@
 """What all tests share: the default configuration, and a small made-up data set."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,14 @@ def default_values() -> dict[str, Value]:
     with (ROOT / "pyproject.toml").open("rb") as file:
         values: dict[str, Value] = tomllib.load(file)["tool"]["flwr"]["app"]["config"]
     return values
+
+
+@pytest.fixture
+def double_precision() -> Iterator[None]:
+    """Make floats of 64 bits the default: in 32 bits, a value near a rectifier's kink may fall to either side."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture

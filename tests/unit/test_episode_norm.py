@@ -47,13 +47,18 @@ def test_gradients_equal_those_of_the_definition(reference_rows: int, layout: to
         torch.testing.assert_close(ours, theirs)
 
 
-def test_first_and_second_derivatives_equal_finite_differences() -> None:
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("reference_rows", [None, 3])
+def test_first_and_second_derivatives_equal_finite_differences(
+    reference_rows: int | None, layout: torch.memory_format
+) -> None:
     norm, inputs = norm_and_inputs()
-    parameters = [value.detach().requires_grad_() for value in (inputs[:, :2, :2, :2], norm.weight[:2], norm.bias[:2])]
+    few = inputs[:, :2, :2, :2].clone(memory_format=layout)
+    parameters = [value.detach().requires_grad_() for value in (few, norm.weight[:2], norm.bias[:2])]
 
     def normalise(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         options = {"weight": weight, "bias": bias}
-        output: Tensor = torch.func.functional_call(norm, options, (inputs, 3))
+        output: Tensor = torch.func.functional_call(norm, options, (inputs, reference_rows))
         return output
 
     assert torch.autograd.gradcheck(normalise, parameters)

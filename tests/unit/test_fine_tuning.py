@@ -1,7 +1,6 @@
 """Fine-tuning on a support set: gradient descent by hand, in stages, and by learn2learn."""
 
 import copy
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,15 +13,10 @@ from fedmeta_flwr.batches import Batch
 from fedmeta_flwr.meta_learning import InnerLoop, fine_tuning
 from fedmeta_flwr.models import build_classifier
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 LR = 0.3
 INNER = InnerLoop(LR, 99, "transductive")
-
-
-@pytest.fixture(autouse=True)
-def double_precision() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 class Linear(nn.Module):

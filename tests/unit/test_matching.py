@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,15 +13,10 @@ from fedmeta_flwr.episodes import Episode
 from fedmeta_flwr.matching import Attention, MatchingNetwork, matching_loop, matching_loss
 from fedmeta_flwr.models import build_classifier
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 CPU = torch.device("cpu")
 MODES = ["support", "transductive"]
-
-
-@pytest.fixture(autouse=True)
-def double_precision() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Meta-gradients against values derived by hand, and against finite differences."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -19,14 +17,9 @@ from fedmeta_flwr.meta_learning import (
 )
 from fedmeta_flwr.models import build_classifier
 
+pytestmark = pytest.mark.usefixtures("double_precision")
+
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def double_precision() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 class Softmax(nn.Module):

@@ -1,0 +1,72 @@
+"""Measuring contenders side by side: each runs in turn, again and again, and ratios are taken turn by turn.
+
+What else the machine does changes from second to second; it then meets all contenders alike.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way of doing the work.
+
+    Attributes
+    ----------
+    name : str
+        In the table.
+    run : callable
+        Does `units` of work.
+    units : float
+        What is counted: episodes, or floating-point operations.
+    """
+
+    name: str
+    run: Callable[[], object]
+    units: float
+
+
+def race(contenders: Sequence[Contender], repetitions: int) -> list[dict[str, Any]]:
+    """Time all contenders.
+
+    Parameters
+    ----------
+    contenders : sequence of Contender
+        The first is the one that the others are compared with.
+    repetitions : int
+        Timed runs of each, after one that is not timed.
+
+    Returns
+    -------
+    list of dict
+        For each: ``contender``, ``per_second`` (median of units per second), ``seconds`` (of every run), and ``ratio``,
+        how many times as fast the first contender is: ``median``, ``lowest`` and ``highest`` of the ratios of turns.
+    """
+    seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    for contender in contenders:
+        contender.run()
+    for turn in range(repetitions):
+        # Every other turn backwards: nobody always follows the same one.
+        for contender in contenders if turn % 2 == 0 else reversed(contenders):
+            began = time.perf_counter()
+            contender.run()
+            seconds[contender.name].append(time.perf_counter() - began)
+    rates = {one.name: [one.units / taken for taken in seconds[one.name]] for one in contenders}
+    first = rates[contenders[0].name]
+    return [
+        {
+            "contender": name,
+            "per_second": statistics.median(rates[name]),
+            "ratio": spread([ours / theirs for ours, theirs in zip(first, rates[name], strict=True)]),
+            "seconds": seconds[name],
+        }
+        for name in rates
+    ]
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Return median, lowest and highest."""
+    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
