@@ -1,5 +1,6 @@
 """Batch normalisation by statistics of the episode."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -41,16 +42,33 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, rows: int) -> Tensor:
         reference = inputs[:rows]
-        mean = reference.mean(dim=_ALL_BUT_CHANNELS)
-        variance = (reference - _channelwise(mean)).square().mean(dim=_ALL_BUT_CHANNELS)
-        inverse = torch.rsqrt(variance + _EPSILON)
+        mean = _mean(reference)
+        inverse = _mean((reference - mean).square_()).add_(_EPSILON).rsqrt_()
         ctx.save_for_backward(inputs, weight, mean, inverse)
         ctx.rows = rows
-        return _affine(inputs, weight * inverse, bias - mean * weight * inverse)
+        scale = _channelwise(weight) * inverse
+        return torch.addcmul(torch.addcmul(_channelwise(bias), mean, scale, value=-1), inputs, scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return (*_NormGradient.apply(gradient, *ctx.saved_tensors, ctx.rows), None)
+        differentiate: Callable[..., Any] = _NormGradient.apply if torch.is_grad_enabled() else _norm_gradient
+        to_inputs, to_weight, to_bias = differentiate(gradient, *ctx.saved_tensors, ctx.rows)
+        return to_inputs, to_weight.flatten(), to_bias.flatten(), None
+
+
+def _norm_gradient(  # noqa: PLR0917 (torch passes them by position)
+    gradient: Tensor, inputs: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, rows: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `_NormGradient` does, the numbers of channels of shape (1, channels, 1, 1)."""
+    reference = inputs[:rows]
+    total = _sum(gradient)
+    correlation = torch.addcmul(_sum(gradient * inputs), mean, total, value=-1).mul_(inverse)
+    scale = _channelwise(weight) * inverse
+    to_inputs = gradient * scale
+    scale = scale.mul_(_per_value(reference))
+    slope = correlation * inverse * scale
+    to_inputs[:rows].sub_(torch.addcmul(scale.mul_(total).addcmul_(mean, slope, value=-1), reference, slope))
+    return to_inputs, correlation, total
 
 
 class _NormGradient(torch.autograd.Function):
@@ -69,47 +87,35 @@ class _NormGradient(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0917 (torch passes them by position)
-        ctx: Any, gradient: Tensor, inputs: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, rows: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        total = _sum(gradient)
-        correlation = (_sum(gradient * inputs) - mean * total) * inverse
-        ctx.save_for_backward(gradient, inputs, weight, mean, inverse, total, correlation)
-        ctx.rows = rows
-        scale, per_value = weight * inverse, _per_value(inputs[:rows])
-        slope = scale * correlation * inverse * per_value
-        to_inputs = gradient * _channelwise(scale)
-        to_inputs[:rows] -= _affine(inputs[:rows], slope, scale * total * per_value - mean * slope)
-        return to_inputs, correlation, total
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        gradients = _norm_gradient(*arguments)
+        *tensors, ctx.rows = arguments
+        ctx.save_for_backward(*tensors, *gradients[1:])
+        return gradients
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, u: Tensor, s: Tensor, t: Tensor) -> tuple[Tensor | None, ...]:
-        g, inputs, w, mean, i, sum_g, sum_gz = ctx.saved_tensors
-        reference, per_value = inputs[: ctx.rows], _per_value(inputs[: ctx.rows])
-        reference_u = u[: ctx.rows]
+        g, inputs, weight, mean, i, sum_gz, sum_g = ctx.saved_tensors
+        reference, reference_u = inputs[: ctx.rows], u[: ctx.rows]
+        w, per_value = _channelwise(weight), _per_value(reference)
         sum_u = _sum(reference_u)
         sum_uz = (_sum(reference_u * reference) - mean * sum_u) * i
         product = _sum(u * g) - (sum_g * sum_u + sum_gz * sum_uz) * per_value  # C
-        of_z = (s - w * i * sum_uz * per_value) * i  # as a factor of x - m
-        to_gradient = _affine(inputs, of_z, t - w * i * sum_u * per_value - mean * of_z)
-        to_gradient.addcmul_(u, _channelwise(w * i))
-        of_g, of_u = s - w * i * sum_uz * per_value, -w * i * sum_gz * per_value  # h
+        of_g, of_u = s - w * i * sum_uz * per_value, -w * i * sum_gz * per_value  # h = of_g g + [R] of_u u
+        to_gradient = torch.addcmul(t - w * i * sum_u * per_value - mean * i * of_g, inputs, i * of_g).addcmul_(
+            u, w * i
+        )
         sum_h, sum_hz = of_g * sum_g + of_u * sum_u, of_g * sum_gz + of_u * sum_uz
-        of_z = -(sum_hz + w * i * product) * i.square() * per_value
-        to_inputs = g * _channelwise(i * of_g)
-        to_inputs[: ctx.rows] += _affine(reference, of_z, -i * sum_h * per_value - mean * of_z)
-        to_inputs[: ctx.rows].addcmul_(reference_u, _channelwise(i * of_u))
-        return to_gradient, to_inputs, i * product, None, None, None
-
-
-def _affine(values: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return scale * values + shift, with a scale and a shift for each channel."""
-    return torch.addcmul(_channelwise(shift), values, _channelwise(scale))
+        of_x = -(sum_hz + w * i * product) * i.square() * per_value
+        to_inputs = g * (i * of_g)
+        to_inputs[: ctx.rows].add_(torch.addcmul(-i * sum_h * per_value - mean * of_x, reference, of_x))
+        to_inputs[: ctx.rows].addcmul_(reference_u, i * of_u)
+        return to_gradient, to_inputs, (i * product).flatten(), None, None, None
 
 
 def _channelwise(numbers: Tensor) -> Tensor:
-    return numbers[:, None, None]
+    return numbers.view(1, -1, 1, 1)
 
 
 def _per_value(reference: Tensor) -> float:
@@ -117,5 +123,9 @@ def _per_value(reference: Tensor) -> float:
     return reference.shape[1] / reference.numel()
 
 
+def _mean(values: Tensor) -> Tensor:
+    return values.mean(dim=_ALL_BUT_CHANNELS, keepdim=True)
+
+
 def _sum(values: Tensor) -> Tensor:
-    return values.sum(dim=_ALL_BUT_CHANNELS)
+    return values.sum(dim=_ALL_BUT_CHANNELS, keepdim=True)
