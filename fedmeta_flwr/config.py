@@ -90,6 +90,9 @@ class RunConfig:
     latency_sigma: float = setting("Spread of the log-normal latency (standard deviation of its log).", minimum=0)
     adversary_arrives_first: bool = setting("Whether the adversary's update is always the first to arrive.")
     late_updates: str = setting("What happens to updates after the quorum.", choices=("drop", "next-round"))
+    messages_in_flight: int = setting(
+        "Messages under way at once; at least as many as nodes compute at once. Changes no result.", minimum=1
+    )
     registration_timeout_seconds: float = setting("Longest wait for all clients' nodes to register.", above=0)
     round_timeout_seconds: float = setting("Longest wait for a round's replies.", above=0)
 

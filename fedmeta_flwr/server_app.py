@@ -90,6 +90,7 @@ def build_strategy(config: RunConfig, on_round: OnRound, first_round: int) -> Fi
         on_round=on_round,
         first_round=first_round,
         registration_seconds=config.registration_timeout_seconds,
+        messages_in_flight=config.messages_in_flight,
     )
 
 

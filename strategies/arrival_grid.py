@@ -32,6 +32,9 @@ class ArrivalGrid(Grid):
         Answers `send_and_receive`, which Flower's own loop calls: list of messages and timeout to replies.
     poll_seconds : float
         Pause between two looks for replies.
+    window : int
+        Messages under way at once. Flower's link state looks through all of them for each node that asks for work, so
+        that thousands of them take the square of their number.
 
     Attributes
     ----------
@@ -39,10 +42,11 @@ class ArrivalGrid(Grid):
         Node id to partition id, in the order of partitions; empty before the roll call.
     """
 
-    def __init__(self, grid: Grid, exchange: Exchange, poll_seconds: float) -> None:
+    def __init__(self, grid: Grid, exchange: Exchange, poll_seconds: float, window: int) -> None:
         self._grid = grid
         self._exchange = exchange
         self._poll_seconds = poll_seconds
+        self._window = window
         self.roster: Mapping[int, int] = {}
         self._owed: dict[int, str] = {}  # node id -> id of the message that it owes a reply to
         self._replies: dict[str, Message] = {}  # message id -> its reply; in the order of arrival
@@ -53,14 +57,14 @@ class ArrivalGrid(Grid):
         return node_id in self._owed
 
     def send(self, message: Message, deadline: float) -> str:
-        """Send one message, as soon as its node owes no reply.
+        """Send one message, as soon as its node owes no reply and the window has room.
 
         Parameters
         ----------
         message : Message
             Names its node.
         deadline : float
-            Until when to wait for the reply that the node still owes.
+            Until when to wait for that.
 
         Returns
         -------
@@ -70,11 +74,13 @@ class ArrivalGrid(Grid):
         Raises
         ------
         DeliveryError
-            If the node still owes a reply at the deadline, or is not connected.
+            If the node still owes a reply at the deadline, too many others do, or the node is not connected.
         """
         node_id = message.metadata.dst_node_id
         if not self._poll_until(lambda: node_id not in self._owed, deadline):
             raise DeliveryError("still owes the reply to an earlier message")
+        if not self._poll_until(lambda: len(self._owed) < self._window, deadline):
+            raise DeliveryError(f"could not be asked in time: {self._window} other clients owe replies")
         # One at a time: `push_messages` leaves unknown nodes out of the ids, which would shift the others.
         message_ids = [message_id for message_id in self._grid.push_messages([message]) if message_id]
         if not message_ids:

@@ -64,6 +64,8 @@ class FirstArrivals(Strategy):
         Longest wait for all nodes to register; their answers have `timeout`, as actors may start slowly.
     poll_seconds : float
         Pause between two looks for replies.
+    messages_in_flight : int
+        Messages under way at once; at least as many as nodes compute at once.
 
     Raises
     ------
@@ -87,6 +89,7 @@ class FirstArrivals(Strategy):
         first_round: int = 1,
         registration_seconds: float = 60.0,
         poll_seconds: float = 0.015,
+        messages_in_flight: int = 32,
     ) -> None:
         require_feasible(inner, quorum, num_clients)
         _require_choice("late_updates", late_updates, ("drop", "next-round"))
@@ -104,6 +107,7 @@ class FirstArrivals(Strategy):
         self.first_round = first_round
         self.registration_seconds = registration_seconds
         self.poll_seconds = poll_seconds
+        self.messages_in_flight = messages_in_flight
         # Of one `start`; a state to save is these flights and the clock.
         self._grid: ArrivalGrid
         self._clock: Clock
@@ -145,7 +149,7 @@ class FirstArrivals(Strategy):
             If a round does not get its quorum.
         """
         require_float_arrays(initial_arrays)
-        self._grid = ArrivalGrid(grid, self._exchange, self.poll_seconds)
+        self._grid = ArrivalGrid(grid, self._exchange, self.poll_seconds, self.messages_in_flight)
         self._grid.roster = call_the_roll(
             self._grid,
             self.num_clients,

@@ -32,7 +32,7 @@ class InMemoryGrid(Grid):
     """Call `client` for every message; its reply shows after as many looks as `delay` says, None: never.
 
     `delay` gets the partition and how many messages it has had before. `overrun` lists the partitions that were
-    sent a message while they owed a reply.
+    sent a message while they owed a reply, `most_under_way` is the largest number of messages without a reply.
     """
 
     def __init__(self, client: Client, num_clients: int = 4, delay: Delay = lambda *_: 0) -> None:
@@ -45,6 +45,7 @@ class InMemoryGrid(Grid):
         self.sent: list[tuple[int, str, object]] = []
         self.overrun: list[int] = []
         self.looks = 0
+        self.most_under_way = 0
 
     def get_node_ids(self) -> Iterable[int]:
         return set(self.partitions)
@@ -63,6 +64,7 @@ class InMemoryGrid(Grid):
         delay = 0 if kind == MessageType.QUERY else self._delay(partition, self._had[partition])
         self._had[partition] += kind != MessageType.QUERY
         self._waiting[message_id] = (partition, self._answer(partition, message), delay)
+        self.most_under_way = max(self.most_under_way, len(self._waiting))
         return message_id
 
     def _answer(self, partition: int, message: Message) -> Message:

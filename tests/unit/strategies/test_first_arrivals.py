@@ -63,6 +63,31 @@ def test_a_node_that_owes_a_reply_is_never_sent_another_message(late: str, real:
     assert all(len({partition for partition, _ in arrived}) == 3 for arrived in run.arrived())
 
 
+@settings(max_examples=25, deadline=None)
+@given(window=st.integers(1, 9), late=late_updates, real=delays)
+def test_no_more_messages_are_under_way_than_allowed_and_the_result_is_the_same(
+    window: int, late: str, real: list[int]
+) -> None:
+    arrivals = SeededLatency(5, median_seconds=1.0, sigma=0.8)
+    options: dict[str, Any] = {"num_clients": 9, "quorum": 6, "late_updates": late, "is_evaluated": lambda _: True}
+    narrow = federate(arrivals, 3, delay=delay_of(real), messages_in_flight=window, **options)
+    wide = federate(arrivals, 3, messages_in_flight=100, **options)
+    assert narrow.grid.most_under_way == window
+    assert (narrow.arrived(), narrow.dropped()) == (wide.arrived(), wide.dropped())
+    assert [a.tobytes() for a in narrow.arrays[-1].values()] == [a.tobytes() for a in wide.arrays[-1].values()]
+
+
+def test_a_client_that_cannot_be_asked_in_time_for_others_that_owe_replies_is_dropped_with_this_reason() -> None:
+    run = federate(
+        Latencies([[0, 1, 2, 3]]), quorum=1, delay=lambda partition, _: 0 if partition == 0 else None,
+        messages_in_flight=1, timeout=0.2,
+    )  # fmt: skip
+    assert run.arrived() == [[(0, 1)]]
+    assert run.dropped() == [
+        {1: "straggler"} | dict.fromkeys((2, 3), "failed: could not be asked in time: 1 other clients owe replies")
+    ]
+
+
 def test_the_wall_clock_takes_what_really_comes_first() -> None:
     run = federate(WallClock(), delay=lambda partition, _: [40, 20, 0, 60][partition])
     assert run.arrived() == [[(2, 1), (1, 1), (0, 1)]]

@@ -24,7 +24,7 @@ def strategy_named(name: str) -> Strategy:
 def unwrapped_rounds(strategy: Strategy, arrived: list[list[int]]) -> list[messages.Arrays]:
     """Aggregate the same replies with the strategy alone, in the order of partitions."""
     grid = InMemoryGrid(honest_client)
-    view = ArrivalGrid(grid, lambda *_: [], 0.0)
+    view = ArrivalGrid(grid, lambda *_: [], 0.0, 32)
     arrays, outcome = GLOBAL, []
     for server_round, partitions in enumerate(arrived, start=1):
         with seeded_global_random(3, "select-for-training", server_round):

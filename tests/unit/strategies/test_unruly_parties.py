@@ -188,7 +188,7 @@ def test_the_noise_of_a_private_strategy_is_drawn_from_the_seed() -> None:
 @pytest.mark.parametrize("looks_before", [False, True])
 def test_a_discarded_reply_is_thrown_away_whether_it_is_there_or_comes_later(looks_before: bool) -> None:
     inner = InMemoryGrid(honest_client)
-    grid = ArrivalGrid(inner, lambda *_: [], 0.0)
+    grid = ArrivalGrid(inner, lambda *_: [], 0.0, 32)
     message_id = grid.send(messages.roll_call(next(iter(inner.partitions))), 0.0)
     if looks_before:
         assert grid.await_first([message_id], time.monotonic() + 1) == message_id
