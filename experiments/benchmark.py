@@ -21,6 +21,8 @@ from experiments.simulation import actor_environment, read_git_revision
 BENCHMARKS = {
     "update": "a benign client's local update, beside a bare loop and learn2learn's own way",
     "evaluate": "a client's evaluation, beside a bare loop",
+    "round": "a round of the simulation, beside a bare pool of processes; start-up and shut-down",
+    "scale": "a round of the simulation, from 4 to 1024 clients",
 }
 """What each benchmark measures; the module of the same name in `experiments.benchmarks` does it."""
 

@@ -84,7 +84,7 @@ def simulation_size(config: RunConfig, actors: int | None) -> SimulationSize:
     gpus = 0 if config.device == "cpu" else _count_gpus()
     if config.device == "cuda" and not gpus:
         raise ValueError("device: expected a GPU for device = 'cuda', found none on this machine")
-    return SimulationSize(config.num_clients, actors or _default_actors(config.num_clients), gpus)
+    return SimulationSize(config.num_clients, actors or default_actors(config.num_clients), gpus)
 
 
 def actor_environment() -> dict[str, str]:
@@ -126,7 +126,7 @@ def _without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
     return {"no_proxy": listed, "NO_PROXY": listed}
 
 
-def _default_actors(clients: int) -> int:
+def default_actors(clients: int) -> int:
     """Return a few more actors than cores: three clients' equal work then takes two cores 1.5 turns, and not 2."""
     cores = _count_cores()
     return min(cores + (cores + 1) // 2, clients)

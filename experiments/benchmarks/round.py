@@ -1,0 +1,147 @@
+"""What a round of the simulation costs, beside the same work in a bare pool of processes, and with no work at all."""
+
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from multiprocessing.pool import AsyncResult, Pool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clients.factory import initial_model, make_client, shared_part
+from experiments.benchmarks.race import spread
+from experiments.benchmarks.timed_run import TimedRun, timed_run
+from experiments.settings import APP_DIR, merge_settings, read_defaults
+from experiments.simulation import SimulationSize
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.messages import SERVER_ROUND
+from fedmeta_flwr.models import get_arrays
+from fedmeta_flwr.results import RoundRecord
+from fedmeta_flwr.scenario import Scenario, load_scenario
+
+DEFAULT_REPETITIONS = 8
+NOOP_APP = Path(__file__).parent / "noop_app"
+_NOOP_ROUNDS = 40
+_WARM_UP_ROUNDS = 1
+Arrays = list[np.ndarray]
+
+
+def measure(repetitions: int) -> list[dict[str, Any]]:
+    """Return rows of a simulation of so many rounds of more than a second of work for each client, and of a pool's."""
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory(prefix="fedmeta-bench-") as temporary:
+        config = busy_config(Path(temporary), repetitions + _WARM_UP_ROUNDS)
+        size = SimulationSize(nodes=4, actors=cores)
+        run = timed_run(APP_DIR, config.to_run_config(), size)
+        records = run.results.rounds
+        simulated = [record.seconds for record in records][_WARM_UP_ROUNDS:]
+        pooled, work_seconds = replay(config, records, cores)
+        noop = _noop_rounds(Path(temporary) / "noop", size)
+    pooled = pooled[_WARM_UP_ROUNDS:]
+    case = f"4 clients, 3 arrivals, {cores} processes, {statistics.median(work_seconds):.1f} s of work for a client"
+    total, bare = sum(simulated), sum(pooled)
+    return [
+        _row(case, "this project", simulated, {"median": 1.0, "lowest": 1.0, "highest": 1.0}),
+        # Rounds overlap by their stragglers: only the sums compare.
+        _row(case, "bare pool", pooled, dict.fromkeys(("median", "lowest", "highest"), bare / total)),
+        _row("4 clients, 3 arrivals, no work", "this project", noop, spread([1.0])),
+        *_ends(run),
+    ]
+
+
+def _row(case: str, contender: str, seconds: Sequence[float], ratio: Mapping[str, float]) -> dict[str, Any]:
+    rate = len(seconds) / sum(seconds)
+    return {
+        "case": case,
+        "contender": contender,
+        "per_second": rate,
+        "ratio": dict(ratio),
+        "seconds": list(seconds),
+        "milliseconds_per_round": spread([1000 * value for value in seconds]),
+    }
+
+
+def _ends(run: TimedRun) -> Iterator[dict[str, Any]]:
+    for name, seconds in (("start-up", run.startup_seconds), ("shut-down", run.shutdown_seconds)):
+        yield _row(f"{name}, once for a run", "this project", [seconds], spread([1.0]))
+
+
+def busy_config(folder: Path, rounds: int) -> RunConfig:
+    """Return a federation on made-up characters whose clients train for more than a second, and never evaluate."""
+    own = {
+        "cache-dir": str(folder / "cache"),
+        "results-dir": str(folder / "results"),
+        "num-server-rounds": rounds,
+        "pretrain-rounds": 0,
+        "outer-steps": 14,
+        "attack-round": 0,
+        "adversary-between-attacks": "benign",
+        "evaluate-every": 100_000,
+        "evaluate-episodes": 1,
+    }
+    return RunConfig.parse(merge_settings(read_defaults(APP_DIR), own))
+
+
+def replay(config: RunConfig, records: Sequence[RoundRecord], processes: int) -> tuple[list[float], list[float]]:
+    """Do a simulation's work again in a bare pool: the same clients in the same rounds, waiting for the same arrivals.
+
+    Returns
+    -------
+    list of float
+        Seconds of each round.
+    list of float
+        Seconds of each client's work.
+    """
+    arrays = list(get_arrays(shared_part(initial_model(config, load_scenario(config)))).values())
+    rounds, work = [], []
+    under_way: dict[int, AsyncResult[tuple[Arrays, float]]] = {}
+    with _warm_pool(config, processes) as pool:
+        for record in records:
+            began = time.perf_counter()
+            arrived = [entry["partition_id"] for entry in record.arrivals]
+            stragglers = [entry["partition_id"] for entry in record.dropped if entry["reason"] == "straggler"]
+            for partition_id in sorted(arrived + stragglers):
+                task = (config, partition_id, record.server_round, arrays)
+                under_way[partition_id] = pool.apply_async(_fit, task)
+            answers = [under_way[partition_id].get() for partition_id in sorted(arrived)]
+            arrays = [np.mean(group, axis=0) for group in zip(*(update for update, _ in answers), strict=True)]
+            rounds.append(time.perf_counter() - began)
+            work += [seconds for _, seconds in answers]
+    return rounds, work
+
+
+@contextmanager
+def _warm_pool(config: RunConfig, processes: int) -> Iterator[Pool]:
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        pool.map(_warm_up, [config] * 4 * processes, chunksize=1)
+        yield pool
+
+
+def _warm_up(config: RunConfig) -> None:
+    torch.set_num_threads(1)
+    _scenario(config)
+    time.sleep(0.2)  # so that every process takes some
+
+
+def _fit(config: RunConfig, partition_id: int, server_round: int, arrays: Arrays) -> tuple[Arrays, float]:
+    began = time.perf_counter()
+    client = make_client(config, _scenario(config), partition_id, torch.device("cpu"), Path())
+    updated, _, _ = client.fit(arrays, {SERVER_ROUND: server_round})
+    return updated, time.perf_counter() - began
+
+
+@lru_cache(maxsize=1)
+def _scenario(config: RunConfig) -> Scenario:
+    return load_scenario(config)
+
+
+def _noop_rounds(folder: Path, size: SimulationSize) -> list[float]:
+    settings = {"results-dir": str(folder), "num-clients": size.nodes, "num-server-rounds": _NOOP_ROUNDS}
+    return [record.seconds for record in timed_run(NOOP_APP, settings, size).results.rounds][_WARM_UP_ROUNDS:]

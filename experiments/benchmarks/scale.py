@@ -1,0 +1,78 @@
+"""How a round's time and the memory grow with the number of clients, from 4 to 1024."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmarks.race import spread
+from experiments.benchmarks.timed_run import timed_run
+from experiments.settings import APP_DIR, merge_settings, read_defaults
+from experiments.simulation import SimulationSize, default_actors
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.scenario import load_scenario
+
+DEFAULT_REPETITIONS = 2
+SIZES = (4, 16, 64, 256, 1024)
+_CLASSES_PER_CLIENT = 3
+_META_TEST_FRACTION = 0.1
+
+
+def measure(repetitions: int) -> list[dict[str, Any]]:
+    """Return a row for each number of clients: so many rounds after one that is not counted, quorum three quarters."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="fedmeta-bench-") as temporary:
+        for clients in SIZES:
+            rows.append(_row(clients, repetitions, Path(temporary)))
+    for smaller, larger in zip([rows[0], *rows], rows, strict=False):
+        clients = larger["clients"] - smaller["clients"]
+        more = larger["main_mebibytes"] - smaller["main_mebibytes"]
+        larger["main_mebibytes_per_client"] = more / clients if clients else 0.0
+    return rows
+
+
+def _row(clients: int, rounds: int, folder: Path) -> dict[str, Any]:
+    config = many_clients(clients, rounds + 1, folder)
+    load_scenario(config)  # the images are drawn before anything is timed
+    run = timed_run(APP_DIR, config.to_run_config(), SimulationSize(clients, default_actors(clients)))
+    seconds = [record.seconds for record in run.results.rounds][1:]
+    return {
+        "case": f"{clients} clients, quorum {config.quorum}",
+        "contender": "this project",
+        "clients": clients,
+        "per_second": len(seconds) / sum(seconds),
+        "ratio": spread([1.0]),
+        "seconds": seconds,
+        "milliseconds_per_client": spread([1000 * value / clients for value in seconds]),
+        "main_mebibytes": run.main_mebibytes,
+        "actor_mebibytes": run.actor_mebibytes,
+    }
+
+
+def many_clients(clients: int, rounds: int, folder: Path) -> RunConfig:
+    """Return a federation whose clients own disjoint classes of made-up characters and do one small outer step."""
+    classes = round((clients * _CLASSES_PER_CLIENT + 5) / (1 - _META_TEST_FRACTION)) + 1
+    own = {
+        "cache-dir": str(folder / "cache"),
+        "results-dir": str(folder / f"results-{clients}"),
+        "strokes-classes": classes,
+        "strokes-drawers": 10,
+        "meta-test-fraction": _META_TEST_FRACTION,
+        "attack-training-instances": 3,
+        "attack-validation-instances": 1,
+        "num-clients": clients,
+        "quorum": 3 * clients // 4,
+        "num-server-rounds": rounds,
+        "pretrain-rounds": 0,
+        "way": 2,
+        "shot": 1,
+        "query-shot": 1,
+        "evaluate-query-shot": 1,
+        "meta-batch-size": 1,
+        "outer-steps": 1,
+        "filters": 32,
+        "attack-round": 0,
+        "adversary-between-attacks": "benign",
+        "evaluate-every": 100_000,
+        "evaluate-episodes": 1,
+    }
+    return RunConfig.parse(merge_settings(read_defaults(APP_DIR), own))

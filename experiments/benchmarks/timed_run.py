@@ -1,0 +1,99 @@
+"""One simulation with its times and its memory."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from experiments.progress import ResultFollower
+from experiments.simulation import SimulationSize
+from experiments.superlink import LocalSuperLink, SuperLinkError
+from fedmeta_flwr.results import RunResults, read_results
+
+_LOOK_SECONDS = 0.2
+_ACTOR = "ray::ClientAppActor"
+_MAIN = "flwr-simulation"
+_MEBIBYTE = 2**20
+
+
+@dataclass
+class TimedRun:
+    """A finished simulation.
+
+    Attributes
+    ----------
+    results : RunResults
+        What it wrote.
+    startup_seconds, shutdown_seconds : float
+        From the start of the SuperLink to that of the first round, and from the end of the last to that of the last
+        process; to 0.2 s.
+    main_mebibytes, actor_mebibytes : float
+        Largest memory that was resident in the process of the ServerApp, and in any actor.
+    """
+
+    results: RunResults
+    startup_seconds: float = 0.0
+    shutdown_seconds: float = 0.0
+    main_mebibytes: float = 0.0
+    actor_mebibytes: float = 0.0
+
+
+def timed_run(app_dir: Path, settings: Mapping[str, Any], size: SimulationSize) -> TimedRun:
+    """Run an app to its end on a SuperLink of its own, and watch it.
+
+    Raises
+    ------
+    SuperLinkError
+        If it does not complete.
+    """
+    folder = Path(settings["results-dir"])
+    began = time.monotonic()
+    first = last = None
+    largest = {_MAIN: 0.0, _ACTOR: 0.0}
+    follower = ResultFollower(folder)
+    with LocalSuperLink() as superlink:
+        run_id = superlink.submit(app_dir, settings, size)
+        while (results := follower.read()) is None or results.end is None:
+            processes = superlink.processes()
+            _note_memory(processes, largest)
+            if results is not None and results.rounds and first is None:
+                first = time.monotonic() - results.rounds[0].seconds
+            if not any(_MAIN in _command(pid) for pid in processes) and time.monotonic() - began > 60:
+                raise SuperLinkError(f"the simulation ended without results:\n{superlink.log(run_id)[-2000:]}")
+            time.sleep(_LOOK_SECONDS)
+        last = time.monotonic()
+        while any(_MAIN in _command(pid) for pid in superlink.processes()):
+            time.sleep(_LOOK_SECONDS)
+    ended = time.monotonic()
+    return TimedRun(
+        read_results(folder),
+        startup_seconds=(first or last) - began,
+        shutdown_seconds=ended - last,
+        main_mebibytes=largest[_MAIN],
+        actor_mebibytes=largest[_ACTOR],
+    )
+
+
+def _note_memory(processes: set[int], largest: dict[str, float]) -> None:
+    for pid in processes:
+        command = _command(pid)
+        for name, mebibytes in largest.items():
+            if name in command:
+                largest[name] = max(mebibytes, _resident(pid))
+
+
+def _command(pid: int) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return ""
+
+
+def _resident(pid: int) -> float:
+    try:
+        return float(psutil.Process(pid).memory_info().rss / _MEBIBYTE)
+    except psutil.Error:
+        return 0.0
