@@ -47,6 +47,9 @@ Actors = Annotated[
     int | None,
     typer.Option(min=1, help="Processes that play the clients. [default: 1.5 per core]", show_default=False),
 ]
+RayAddress = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Run on this Ray cluster, an actor for each of its cores.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AppDir = Annotated[Path, typer.Option("--app", help="Folder of the Flower App.", hidden=True)]
 
@@ -71,6 +74,7 @@ def run(
     actors: Actors = None,
     quiet: Quiet = False,
     app_dir: AppDir = APP_DIR,
+    ray_address: RayAddress = None,
 ) -> None:
     """Run one configuration to its end; print its table and draw its figure.
 
@@ -90,6 +94,7 @@ def run(
         actors=actors,
         quiet=quiet,
         app_dir=app_dir,
+        ray_address=ray_address,
     )
     raise typer.Exit(run_session(request))
 

@@ -88,7 +88,7 @@ def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: 
         If Flower itself fails.
     """
     show(None)
-    with LocalSuperLink(read_git_revision(app_dir)) as superlink:
+    with LocalSuperLink(read_git_revision(app_dir), size.ray_address) as superlink:
         return run_on(superlink, config, size, app_dir=app_dir, show=show)
 
 

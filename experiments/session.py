@@ -46,6 +46,8 @@ class RunRequest:
         Whether to show no progress.
     app_dir : Path
         Folder of the Flower App.
+    ray_address : str or None
+        Ray cluster to run on; None: a Ray of one's own.
     """
 
     config: str
@@ -55,6 +57,7 @@ class RunRequest:
     actors: int | None
     quiet: bool
     app_dir: Path
+    ray_address: str | None = None
 
 
 def run_session(request: RunRequest) -> int:
@@ -131,7 +134,7 @@ def _exit_code(command: Callable[[], None]) -> int:
 def _run(request: RunRequest) -> None:
     config = _load(request)
     prepare(config)
-    size = simulation_size(config, request.actors)
+    size = simulation_size(config, request.actors, request.ray_address)
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{size.describe()}; results: {config.results_dir}", markup=False)
     with show_progress(config, console, quiet=request.quiet) as show:

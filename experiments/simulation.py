@@ -38,11 +38,14 @@ class SimulationSize:
         Processes that play them, with one core each.
     gpus : int
         GPUs of the machine; each is shared by the same number of actors.
+    ray_address : str or None
+        Ray cluster to run on, as ``HOST:PORT``, with an actor for each of its cores; None: a Ray of one's own.
     """
 
     nodes: int
     actors: int
     gpus: int = 0
+    ray_address: str | None = None
 
     @property
     def gpus_per_actor(self) -> float:
@@ -51,6 +54,8 @@ class SimulationSize:
 
     def describe(self) -> str:
         """Say in words what a run gets of the machine."""
+        if self.ray_address:
+            return f"{self.nodes} clients on the Ray cluster at {self.ray_address}"
         gpus = f", {self.gpus} GPU(s), {self.gpus_per_actor:.2g} of one for each actor" if self.gpus else ""
         return f"{self.nodes} clients on {self.actors} actor(s){gpus}"
 
@@ -60,13 +65,13 @@ class SimulationSize:
             "num-supernodes": self.nodes,
             "client-resources-num-cpus": 1,
             "client-resources-num-gpus": self.gpus_per_actor,
-            "init-args-num-cpus": self.actors,
-            "init-args-num-gpus": self.gpus,
         }
+        if not self.ray_address:  # a cluster has what it was started with
+            settings |= {"init-args-num-cpus": self.actors, "init-args-num-gpus": self.gpus}
         return " ".join(f"{key}={value}" for key, value in settings.items())
 
 
-def simulation_size(config: RunConfig, actors: int | None) -> SimulationSize:
+def simulation_size(config: RunConfig, actors: int | None, ray_address: str | None = None) -> SimulationSize:
     """Fit a run to this machine.
 
     Parameters
@@ -75,12 +80,18 @@ def simulation_size(config: RunConfig, actors: int | None) -> SimulationSize:
         With the number of clients and the device.
     actors : int or None
         Number of actors, from 1; None: half as many again as there are cores, and no more than there are clients.
+    ray_address : str or None
+        As in `SimulationSize`.
 
     Raises
     ------
     ValueError
-        If a GPU is asked for and there is none.
+        If a GPU is asked for and there is none, or a number of actors on a cluster.
     """
+    if ray_address:
+        if actors:
+            raise ValueError(f"actors: expected none with a Ray cluster, which has one for each core, found {actors}")
+        return SimulationSize(config.num_clients, 0, 0, ray_address)
     gpus = 0 if config.device == "cpu" else _count_gpus()
     if config.device == "cuda" and not gpus:
         raise ValueError("device: expected a GPU for device = 'cuda', found none on this machine")
@@ -93,7 +104,7 @@ def actor_environment() -> dict[str, str]:
     return threads | {name: os.environ.get(name, value) for name, value in _ALLOCATOR.items()}
 
 
-def simulation_environment(folder: Path, git_revision: str) -> dict[str, str]:
+def simulation_environment(folder: Path, git_revision: str, ray_address: str | None = None) -> dict[str, str]:
     """Return the environment of a SuperLink whose every file lies in one folder.
 
     Flower's home, Ray's session and temporary files go there. The environment's programs are found first, no
@@ -103,6 +114,9 @@ def simulation_environment(folder: Path, git_revision: str) -> dict[str, str]:
     programs = os.pathsep.join([sysconfig.get_path("scripts"), kept.get("PATH", os.defpath)])
     folders = {"FLWR_HOME": str(folder / "home"), "RAY_TMPDIR": str(folder), "TMPDIR": str(folder)}
     own = {"PATH": programs, "FEDMETA_GIT_REVISION": git_revision}
+    if ray_address:  # its sessions are where it keeps them
+        folders["RAY_ADDRESS"] = ray_address
+        del folders["RAY_TMPDIR"]
     return kept | actor_environment() | _SWITCHES | _without_proxy(kept) | folders | own
 
 

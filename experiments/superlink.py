@@ -73,10 +73,13 @@ class LocalSuperLink:
     ----------
     git_revision : str
         Handed to the app as the environment variable ``FEDMETA_GIT_REVISION``.
+    ray_address : str or None
+        Ray cluster that simulations run on; None: each starts a Ray of its own.
     """
 
-    def __init__(self, git_revision: str = "unknown") -> None:
+    def __init__(self, git_revision: str = "unknown", ray_address: str | None = None) -> None:
         self._git_revision = git_revision
+        self._ray_address = ray_address
         self._running: set[str] = set()
         self._endings = ExitStack()
 
@@ -87,7 +90,7 @@ class LocalSuperLink:
                 self._endings.callback(shutil.rmtree, self._folder)
             for folder in ("home", "empty"):
                 (self._folder / folder).mkdir()
-            self._environment = simulation_environment(self._folder, self._git_revision)
+            self._environment = simulation_environment(self._folder, self._git_revision, self._ray_address)
             self._start()
         except BaseException:
             self._end()

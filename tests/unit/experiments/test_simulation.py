@@ -35,6 +35,16 @@ def test_without_gpus_an_actor_asks_for_none() -> None:
     assert set(SimulationSize(nodes=8, actors=3).to_federation_config().split()) == expected
 
 
+def test_a_cluster_keeps_its_own_size_and_is_found_by_its_address(tmp_path: Path, make_config: MakeConfig) -> None:
+    size = simulation_size(make_config(num_clients=8), None, "10.0.0.1:6379")
+    assert "init-args" not in size.to_federation_config()
+    environment = simulation_environment(tmp_path, "abc", size.ray_address)
+    assert environment["RAY_ADDRESS"] == "10.0.0.1:6379"
+    assert "RAY_TMPDIR" not in environment
+    with pytest.raises(ValueError, match="actors: expected none with a Ray cluster"):
+        simulation_size(make_config(), 3, "10.0.0.1:6379")
+
+
 def test_a_gpu_that_is_not_there_is_refused(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulation, "_count_gpus", lambda: 0)
     with pytest.raises(ValueError, match="expected a GPU for device = 'cuda', found none"):
