@@ -12,11 +12,12 @@ from pathlib import Path
 from fedmeta_flwr.config import RunConfig
 
 _THREADED = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
+_LOCAL_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _SWITCHES = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",  # else every run starts with `uv sync`
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_TELEMETRY_ENABLED": "0",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux, too, Ray's servers bind to 127.0.0.1 alone
+    _LOCAL_ONLY: "0",  # on Linux, too, Ray's servers bind to 127.0.0.1 alone
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 # An actor allocates and frees some megabytes at every step. By default glibc hands them back to the system each time
@@ -114,10 +115,11 @@ def simulation_environment(folder: Path, git_revision: str, ray_address: str | N
     programs = os.pathsep.join([sysconfig.get_path("scripts"), kept.get("PATH", os.defpath)])
     folders = {"FLWR_HOME": str(folder / "home"), "RAY_TMPDIR": str(folder), "TMPDIR": str(folder)}
     own = {"PATH": programs, "FEDMETA_GIT_REVISION": git_revision}
-    if ray_address:  # its sessions are where it keeps them
-        folders["RAY_ADDRESS"] = ray_address
-        del folders["RAY_TMPDIR"]
-    return kept | actor_environment() | _SWITCHES | _without_proxy(kept) | folders | own
+    switches = dict(_SWITCHES)
+    if ray_address:  # its sessions are where it keeps them, and its nodes must reach this process
+        del folders["RAY_TMPDIR"], switches[_LOCAL_ONLY]
+        own["RAY_ADDRESS"] = ray_address
+    return kept | actor_environment() | switches | _without_proxy(kept) | folders | own
 
 
 def read_git_revision(folder: Path) -> str:

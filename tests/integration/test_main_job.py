@@ -1,13 +1,17 @@
 """The app itself through a real `flwr run` on Ray, small enough for a test."""
 
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from experiments.processes import Descendants
 from experiments.settings import APP_DIR
 from fedmeta_flwr.results import FILE_NAME, RunResults, read_results
 
@@ -80,11 +84,59 @@ def test_the_first_record_names_all_that_the_run_depends_on(finished: RunResults
     assert finished.run["config"]["batch-norm"] == "support"
 
 
-@pytest.mark.parametrize("actors", [1, 2])
-def test_the_same_configuration_gives_the_same_bits(finished: RunResults, tmp_path: Path, actors: int) -> None:
-    process = run(tmp_path / "again", "--actors", str(actors))
+def test_the_same_configuration_gives_the_same_bits_on_one_actor(finished: RunResults, tmp_path: Path) -> None:
+    process = run(tmp_path / "again", "--actors", "1")
     assert process.returncode == 0, process.stderr
     assert without_times(read_results(tmp_path / "again")) == without_times(finished)
+
+
+def test_the_same_configuration_gives_the_same_bits_on_a_cluster_of_two_nodes(
+    finished: RunResults, tmp_path: Path, two_nodes: str
+) -> None:
+    process = run(tmp_path / "again", "--ray-address", two_nodes)
+    assert process.returncode == 0, process.stderr
+    assert without_times(read_results(tmp_path / "again")) == without_times(finished)
+
+
+CLUSTER = """
+import sys
+
+from ray.cluster_utils import Cluster
+
+node = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+cluster.add_node(**node)
+cluster.wait_for_nodes()
+print(cluster.address, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A Ray cluster of two nodes of one core each, which are two raylets on this machine; its address."""
+    # Bind to 127.0.0.1 alone, this cluster and the run on it; the cluster's actors find the project like this process.
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    temporary = tempfile.mkdtemp(prefix="t", dir="/tmp")  # short: Ray's sockets lie below it
+    monkeypatch.setenv("RAY_TMPDIR", temporary)
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    descendants = Descendants(process.pid)
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        descendants.look()
+        monkeypatch.delenv("RAY_TMPDIR")
+        yield address
+    finally:
+        descendants.end(10.0)
+        process.wait()
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def test_evaluation_does_not_change_what_is_trained(finished: RunResults, tmp_path: Path) -> None:
