@@ -1,0 +1,31 @@
+"""What an actor holds: no second copy of the images, no module that a client does not need."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clients import make_client
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.scenario import load_scenario
+
+UNNEEDED = ("learn2learn", "matplotlib", "pandas", "scipy", "torch._dynamo", "torchvision")
+
+
+def test_clients_read_the_memory_mapped_images_themselves(run_config: Callable[..., RunConfig], tmp_path: Path) -> None:
+    config = run_config(cache_dir=str(tmp_path), strokes_classes=120)
+    scenario = load_scenario(config)
+    assert isinstance(scenario.dataset.images, np.memmap)
+    for partition_id in range(config.num_clients):
+        client = make_client(config, scenario, partition_id, torch.device("cpu"), tmp_path)
+        for images in (client.training.images, client.measurement.plan.images):
+            assert np.shares_memory(images, scenario.dataset.images)
+
+
+def test_the_client_side_imports_no_more_than_it_needs() -> None:
+    code = f"import sys, fedmeta_flwr.client_app; print([name for name in {UNNEEDED} if name in sys.modules])"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
