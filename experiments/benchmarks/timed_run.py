@@ -14,6 +14,7 @@ from experiments.superlink import LocalSuperLink, SuperLinkError
 from fedmeta_flwr.results import RunResults, read_results
 
 _LOOK_SECONDS = 0.2
+_STARTUP_SECONDS = 180.0
 _ACTOR = "ray::ClientAppActor"
 _MAIN = "flwr-simulation"
 _MEBIBYTE = 2**20
@@ -61,7 +62,7 @@ def timed_run(app_dir: Path, settings: Mapping[str, Any], size: SimulationSize) 
             _note_memory(processes, largest)
             if results is not None and results.rounds and first is None:
                 first = time.monotonic() - results.rounds[0].seconds
-            if not any(_MAIN in _command(pid) for pid in processes) and time.monotonic() - began > 60:
+            if not any(_MAIN in _command(pid) for pid in processes) and time.monotonic() - began > _STARTUP_SECONDS:
                 raise SuperLinkError(f"the simulation ended without results:\n{superlink.log(run_id)[-2000:]}")
             time.sleep(_LOOK_SECONDS)
         last = time.monotonic()
