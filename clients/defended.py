@@ -8,7 +8,7 @@ from clients.benign import BenignClient
 from clients.measurement import Accuracies
 from clients.memory import ClientMemory
 from fedmeta_flwr.matching import Attention
-from fedmeta_flwr.messages import SERVER_ROUND
+from fedmeta_flwr.messages import OLDEST_ROUND, SERVER_ROUND
 from fedmeta_flwr.models import get_arrays, set_arrays
 
 
@@ -42,7 +42,8 @@ class DefendedClient(BenignClient):
         self._recall(server_round)
         answer = super().fit(parameters, config)
         if self.attention is not None and self.memory is not None:
-            self.memory.keep(get_arrays(self.attention), server_round)
+            oldest_round = int(config.get(OLDEST_ROUND, server_round))
+            self.memory.keep(get_arrays(self.attention), server_round, oldest_round)
         return answer
 
     def evaluate(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[float, int, dict[str, Any]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RoundRecord, RunResults, at_steps, read_results
 from fedmeta_flwr.statistics import EpisodeCounts, episode_counts
 
@@ -17,9 +18,7 @@ CONTROLS = ("no-attack-a", "without-adversary-a", "boost-1-a")
 RUNS = (*(f"attack-{case}" for case in CASES), *CONTROLS, *(f"defended-{case}" for case in CASES))
 """The runs that are read; other folders beside them (pre-training, runs in progress ``*.partial``) are not."""
 
-OWN_SETTINGS = frozenset(
-    ("seed", "data-dir", "cache-dir", "results-dir", "initial-model", "client-state-dir", "device"),
-)
+OWN_SETTINGS = RunConfig.free_settings() | {"seed", "initial-model", "device"}
 """The settings in which the seeds of a run may differ."""
 
 When = Literal["before", "attack"]

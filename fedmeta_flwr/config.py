@@ -37,12 +37,19 @@ class RunConfig:
 
     # Data
     dataset: str = setting("Which images.", choices=("strokes", "omniglot", "mini-imagenet", "image-folder"))
-    data_dir: str = setting("Folder with the data set's files; empty: download Omniglot into the cache.")
-    cache_dir: str = setting("Folder for decoded data sets; empty: the user's cache folder.")
-    results_dir: str = setting("Folder that receives the run's files; empty: below the user's data folder.")
-    client_state_dir: str = setting(
-        "Folder in which clients keep what is their own; empty: 'clients' in the run's results folder."
+    data_dir: str = setting("Folder with the data set's files; empty: download Omniglot into the cache.", is_free=True)
+    cache_dir: str = setting("Folder for decoded data sets; empty: the user's cache folder.", is_free=True)
+    results_dir: str = setting(
+        "Folder that receives the run's files; empty: below the user's data folder.", is_free=True
     )
+    client_state_dir: str = setting(
+        "Folder in which clients keep what is their own; empty: 'clients' in the run's results folder.", is_free=True
+    )
+    resume: bool = setting(
+        "Whether to go on from the newest checkpoint in the results folder; where there is none, the run begins anew.",
+        is_free=True,
+    )
+    checkpoint_every: int = setting("Rounds between checkpoints; 0: none.", minimum=0, is_free=True)
     image_size: int = setting("Height and width of an image, in pixels.", minimum=16, maximum=256)
     strokes_classes: int = setting("Number of classes of the procedural data set.", minimum=10)
     strokes_drawers: int = setting("Drawings per class of the procedural data set.", minimum=10)
@@ -91,10 +98,20 @@ class RunConfig:
     adversary_arrives_first: bool = setting("Whether the adversary's update is always the first to arrive.")
     late_updates: str = setting("What happens to updates after the quorum.", choices=("drop", "next-round"))
     messages_in_flight: int = setting(
-        "Messages under way at once; at least as many as nodes compute at once. Changes no result.", minimum=1
+        "Messages under way at once; at least as many as nodes compute at once.", minimum=1, is_free=True
     )
-    registration_timeout_seconds: float = setting("Longest wait for all clients' nodes to register.", above=0)
-    round_timeout_seconds: float = setting("Longest wait for a round's replies.", above=0)
+    registration_timeout_seconds: float = setting(
+        "Longest wait for all clients' nodes to register.", above=0, is_free=True
+    )
+    round_timeout_seconds: float = setting(
+        "Longest wait for a client's reply, from when it is asked.", above=0, is_free=True
+    )
+    max_num_examples: int = setting("Largest number of examples that a client may report.", minimum=1)
+    max_update_norm: float = setting(
+        "Largest Euclidean norm of an update that is aggregated; 0: any. It looks at what a client learnt, as the "
+        "other checks of a reply do not.",
+        minimum=0,
+    )
 
     # Episodes
     way: int = setting("Classes in an episode.", minimum=2)
@@ -214,6 +231,11 @@ class RunConfig:
         if contradictions := _contradictions(config):
             raise ConfigError(contradictions)
         return config
+
+    @classmethod
+    def free_settings(cls) -> frozenset[str]:
+        """Return the keys of the settings that change no result."""
+        return frozenset(key_of(field) for field in dataclasses.fields(cls) if field.metadata["is_free"])
 
     def to_run_config(self) -> dict[str, Value]:
         """Return the configuration as Flower's flat mapping of dashed keys."""

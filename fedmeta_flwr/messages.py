@@ -4,6 +4,7 @@ Every training reply carries one ArrayRecord and one MetricRecord with ``num-exa
 built-in strategies expect. An abstention carries a MetricRecord alone.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,6 +16,8 @@ CONFIG = "config"
 METRICS = "metrics"
 NUM_EXAMPLES = "num-examples"
 SERVER_ROUND = "server-round"
+OLDEST_ROUND = "oldest-round"
+"""No instruction of a round before this one will come any more, also after the run goes on from a checkpoint."""
 PARTITION_ID = "partition-id"
 TRAIN_LOSS = "train-loss"
 _ABSTAINED = "abstained"
@@ -45,6 +48,28 @@ def to_record(arrays: Mapping[str, np.ndarray]) -> ArrayRecord:
 def from_record(record: ArrayRecord) -> Arrays:
     """Return a Flower record as named arrays, order kept; the record stays as it is."""
     return {name: array.numpy() for name, array in record.items()}
+
+
+def declared_array(array: Array) -> tuple[tuple[str, tuple[int, ...]], int]:
+    """Read what the bytes of an array say of it, without decoding them.
+
+    Returns
+    -------
+    tuple of str and tuple
+        Dtype and shape.
+    int
+        Number of bytes that follow.
+
+    Raises
+    ------
+    ValueError
+        If they are not in NumPy's format (version 1, which holds every array of plain numbers).
+    """
+    stream = io.BytesIO(array.data)
+    if (version := np.lib.format.read_magic(stream)) != (1, 0):
+        raise ValueError(f"version {version}")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    return (str(dtype), shape), len(array.data) - stream.tell()
 
 
 def message_arrays(message: Message) -> Arrays:
@@ -149,8 +174,8 @@ def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-def stamp_round(instruction: Message, server_round: int) -> None:
-    """Write the round into an instruction, and give it a configuration of its own.
+def stamp_round(instruction: Message, server_round: int, oldest_round: int) -> None:
+    """Write the rounds into an instruction, and give it a configuration of its own.
 
     Flower's strategies share one configuration among all their messages and change it from round to round, also
     while a message of an earlier round is still waiting for its client.
@@ -158,7 +183,8 @@ def stamp_round(instruction: Message, server_round: int) -> None:
     content = RecordDict(dict(instruction.content))
     for name, record in content.config_records.items():
         content[name] = ConfigRecord(dict(record))
-    content[CONFIG] = ConfigRecord({**content.config_records.get(CONFIG, ConfigRecord()), SERVER_ROUND: server_round})
+    own = {SERVER_ROUND: server_round, OLDEST_ROUND: oldest_round}
+    content[CONFIG] = ConfigRecord({**content.config_records.get(CONFIG, ConfigRecord()), **own})
     instruction.content = content
 
 
@@ -167,6 +193,21 @@ def weigh_equally(reply: Message) -> None:
     metrics = message_metrics(reply)
     weight = metrics[NUM_EXAMPLES]
     reply.content[METRICS] = MetricRecord({**metrics, NUM_EXAMPLES: 1.0 if isinstance(weight, float) else 1})
+
+
+def keep_common_metrics(replies: Sequence[Message]) -> None:
+    """Leave out the metrics that not all replies have, or not in the same form: Flower cannot aggregate these."""
+    forms = [{name: _form(value) for name, value in message_metrics(reply).items()} for reply in replies]
+    for reply in replies:
+        metrics = message_metrics(reply)
+        common = {name: value for name, value in metrics.items() if all(f.get(name) == _form(value) for f in forms)}
+        if len(common) < len(metrics):
+            reply.content[METRICS] = MetricRecord(common)
+
+
+def _form(value: object) -> int:
+    """Return the length of a list, -1 for a number."""
+    return len(value) if isinstance(value, list) else -1
 
 
 def order_arrays(reply: Message, names: list[str]) -> None:

@@ -1,20 +1,18 @@
 """The result file of a run: JSON lines, first the run, then a record per round, last how it ended.
 
-A figure is drawn from this file alone. `write_*` append one line each and flush it to the disk, so that a run
-that is cut short leaves every finished round.
+A figure is drawn from this file alone. What the wall clock says stands in a file of its own beside it: so two
+runs of one configuration have equal result files, byte by byte, also where one of them was cut short and went on.
 """
 
 import json
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from platformdirs import user_data_path
 
 FILE_NAME = "results.jsonl"
+TIMES_FILE_NAME = "times.jsonl"
 CLIENTS_FOLDER = "clients"
 FORMAT = 1
 
@@ -57,7 +55,7 @@ class RoundRecord:
         ``trials``, one entry per episode; where measured, also ``step_curves``, which maps some of `STEP_CURVES` to
         step (as text) to such counts.
     seconds : float
-        Wall-clock time of the round.
+        Wall-clock time of the round; 0 where the file of times is missing.
     """
 
     server_round: int
@@ -112,7 +110,7 @@ class RunResults:
     rounds : tuple of RoundRecord
         In order.
     end : dict or None
-        The last record (``status``, ``seconds``); None for a run that did not end.
+        The last record (``status``, ``model_digest``, ``seconds``); None for a run that did not end.
     """
 
     run: dict[str, Any]
@@ -129,56 +127,6 @@ class RunResults:
             if record.server_round == server_round:
                 return record
         raise ResultsError(f"expected round {server_round} in the results, found {len(self.rounds)} rounds without it")
-
-
-class ResultsWriter:
-    """Append the records of one run to its result file.
-
-    Parameters
-    ----------
-    results_dir : Path
-        Folder of the run; made where it is missing. A result file in it is never overwritten.
-
-    Raises
-    ------
-    ResultsError
-        If the folder already holds a result file, or cannot be written.
-    """
-
-    def __init__(self, results_dir: Path) -> None:
-        self.path = results_dir / FILE_NAME
-        try:
-            results_dir.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("x", encoding="utf-8")
-        except FileExistsError as error:
-            raise ResultsError(f"results-dir: expected a folder without {FILE_NAME}, found {self.path}") from error
-        except OSError as error:
-            raise ResultsError(f"results-dir: cannot write {self.path}: {error.strerror}") from error
-
-    def write_run(self, record: Mapping[str, Any]) -> None:
-        """Write the first record."""
-        self._append({"kind": "run", "format": FORMAT, **record})
-
-    def write_round(self, record: RoundRecord) -> None:
-        """Write the record of one finished round."""
-        self._append({"kind": "round", **vars(record)})
-
-    def write_end(self, status: str, seconds: float, model_digest: str | None = None) -> None:
-        """Write the last record; the digest of the final model tells whether two runs gave the same bits."""
-        self._append({"kind": "end", "status": status, "seconds": seconds, "model_digest": model_digest})
-
-    def _append(self, record: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(record, allow_nan=False) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
 
 
 def read_results(path: Path) -> RunResults:
@@ -204,15 +152,29 @@ def read_results(path: Path) -> RunResults:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise ResultsError(f"expected a result file, cannot read {file}: {error.strerror}") from error
-    records = [_record(file, number, line) for number, line in enumerate(text.split("\n")[:-1], start=1)]
+    records = [parse_line(file, number, line) for number, line in enumerate(text.split("\n")[:-1], start=1)]
     if not records or records[0]["kind"] != "run" or records[0].get("format") != FORMAT:
         raise ResultsError(f"{file}: expected a first line of kind 'run' in format {FORMAT}, found another")
-    rounds = tuple(_round(record) for record in records if record["kind"] == "round")
+    seconds, all_seconds = _read_times(file.with_name(TIMES_FILE_NAME))
+    rounds = tuple(_round(record, seconds) for record in records if record["kind"] == "round")
     end = next((record for record in records if record["kind"] == "end"), None)
+    if end is not None:
+        end.setdefault("seconds", all_seconds)
     return RunResults(run=records[0], rounds=rounds, end=end)
 
 
-def _record(file: Path, number: int, line: str) -> dict[str, Any]:
+def _read_times(file: Path) -> tuple[dict[int, float], float]:
+    """Return the seconds of each round, and of the whole run."""
+    if not file.is_file():
+        return {}, 0.0
+    text = file.read_text(encoding="utf-8")
+    records = [parse_line(file, number, line) for number, line in enumerate(text.split("\n")[:-1], start=1)]
+    rounds = {record["server_round"]: record["seconds"] for record in records if record["kind"] == "round"}
+    return rounds, next((record["seconds"] for record in records if record["kind"] == "end"), sum(rounds.values()))
+
+
+def parse_line(file: Path, number: int, line: str) -> dict[str, Any]:
+    """Return the record in a line; raises `ResultsError` for anything else."""
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
@@ -222,5 +184,7 @@ def _record(file: Path, number: int, line: str) -> dict[str, Any]:
     return record
 
 
-def _round(record: dict[str, Any]) -> RoundRecord:
-    return RoundRecord(**{name: value for name, value in record.items() if name != "kind"})
+def _round(record: dict[str, Any], seconds: dict[int, float]) -> RoundRecord:
+    """Return a record as it was written; those of version 0.1 have their time with them."""
+    own = {name: value for name, value in record.items() if name != "kind"}
+    return RoundRecord(**{"seconds": seconds.get(record["server_round"], 0.0)} | own)

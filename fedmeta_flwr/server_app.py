@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,13 @@ from flwr.serverapp import Grid, ServerApp
 from clients import ADVERSARY, initial_model, shared_part
 from fedmeta_flwr.checkpoint import MODEL_FILE_NAME, CheckpointError, load_checkpoint, save_checkpoint
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.messages import from_record, to_record
+from fedmeta_flwr.messages import TRAIN_LOSS, from_record, to_record
 from fedmeta_flwr.models import get_arrays
-from fedmeta_flwr.results import ResultsWriter, RoundRecord, run_folder
+from fedmeta_flwr.results import ResultsError, run_folder
+from fedmeta_flwr.results_writer import ResultsWriter, locked, remove_results
+from fedmeta_flwr.run_checkpoints import RunCheckpoints
 from fedmeta_flwr.scenario import Scenario, load_scenario
-from strategies import FirstArrivals, SeededLatency, WallClock, make_strategy
-from strategies.first_arrivals import OnRound
+from strategies import FirstArrivals, SeededLatency, UpdateGuard, WallClock, make_strategy
 
 _ROUND = "server-round"
 _PACKAGES = ("fedmeta-flwr", "flwr", "ray", "torch", "learn2learn", "numpy")
@@ -35,38 +38,49 @@ def main(grid: Grid, context: Context) -> None:
     """Run one configuration to its end; everything is checked before the first message and the first file."""
     config = RunConfig.parse(context.run_config)
     scenario = load_scenario(config)
-    arrays, first_round = starting_point(config, scenario)
-    started = time.monotonic()
     folder = run_folder(config.results_dir, context.run_id)
-    with ResultsWriter(folder) as writer:
+    arrays, first_round = starting_point(config, scenario)
+    with locked(folder):
+        checkpoints = RunCheckpoints(folder)
+        state = checkpoints.newest(config) if config.resume else None
+        if config.resume and state is None:
+            remove_results(folder)
+        with ResultsWriter(folder, after_round=state and state["server_round"]) as writer:
+            strategy = build_strategy(config, writer, checkpoints, first_round)
+            if state is None:
+                checkpoints.remove_all()
+                writer.write_run(run_record(config, scenario, digest(arrays)))
+            start = to_record(arrays) if state is None else strategy.resume(state)
+            _run(strategy, grid, start, config, writer)
+            checkpoints.remove_all()
 
-        def record_round(record: RoundRecord, _: ArrayRecord) -> None:
-            writer.write_round(record)
 
-        strategy = build_strategy(config, record_round, first_round)
-        writer.write_run(run_record(config, scenario, digest(arrays)))
-        try:
-            result = strategy.start(
-                grid,
-                to_record(arrays),
-                num_rounds=config.num_server_rounds - first_round + 1,
-                timeout=config.round_timeout_seconds,
-            )
-            final = from_record(result.arrays)
-            _save_model(folder / MODEL_FILE_NAME, final, config)
-        except BaseException as error:
+def _run(strategy: FirstArrivals, grid: Grid, arrays: ArrayRecord, config: RunConfig, writer: ResultsWriter) -> None:
+    """Go through the rounds that are left, and write the model and how it ended."""
+    started = time.monotonic() - writer.earlier_seconds
+    num_rounds = config.num_server_rounds - strategy.first_round + 1
+    try:
+        if num_rounds:
+            arrays = strategy.start(grid, arrays, num_rounds=num_rounds, timeout=config.round_timeout_seconds).arrays
+        final = from_record(arrays)
+        _save_model(writer.path.with_name(MODEL_FILE_NAME), final, config)
+    except BaseException as error:
+        with suppress(ResultsError):  # on a full disk
             writer.write_end(f"failed: {type(error).__name__}: {error}", time.monotonic() - started)
-            raise
-        writer.write_end("completed", time.monotonic() - started, model_digest=digest(final))
+        raise
+    writer.write_end("completed", time.monotonic() - started, model_digest=digest(final))
 
 
 def _save_model(path: Path, arrays: Mapping[str, np.ndarray], config: RunConfig) -> None:
-    metadata = {_ROUND: str(config.num_server_rounds), "config": json.dumps(config.to_run_config())}
+    settings = {**config.to_run_config(), "resume": False}
+    metadata = {_ROUND: str(config.num_server_rounds), "config": json.dumps(settings)}
     save_checkpoint(path, arrays, metadata)
 
 
-def build_strategy(config: RunConfig, on_round: OnRound, first_round: int) -> FirstArrivals:
-    """Wrap the configured strategy so that it aggregates on the first arrivals."""
+def build_strategy(
+    config: RunConfig, writer: ResultsWriter, checkpoints: RunCheckpoints, first_round: int
+) -> FirstArrivals:
+    """Wrap the configured strategy so that it aggregates on the first arrivals, and writes what comes of it."""
     arrivals = (
         WallClock()
         if config.arrival_model == "wall-clock"
@@ -77,6 +91,7 @@ def build_strategy(config: RunConfig, on_round: OnRound, first_round: int) -> Fi
             first=ADVERSARY if config.adversary_arrives_first else None,
         )
     )
+    every = config.checkpoint_every
     return FirstArrivals(
         make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients),
         num_clients=config.num_clients,
@@ -87,7 +102,14 @@ def build_strategy(config: RunConfig, on_round: OnRound, first_round: int) -> Fi
         seed=config.seed,
         phase=config.phase,
         is_evaluated=config.is_evaluated,
-        on_round=on_round,
+        on_round=lambda record, _: writer.write_round(record),
+        on_checkpoint=(lambda number, state: checkpoints.save(number, state, config)) if every else None,
+        is_checkpointed=lambda server_round: server_round % every == 0,
+        guard=UpdateGuard(
+            max_num_examples=config.max_num_examples,
+            max_norm=config.max_update_norm or math.inf,
+            least_metrics={TRAIN_LOSS: 0.0},
+        ),
         first_round=first_round,
         registration_seconds=config.registration_timeout_seconds,
         messages_in_flight=config.messages_in_flight,
@@ -121,7 +143,7 @@ def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> di
     """Return the first record of the result file: all that is needed to run it again and to name what was run."""
     dataset, split = scenario.dataset, scenario.split
     return {
-        "config": config.to_run_config(),
+        "config": {**config.to_run_config(), "resume": False},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "git_revision": os.environ.get("FEDMETA_GIT_REVISION", "unknown"),
         "machine": {"cores": os.cpu_count(), "system": platform.platform()},

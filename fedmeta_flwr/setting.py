@@ -15,11 +15,12 @@ def setting(
     choices: tuple[str, ...] = (),
     items: tuple[str, ...] = (),
     whole_numbers: bool = False,
+    is_free: bool = False,
 ) -> Any:
-    """Declare a field of `RunConfig`: what it means, and the values that it admits."""
+    """Declare a field of `RunConfig`: what it means, the values that it admits, and whether it changes no result."""
     limits = {"minimum": minimum, "maximum": maximum, "above": above, "choices": choices}
     lists = {"items": items, "whole_numbers": whole_numbers}
-    return dataclasses.field(metadata={"description": description, **limits, **lists})
+    return dataclasses.field(metadata={"description": description, **limits, **lists, "is_free": is_free})
 
 
 def key_of(field: "dataclasses.Field[Any]") -> str:

@@ -1,19 +1,22 @@
 """Server strategies: the first arrivals, around any strategy of Flower's or one's own."""
 
 from strategies.arrivals import ArrivalModel, LatencyModel, SeededLatency, WallClock
-from strategies.errors import QuorumError, RollCallError, StrategyError
+from strategies.errors import DeadActorError, QuorumError, RollCallError, StrategyError
 from strategies.first_arrivals import FirstArrivals
 from strategies.registry import STRATEGY_NAMES, make_strategy
+from strategies.update_guard import UpdateGuard
 
 __all__ = [
     "STRATEGY_NAMES",
     "ArrivalModel",
+    "DeadActorError",
     "FirstArrivals",
     "LatencyModel",
     "QuorumError",
     "RollCallError",
     "SeededLatency",
     "StrategyError",
+    "UpdateGuard",
     "WallClock",
     "make_strategy",
 ]

@@ -4,6 +4,7 @@ A second message to a busy node would run at once, in another process and on the
 (see Flower's simulation engine); so `ArrivalGrid.send` first waits for what a node owes.
 """
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from strategies.errors import DeliveryError
+from strategies.replies import dead_actor
+
+_LOG = logging.getLogger("flwr.arrivals")
 
 if TYPE_CHECKING:
     from flwr.supercore.run import Run  # part of Grid's interface, but not public
@@ -40,6 +44,8 @@ class ArrivalGrid(Grid):
     ----------
     roster : dict
         Node id to partition id, in the order of partitions; empty before the roll call.
+    dead_actor : str or None
+        What Flower said of a process of the simulation that has died; None while all live.
     """
 
     def __init__(self, grid: Grid, exchange: Exchange, poll_seconds: float, window: int) -> None:
@@ -51,6 +57,8 @@ class ArrivalGrid(Grid):
         self._owed: dict[int, str] = {}  # node id -> id of the message that it owes a reply to
         self._replies: dict[str, Message] = {}  # message id -> its reply; in the order of arrival
         self._unwanted: set[str] = set()
+        self._overdue: set[int] = set()  # nodes that are not waited for any more
+        self.dead_actor: str | None = None
 
     def owes(self, node_id: int) -> bool:
         """Tell whether a node owes a reply."""
@@ -74,12 +82,16 @@ class ArrivalGrid(Grid):
         Raises
         ------
         DeliveryError
-            If the node still owes a reply at the deadline, too many others do, or the node is not connected.
+            If the node still owes a reply at the deadline, or one that was given up; too many others do; or the node
+            is not connected.
         """
         node_id = message.metadata.dst_node_id
+        if node_id in self._overdue and not (self._poll() and node_id not in self._overdue):
+            raise DeliveryError("still owes the reply to an earlier message, which is overdue")
         if not self._poll_until(lambda: node_id not in self._owed, deadline):
+            self._overdue.add(node_id)
             raise DeliveryError("still owes the reply to an earlier message")
-        if not self._poll_until(lambda: len(self._owed) < self._window, deadline):
+        if not self._poll_until(lambda: len(self._owed) - len(self._overdue) < self._window, deadline):
             raise DeliveryError(f"could not be asked in time: {self._window} other clients owe replies")
         # One at a time: `push_messages` leaves unknown nodes out of the ids, which would shift the others.
         message_ids = [message_id for message_id in self._grid.push_messages([message]) if message_id]
@@ -105,9 +117,14 @@ class ArrivalGrid(Grid):
         if self._replies.pop(message_id, None) is None and message_id in self._owed.values():
             self._unwanted.add(message_id)
 
+    def give_up(self, message_id: str) -> None:
+        """Wait for a reply no longer: it is thrown away when it comes, and its node is asked nothing before it does."""
+        self.discard(message_id)
+        self._overdue |= {node_id for node_id, owed in self._owed.items() if owed == message_id}
+
     def drain(self, deadline: float) -> list[int]:
-        """Wait for all replies and throw them away; return the nodes that still owe one at the deadline."""
-        self._poll_until(lambda: not self._owed, deadline)
+        """Wait for all replies but overdue ones and throw them away; return the nodes that then still owe one."""
+        self._poll_until(lambda: self._overdue.issuperset(self._owed), deadline)
         self._replies.clear()
         return sorted(self._owed)
 
@@ -123,16 +140,25 @@ class ArrivalGrid(Grid):
     def _poll(self) -> bool:
         """Fetch what has arrived; tell whether anything has."""
         debtors = {message_id: node_id for node_id, message_id in self._owed.items()}
-        replies = list(self._grid.pull_messages(list(debtors))) if debtors else []
-        # By the id of the instruction: an expired one is answered by the SuperLink, not by its node. Replies of one
-        # look have no order among them: they count as if they came in the order of partitions.
-        answered = {reply.metadata.reply_to_message_id: reply for reply in replies}
+        answered: dict[str, Message] = {}
+        for reply in self._grid.pull_messages(list(debtors)) if debtors else ():
+            # By the id of the instruction: an expired one is answered by the SuperLink, not by its node.
+            if (message_id := reply.metadata.reply_to_message_id) in debtors:
+                answered.setdefault(message_id, reply)
+            else:
+                _LOG.warning("a reply to no message under way is left out (node %d)", reply.metadata.src_node_id)
+        # Replies of one look have no order among them: they count as if they came in the order of partitions.
         for message_id in sorted(answered, key=lambda known: self.roster.get(debtors[known], debtors[known])):
-            del self._owed[debtors[message_id]]
-            if message_id not in self._unwanted:
-                self._replies[message_id] = answered[message_id]
-            self._unwanted.discard(message_id)
+            self._take(debtors[message_id], message_id, answered[message_id])
         return bool(answered)
+
+    def _take(self, node_id: int, message_id: str, reply: Message) -> None:
+        del self._owed[node_id]
+        self._overdue.discard(node_id)
+        self.dead_actor = self.dead_actor or dead_actor(reply)
+        if message_id not in self._unwanted:
+            self._replies[message_id] = reply
+        self._unwanted.discard(message_id)
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the nodes in the order of their partitions, which, unlike node ids, are the same in every run."""

@@ -57,5 +57,18 @@ class QuorumError(RuntimeError):
         )
 
 
+class DeadActorError(RuntimeError):
+    """A simulation of which a process has died.
+
+    Flower hands a dead process on as a free one, which fails every message it is given at once.
+    """
+
+    def __init__(self, server_round: int, reason: str) -> None:
+        super().__init__(
+            f"round {server_round}: a process of the simulation has died, and Flower cannot replace it; the run ends "
+            f"here and can go on from its last checkpoint: {reason}"
+        )
+
+
 def _listed(partitions: tuple[int, ...]) -> str:
     return ", ".join(map(str, partitions)) or "none"

@@ -8,7 +8,7 @@ from flwr.app import Message
 from fedmeta_flwr import messages
 from strategies.arrival_grid import ArrivalGrid
 from strategies.errors import DeliveryError, RejectedReplyError
-from strategies.replies import read_counts
+from strategies.update_guard import UpdateGuard
 
 
 @dataclass
@@ -23,6 +23,8 @@ class EvaluationRound:
         Partition id to instruction.
     deadline : float
         Time of `time.monotonic` until which replies are waited for.
+    guard : UpdateGuard
+        Reads the replies.
 
     Attributes
     ----------
@@ -37,6 +39,7 @@ class EvaluationRound:
     grid: ArrivalGrid
     instructions: dict[int, Message]
     deadline: float
+    guard: UpdateGuard
     replies: list[Message] = field(default_factory=list)
     entries: list[dict[str, Any]] = field(default_factory=list)
     dropped: list[dict[str, Any]] = field(default_factory=list)
@@ -60,11 +63,12 @@ class EvaluationRound:
     def _read(self, partition_id: int, message_id: str) -> None:
         reply = self.grid.await_reply(message_id, self.deadline)
         if reply is None:
-            self.grid.discard(message_id)
+            self.grid.give_up(message_id)
             self._drop(partition_id, "failed: no reply in time")
             return
         try:
-            self.entries.append({"partition_id": partition_id, **read_counts(reply)})
+            counts = self.guard.read_counts(reply, self.instructions[partition_id])
+            self.entries.append({"partition_id": partition_id, **counts})
             self.replies.append(reply)
         except RejectedReplyError as error:
             if not messages.is_abstention(reply):

@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
@@ -15,21 +16,24 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from fedmeta_flwr import messages
 from fedmeta_flwr.results import RoundRecord
+from strategies import strategy_state
 from strategies.aggregate import conform
 from strategies.arrival_grid import ArrivalGrid
 from strategies.arrivals import ArrivalModel, WallClock
-from strategies.errors import StrategyError
+from strategies.errors import DeadActorError, StrategyError
 from strategies.evaluation_round import EvaluationRound
 from strategies.feasibility import require_feasible, require_float_arrays
-from strategies.flights import Clock, Flight, RealClock, SimulatedClock
+from strategies.flights import Clock, Flight, RealClock, SimulatedClock, save_flights, send_again
 from strategies.global_random import seeded_global_random
 from strategies.quorum_round import QuorumRound
 from strategies.roll_call import call_the_roll
 from strategies.round_progress import RoundProgress
+from strategies.update_guard import UpdateGuard
 
 _LOG = logging.getLogger("flwr.first_arrivals")
 
 OnRound = Callable[[RoundRecord, ArrayRecord], None]
+OnCheckpoint = Callable[[int, dict[str, Any]], None]
 
 
 class FirstArrivals(Strategy):
@@ -58,6 +62,13 @@ class FirstArrivals(Strategy):
         Round to whether the clients evaluate the aggregated model.
     on_round : callable, optional
         Called after each round with its `RoundRecord` and the global arrays that it ended with.
+    on_checkpoint : callable, optional
+        Called after a round in which `is_checkpointed` holds with its number and all that `resume` needs to go on after
+        it, which `fedmeta_flwr.packing` takes.
+    is_checkpointed : callable
+        Round to whether a checkpoint follows it.
+    guard : UpdateGuard
+        Reads the replies, and refuses those of another form.
     first_round : int
         Number of the first round, for a federation that goes on from an earlier model; Flower itself counts from 1.
     registration_seconds : float
@@ -86,6 +97,9 @@ class FirstArrivals(Strategy):
         phase: Callable[[int], str],
         is_evaluated: Callable[[int], bool],
         on_round: OnRound | None = None,
+        on_checkpoint: OnCheckpoint | None = None,
+        is_checkpointed: Callable[[int], bool] = lambda _: True,
+        guard: UpdateGuard | None = None,
         first_round: int = 1,
         registration_seconds: float = 60.0,
         poll_seconds: float = 0.015,
@@ -104,15 +118,34 @@ class FirstArrivals(Strategy):
         self.phase = phase
         self.is_evaluated = is_evaluated
         self.on_round = on_round
+        self.on_checkpoint = on_checkpoint
+        self.is_checkpointed = is_checkpointed
+        self.guard = guard or UpdateGuard()
         self.first_round = first_round
         self.registration_seconds = registration_seconds
         self.poll_seconds = poll_seconds
         self.messages_in_flight = messages_in_flight
-        # Of one `start`; a state to save is these flights and the clock.
+        self._resumed: dict[str, Any] | None = None
+        # Of one `start`; what is saved of it is the flights, the clock and the rounds that may be asked for again.
         self._grid: ArrivalGrid
         self._clock: Clock
         self._flights: dict[int, Flight]
         self._round: RoundProgress
+        self._oldest_rounds: list[int]  # of the last two checkpoints
+
+    def resume(self, state: dict[str, Any]) -> ArrayRecord:
+        """Let the next `start` go on from what `on_checkpoint` was given, and return the global arrays to start with.
+
+        Raises
+        ------
+        StrategyError
+            If the inner strategy is another one than was saved.
+        """
+        strategy_state.set_state(self.inner, state["strategy"])
+        self._resumed = state
+        self.first_round = state["server_round"] + 1
+        arrays: ArrayRecord = state["arrays"]
+        return arrays
 
     def start(  # noqa: PLR0917 (Flower's signature)
         self,
@@ -147,8 +180,12 @@ class FirstArrivals(Strategy):
             If the clients are not the expected ones.
         QuorumError
             If a round does not get its quorum.
+        DeadActorError
+            If a process of the simulation has died; after the round in which this was noticed.
         """
         require_float_arrays(initial_arrays)
+        if self.on_checkpoint is not None:
+            strategy_state.get_state(self.inner)  # what cannot be saved is refused now
         self._grid = ArrivalGrid(grid, self._exchange, self.poll_seconds, self.messages_in_flight)
         self._grid.roster = call_the_roll(
             self._grid,
@@ -158,6 +195,9 @@ class FirstArrivals(Strategy):
         )
         self._clock = _clock_of(self.arrivals, self._grid)
         self._flights = {}
+        self._oldest_rounds = [self.first_round] * 2
+        if self._resumed is not None:
+            self._take_up(self._resumed, timeout)
         result = super().start(
             self._grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn
         )
@@ -214,6 +254,10 @@ class FirstArrivals(Strategy):
         metrics = self.inner.aggregate_evaluate(self._true_round(server_round), counted) if counted else None
         if self.on_round is not None:
             self.on_round(self._round.record(self.phase(self._round.server_round)), self._round.arrays)
+        if self._grid.dead_actor is not None:
+            raise DeadActorError(self._round.server_round, self._grid.dead_actor)
+        if self.on_checkpoint is not None and self.is_checkpointed(self._round.server_round):
+            self.on_checkpoint(self._round.server_round, self._state())
         return metrics
 
     def summary(self) -> None:
@@ -223,20 +267,39 @@ class FirstArrivals(Strategy):
         _LOG.info("\t├──> Strategy: %s", type(self.inner).__name__)
         self.inner.summary()
 
+    def _state(self) -> dict[str, Any]:
+        """Return all that the next rounds depend on."""
+        server_round = self._round.server_round
+        oldest_round = min([server_round + 1, *(flight.sent_in_round for flight in self._flights.values())])
+        self._oldest_rounds = [self._oldest_rounds[-1], oldest_round]
+        return {
+            "server_round": server_round,
+            "arrays": self._round.arrays,
+            "strategy": strategy_state.get_state(self.inner),
+            "flights": save_flights(self._flights),
+            "clock": self._clock.state(),
+            "oldest_rounds": self._oldest_rounds,
+        }
+
+    def _take_up(self, state: dict[str, Any], timeout: float) -> None:
+        self._flights = send_again(state["flights"], self._grid, timeout)
+        self._clock.restore(state["clock"], self._flights.values())
+        self._oldest_rounds = state["oldest_rounds"]
+
     def _true_round(self, flower_round: int) -> int:
         return flower_round + self.first_round - 1
 
     def _exchange(self, instructions: list[Message], timeout: float | None) -> list[Message]:
         """Answer Flower's loop: with the first arrivals for training, with all there is for evaluation."""
-        deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+        timeout = math.inf if timeout is None else timeout
         if not instructions:
             return []
         by_partition = {self._grid.roster[message.metadata.dst_node_id]: message for message in instructions}
         if instructions[0].metadata.message_type.startswith(MessageType.TRAIN):
-            return self._train(by_partition, deadline)
-        return self._evaluate(by_partition, deadline)
+            return self._train(by_partition, timeout)
+        return self._evaluate(by_partition, timeout)
 
-    def _train(self, instructions: dict[int, Message], deadline: float) -> list[Message]:
+    def _train(self, instructions: dict[int, Message], timeout: float) -> list[Message]:
         quorum_round = QuorumRound(
             grid=self._grid,
             clock=self._clock,
@@ -245,7 +308,8 @@ class FirstArrivals(Strategy):
             takes_late=self.late_updates == "next-round",
             server_round=self._round.server_round,
             held=instructions,
-            deadline=deadline,
+            timeout_seconds=timeout,
+            guard=self.guard,
         )
         quorum_round.run()
         self._round.arrivals = list(quorum_round.arrivals.values())
@@ -256,22 +320,24 @@ class FirstArrivals(Strategy):
             messages.order_arrays(reply, list(self._round.arrays))
         return self._weighted(replies)
 
-    def _evaluate(self, instructions: dict[int, Message], deadline: float) -> list[Message]:
-        evaluation_round = EvaluationRound(self._grid, instructions, deadline)
+    def _evaluate(self, instructions: dict[int, Message], timeout: float) -> list[Message]:
+        evaluation_round = EvaluationRound(self._grid, instructions, time.monotonic() + timeout, self.guard)
         evaluation_round.run()
         self._round.evaluation = evaluation_round.entries
         self._round.dropped += evaluation_round.dropped
         return self._weighted(evaluation_round.replies)
 
     def _weighted(self, replies: list[Message]) -> list[Message]:
+        messages.keep_common_metrics(replies)
         if self.weighting == "uniform":
             for reply in replies:
                 messages.weigh_equally(reply)
         return replies
 
     def _stamped(self, instructions: list[Message]) -> list[Message]:
+        oldest_round = self._round.server_round if self.on_checkpoint is None else min(self._oldest_rounds)
         for instruction in instructions:
-            messages.stamp_round(instruction, self._round.server_round)
+            messages.stamp_round(instruction, self._round.server_round, oldest_round)
         return instructions
 
     def _misbehaved(self, problem: str) -> StrategyError:

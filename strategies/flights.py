@@ -3,9 +3,13 @@
 import heapq
 import math
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from flwr.app import ArrayRecord, Message
+
+from fedmeta_flwr import messages
 from fedmeta_flwr.messages import Arrays
 from strategies.arrival_grid import ArrivalGrid
 from strategies.arrivals import LatencyModel
@@ -24,14 +28,77 @@ class Flight:
         Round of the instruction.
     message_id : str
         Under which the Grid knows it.
+    deadline : float
+        Time of `time.monotonic` until which its reply is waited for.
+    instruction : Message
+        What was sent.
     sent : dict
-        The global arrays that went along.
+        The global arrays in it.
     """
 
     partition_id: int
     sent_in_round: int
     message_id: str
+    deadline: float
+    instruction: Message
     sent: Arrays
+
+
+class DecodedArrays:
+    """The arrays of instructions, decoded once for each record: strategies send the same record to all clients."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[ArrayRecord, Arrays]] = {}  # by the record's id, which lives as long as this does
+
+    def of(self, instruction: Message) -> Arrays:
+        """Return what an instruction carries."""
+        record = instruction.content.array_records[messages.ARRAYS]
+        if id(record) not in self._known:
+            self._known[id(record)] = (record, messages.from_record(record))
+        return self._known[id(record)][1]
+
+
+def save_flights(flights: Mapping[int, Flight]) -> list[dict[str, Any]]:
+    """Return what `send_again` needs, in the order of partitions; `fedmeta_flwr.packing` takes it."""
+    return [
+        {
+            "partition_id": partition_id,
+            "sent_in_round": flight.sent_in_round,
+            "message_type": flight.instruction.metadata.message_type,
+            "content": flight.instruction.content,
+        }
+        for partition_id, flight in sorted(flights.items())
+    ]
+
+
+def send_again(saved: list[dict[str, Any]], grid: ArrivalGrid, timeout_seconds: float) -> dict[int, Flight]:
+    """Ask again what was under way when a run was saved: a client's answer to an instruction is always the same.
+
+    Parameters
+    ----------
+    saved : list of dict
+        From `save_flights`.
+    grid : ArrivalGrid
+        After the roll call: nodes may be others than they were.
+    timeout_seconds : float
+        Longest wait for each reply.
+
+    Returns
+    -------
+    dict
+        Partition id to flight.
+    """
+    nodes = {partition_id: node_id for node_id, partition_id in grid.roster.items()}
+    decoded = DecodedArrays()
+    flights = {}
+    for entry in saved:
+        partition_id = entry["partition_id"]
+        instruction = Message(entry["content"], nodes[partition_id], entry["message_type"])
+        deadline = time.monotonic() + timeout_seconds
+        message_id = grid.send(instruction, deadline)
+        sent = decoded.of(instruction)
+        flights[partition_id] = Flight(partition_id, entry["sent_in_round"], message_id, deadline, instruction, sent)
+    return flights
 
 
 class Clock(Protocol):
@@ -45,8 +112,16 @@ class Clock(Protocol):
         """Take note of a flight that leaves now."""
         ...
 
-    def next_flight(self, deadline: float) -> Flight | None:
-        """Return the flight that lands next, once; None where none does before the (real) deadline."""
+    def next_flight(self) -> Flight | None:
+        """Return the flight that lands next, once; None where none is under way."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint needs."""
+        ...
+
+    def restore(self, state: dict[str, Any], flights: Iterable[Flight]) -> None:
+        """Go on from a checkpoint; its flights have been sent again."""
         ...
 
 
@@ -78,12 +153,22 @@ class SimulatedClock:
             )
         heapq.heappush(self._landings, (self._now + latency, flight.partition_id, flight))
 
-    def next_flight(self, deadline: float) -> Flight | None:
-        """Let time pass until the next landing; never waits, so the deadline is of no concern."""
+    def next_flight(self) -> Flight | None:
+        """Let time pass until the next landing; never waits."""
         if not self._landings:
             return None
         self._now, _, flight = heapq.heappop(self._landings)
         return flight
+
+    def state(self) -> dict[str, Any]:
+        """Return the time, and when each client's flight lands."""
+        return {"now": self._now, "landings": {partition_id: time for time, partition_id, _ in self._landings}}
+
+    def restore(self, state: dict[str, Any], flights: Iterable[Flight]) -> None:
+        """Take up the time and the landings."""
+        self._now = state["now"]
+        self._landings = [(state["landings"][flight.partition_id], flight.partition_id, flight) for flight in flights]
+        heapq.heapify(self._landings)
 
 
 class RealClock:
@@ -107,7 +192,19 @@ class RealClock:
         """Take note of a flight."""
         self._flights[flight.message_id] = flight
 
-    def next_flight(self, deadline: float) -> Flight | None:
-        """Wait for the earliest reply."""
-        message_id = self._grid.await_first(self._flights, deadline)
-        return None if message_id is None else self._flights.pop(message_id)
+    def next_flight(self) -> Flight | None:
+        """Wait for the earliest reply; where a flight's deadline comes first, return that flight."""
+        if not self._flights:
+            return None
+        overdue = min(self._flights, key=lambda message_id: self._flights[message_id].deadline)
+        message_id = self._grid.await_first(self._flights, self._flights[overdue].deadline)
+        return self._flights.pop(message_id or overdue)
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing: flights that are sent again take the time that they take."""
+        return {}
+
+    def restore(self, state: dict[str, Any], flights: Iterable[Flight]) -> None:
+        """Take note of the flights."""
+        for flight in flights:
+            self.depart(flight)

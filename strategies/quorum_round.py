@@ -5,17 +5,16 @@ still up, its instruction is held back. As soon as the quorum cannot be reached 
 (some abstained or failed), those that were held back are asked, in the order in which they become free.
 """
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from flwr.app import Message
 
-from fedmeta_flwr import messages
-from fedmeta_flwr.messages import Arrays
 from strategies.arrival_grid import ArrivalGrid
 from strategies.errors import DeliveryError, QuorumError, RejectedReplyError
-from strategies.flights import Clock, Flight
-from strategies.replies import Update, read_update
+from strategies.flights import Clock, DecodedArrays, Flight
+from strategies.update_guard import Update, UpdateGuard
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,11 @@ class QuorumRound:
         From 1.
     held : dict
         Partition id to instruction, of every client that the strategy selected.
-    deadline : float
-        Time of `time.monotonic` until which replies are waited for.
+    timeout_seconds : float
+        Longest wait for a client's reply, from when it is asked. Who has not answered by then has fallen out; the round
+        goes on as long as its quorum can be met.
+    guard : UpdateGuard
+        Reads the replies.
 
     Attributes
     ----------
@@ -79,13 +81,14 @@ class QuorumRound:
     takes_late: bool
     server_round: int
     held: dict[int, Message]
-    deadline: float
+    timeout_seconds: float
+    guard: UpdateGuard
     arrivals: dict[int, Arrival] = field(default_factory=dict)
     dropped: list[dict[str, Any]] = field(default_factory=list)
     _expected: int = 0  # flights that would count
     _freed: list[int] = field(default_factory=list)  # held back until their earlier flight landed
     _began: float | None = None
-    _decoded: dict[int, Arrays] = field(default_factory=dict)
+    _decoded: DecodedArrays = field(default_factory=DecodedArrays)
 
     def run(self) -> None:
         """Ask the free clients and take what lands until the quorum is complete.
@@ -93,7 +96,7 @@ class QuorumRound:
         Raises
         ------
         QuorumError
-            If the quorum cannot be reached any more, or is not by the deadline.
+            If the quorum cannot be reached any more.
         """
         self._expected = len(self.flights) if self.takes_late else 0
         free = [partition_id for partition_id in sorted(self.held) if partition_id not in self.flights]
@@ -115,25 +118,20 @@ class QuorumRound:
         """Send instructions, first to the nodes that need not be waited for."""
         for partition_id in sorted(partition_ids, key=self._owes):
             instruction = self.held.pop(partition_id)
+            deadline = time.monotonic() + self.timeout_seconds
             try:
-                message_id = self.grid.send(instruction, self.deadline)
+                message_id = self.grid.send(instruction, deadline)
             except DeliveryError as error:
                 self._drop(partition_id, f"failed: {error}")
                 continue
-            flight = Flight(partition_id, self.server_round, message_id, self._sent_arrays(instruction))
+            sent = self._decoded.of(instruction)
+            flight = Flight(partition_id, self.server_round, message_id, deadline, instruction, sent)
             self.flights[partition_id] = flight
             self.clock.depart(flight)
             self._expected += 1
 
     def _owes(self, partition_id: int) -> bool:
         return self.grid.owes(self.held[partition_id].metadata.dst_node_id)
-
-    def _sent_arrays(self, instruction: Message) -> Arrays:
-        """Decode what an instruction carries, once per record: strategies send the same to all clients."""
-        record = instruction.content.array_records[messages.ARRAYS]
-        if id(record) not in self._decoded:
-            self._decoded[id(record)] = messages.from_record(record)
-        return self._decoded[id(record)]
 
     def _recruit(self) -> None:
         """Ask held-back clients where the quorum lacks updates; give up where nobody is left to ask."""
@@ -145,19 +143,21 @@ class QuorumRound:
 
     def _land_next(self) -> None:
         """Take the next flight off the clock and judge its reply."""
-        flight = self.clock.next_flight(self.deadline)
+        flight = self.clock.next_flight()
         if flight is None:
-            raise self._failure("no further update came in time")
+            raise self._failure("the quorum cannot be reached any more")
         if not self._counts(flight):
             self.grid.discard(flight.message_id)
             self._remove(flight)
             return
-        reply = self.grid.await_reply(flight.message_id, self.deadline)
-        if reply is None:
-            raise self._failure(f"the update of client {flight.partition_id} did not come in time")
+        reply = self.grid.await_reply(flight.message_id, flight.deadline)
         self._remove(flight)
         self._expected -= 1
-        self._judge(flight, reply)
+        if reply is None:
+            self.grid.give_up(flight.message_id)
+            self._drop(flight.partition_id, "failed: no reply in time")
+        else:
+            self._judge(flight, reply)
 
     def _counts(self, flight: Flight) -> bool:
         return self.takes_late or self._is_fresh(flight)
@@ -172,7 +172,7 @@ class QuorumRound:
 
     def _judge(self, flight: Flight, reply: Message) -> None:
         try:
-            update = read_update(reply, flight.sent)
+            update = self.guard.read_update(reply, flight.instruction, flight.sent)
         except RejectedReplyError as error:
             late = "" if self._is_fresh(flight) else f" (sent in round {flight.sent_in_round})"
             self._drop(flight.partition_id, f"{error}{late}")

@@ -21,8 +21,8 @@ _META_TEST_FRACTION = 0.1
 def measure(repetitions: int) -> list[dict[str, Any]]:
     """Return a row for each number of clients: so many rounds after one that is not counted, quorum three quarters.
 
-    The ratio is to growth in proportion to the number of clients: a round's time at 64 clients, for each of them, to that
-    at this size. Below 1, rounds grow faster than the federation.
+    The ratio is to growth in proportion to the number of clients: a round's time for each of 64 clients, to that at
+    this size. Below 1, rounds grow faster than the federation.
     """
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="fedmeta-bench-") as temporary:

@@ -45,7 +45,8 @@ from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import ServerApp
 
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.results import CURVES, ResultsError, ResultsWriter, RoundRecord
+from fedmeta_flwr.results import CURVES, ResultsError, RoundRecord
+from fedmeta_flwr.results_writer import ResultsWriter
 
 app = ServerApp()
 COUNTS = {curve: {"hits": [3], "trials": [4]} for curve in CURVES}

@@ -7,7 +7,8 @@ import pytest
 from experiments.collection import collect
 from experiments.settings import APP_DIR, read_defaults
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.results import CURVES, FILE_NAME, ResultsError, ResultsWriter, RoundRecord
+from fedmeta_flwr.results import CURVES, FILE_NAME, ResultsError, RoundRecord
+from fedmeta_flwr.results_writer import ResultsWriter
 from fedmeta_flwr.statistics import CountsError
 
 CLIENTS, EPISODES, TRIALS = (1, 2), 3, 100

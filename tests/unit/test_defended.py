@@ -7,7 +7,6 @@ import pytest
 from unit.small_federation import SMALL, RunConfigs, bits, client_of, same
 
 from clients import ADVERSARY, Adversary, BenignClient, DefendedClient
-from fedmeta_flwr.checkpoint import CheckpointError
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.matching import MatchingNetwork
 from fedmeta_flwr.models import get_arrays
@@ -109,13 +108,14 @@ def test_an_evaluation_before_any_training_leaves_no_memory(federation: RunConfi
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_round_that_the_client_has_been_through_is_refused(federation: RunConfig, tmp_path: Path) -> None:
-    client = client_of(federation, tmp_path)
-    start = client.get_parameters({})
-    client.fit(start, {"server-round": 2})
-    for server_round in (1, 2):
-        with pytest.raises(CheckpointError, match=f"before round {server_round} of this run, found that of round 2"):
-            client_of(federation, tmp_path).fit(start, {"server-round": server_round})
+def test_a_round_that_is_asked_for_again_gives_the_same_answer(federation: RunConfig, tmp_path: Path) -> None:
+    start = client_of(federation, tmp_path).get_parameters({})
+    once = [client_of(federation, tmp_path).fit(start, {"server-round": r, "oldest-round": 1})[0] for r in (1, 2, 3)]
+    again = [client_of(federation, tmp_path).fit(start, {"server-round": r, "oldest-round": 2})[0] for r in (2, 3)]
+    for found, expected in zip(again, once[1:], strict=True):
+        assert same(found, expected)
+    fresh, _, _ = client_of(federation, tmp_path / "fresh").fit(start, {"server-round": 2})
+    assert not same(fresh, once[1])  # what it kept after round 1 makes a difference
 
 
 @pytest.mark.parametrize("strategy_config", [{}, {"proximal-mu": 0.5}])

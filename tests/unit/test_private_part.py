@@ -10,7 +10,7 @@ from flwr.common.serde import message_to_proto
 from flwr.supercore.task_identity import TaskIdentity
 from unit.small_federation import SMALL, RunConfigs, client_of
 
-from fedmeta_flwr.checkpoint import load_checkpoint
+from clients.memory import ClientMemory
 from fedmeta_flwr.client_app import app
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.matching import MatchingNetwork
@@ -52,6 +52,7 @@ def ask(config: RunConfig, content: RecordDict, kind: str) -> Message:
 def drive(config: RunConfig, tmp_path: Path) -> tuple[list[Message], Private]:
     """Let the app answer a roll call and go through some rounds; return its replies and what it kept in each."""
     client = client_of(config, tmp_path / "bystander")
+    attention = client.model.attention
     arrays = get_arrays(client.shared)
     replies, private = [ask(config, RecordDict(), MessageType.QUERY)], []
     for server_round in ROUNDS:
@@ -60,7 +61,9 @@ def drive(config: RunConfig, tmp_path: Path) -> tuple[list[Message], Private]:
         arrays = message_arrays(replies[-1])
         content = RecordDict({ARRAYS: to_record(arrays), CONFIG: ConfigRecord({"server-round": server_round})})
         replies.append(ask(config, content, MessageType.EVALUATE))
-        private.append(load_checkpoint(tmp_path / "run" / "clients" / "client-1.safetensors").arrays)
+        kept = ClientMemory.of(tmp_path / "run" / "clients", 1).recall(get_arrays(attention), server_round + 1)
+        assert kept is not None
+        private.append(kept)
     return replies, private
 
 

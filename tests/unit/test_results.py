@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from fedmeta_flwr.results import CURVES, FILE_NAME, ResultsError, ResultsWriter, RoundRecord, at_steps, read_results
+from fedmeta_flwr.results import CURVES, FILE_NAME, ResultsError, RoundRecord, at_steps, read_results
+from fedmeta_flwr.results_writer import ResultsWriter
 
 
 def counts(hits: int, trials: int) -> dict[str, dict[str, list[int]]]:

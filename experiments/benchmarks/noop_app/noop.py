@@ -10,7 +10,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 from fedmeta_flwr import messages
-from fedmeta_flwr.results import ResultsWriter
+from fedmeta_flwr.results_writer import ResultsWriter
 from strategies import FirstArrivals, SeededLatency
 
 client = ClientApp()

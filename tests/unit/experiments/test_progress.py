@@ -7,7 +7,8 @@ from rich.console import Console
 
 from experiments.progress import ResultFollower, clock, remaining_seconds, show_progress, standing
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.results import CURVES, ResultsWriter, RoundRecord, RunResults
+from fedmeta_flwr.results import CURVES, RoundRecord, RunResults
+from fedmeta_flwr.results_writer import ResultsWriter
 
 from .conftest import MakeConfig, MakeResults
 

@@ -13,7 +13,7 @@ from flwr.serverapp.strategy import FedAvg, Result, Strategy
 
 from fedmeta_flwr import messages
 from fedmeta_flwr.evaluation import Counts
-from fedmeta_flwr.results import RoundRecord
+from fedmeta_flwr.results import CURVES, RoundRecord
 from strategies import FirstArrivals
 from strategies.arrivals import ArrivalModel
 
@@ -116,7 +116,7 @@ def honest_client(partition: int, message: Message) -> Message:
     if kind == MessageType.QUERY:
         return messages.roll_call_reply(message, partition)
     if kind == MessageType.EVALUATE:
-        counts = {"meta_testing": Counts(hits=[partition, 1], trials=[5, 5])}
+        counts = {curve: Counts(hits=[partition, 1], trials=[5, 5]) for curve in CURVES}
         return messages.evaluate_reply(message, 2, messages.counts_to_metrics(counts))
     metrics: dict[str, int | float] = {messages.TRAIN_LOSS: 0.5 + partition}
     if "clipping_norm" in messages.message_config(message):
@@ -160,9 +160,10 @@ def federate(  # noqa: PLR0917
     inner: Strategy | None = None,
     timeout: float = 5.0,
     grid: InMemoryGrid | None = None,
+    state: dict[str, Any] | None = None,
     **options: Any,
 ) -> Run:
-    """Run a federation of 4 clients with a quorum of 3, unless told otherwise."""
+    """Run a federation of 4 clients with a quorum of 3, unless told otherwise; `state` is one to go on from."""
     settings: dict[str, Any] = {
         "num_clients": 4,
         "quorum": 3,
@@ -180,5 +181,6 @@ def federate(  # noqa: PLR0917
         run.arrays.append(messages.from_record(arrays))
 
     strategy = FirstArrivals(inner or FedAvg(), arrivals=arrivals, on_round=on_round, **settings)
-    run.result = strategy.start(run.grid, messages.to_record(GLOBAL), num_rounds=rounds, timeout=timeout)
+    arrays = messages.to_record(GLOBAL) if state is None else strategy.resume(state)
+    run.result = strategy.start(run.grid, arrays, num_rounds=rounds, timeout=timeout)
     return run

@@ -23,6 +23,7 @@ from unit.strategies.in_memory_grid import (
 from fedmeta_flwr import messages
 from strategies import QuorumError, RollCallError, StrategyError, WallClock, make_strategy
 from strategies.arrival_grid import ArrivalGrid
+from strategies.errors import DeliveryError
 from strategies.replies import failure_reason
 
 IN_ORDER = Latencies([[0, 1, 2, 3]])
@@ -51,8 +52,8 @@ def _set(name: str, values: np.ndarray) -> Any:
         (_set("bias", np.zeros(3, np.float32)), r"'bias': expected float32 of shape \(2,\)"),
         (_set("bias", np.zeros(2)), "expected float32"),
         (_set("bias", np.array([np.nan, 0], np.float32)), "finite"),
-        (_set("extra", np.zeros(2, np.float32)), "expected the arrays"),
-        (lambda content: content.pop("arrays"), "one array record"),
+        (_set("extra", np.zeros(2, np.float32)), "expected the 3 arrays"),
+        (lambda content: content.pop("arrays"), "array records: expected"),
         (lambda content: content["metrics"].update({"num-examples": -5}), "above 0"),
         (lambda content: content["metrics"].update({"train-loss": float("inf")}), "train-loss: expected finite"),
         (lambda content: content["metrics"].pop("num-examples"), "num-examples: expected a number"),
@@ -115,8 +116,8 @@ def test_instructions_carry_the_round_and_a_configuration_of_their_own() -> None
         return honest_client(partition, message)
 
     federate(IN_ORDER, 2, inner=OwnStrategy(), client=client)
-    assert [dict(config) for config in seen] == [{"step": 1, "server-round": 1}] * 4 + [
-        {"step": 2, "server-round": 2}
+    assert [dict(config) for config in seen] == [{"step": 1, "server-round": 1, "oldest-round": 1}] * 4 + [
+        {"step": 2, "server-round": 2, "oldest-round": 2}
     ] * 3
 
 
@@ -193,6 +194,25 @@ def test_a_discarded_reply_is_thrown_away_whether_it_is_there_or_comes_later(loo
     if looks_before:
         assert grid.await_first([message_id], time.monotonic() + 1) == message_id
     grid.discard(message_id)
+    assert grid.await_reply(message_id, 0.0) is None
+
+
+def test_a_node_that_was_given_up_is_asked_again_after_it_has_answered() -> None:
+    inner = InMemoryGrid(honest_client, delay=lambda *_: None)
+    grid = ArrivalGrid(inner, lambda *_: [], 0.0, 1)
+    slow, other = list(inner.partitions)[:2]
+    instruction = Message(RecordDict({"arrays": messages.to_record(GLOBAL)}), slow, MessageType.TRAIN)
+    message_id = grid.send(instruction, 0.0)
+    with pytest.raises(DeliveryError, match="1 other clients owe replies"):
+        grid.send(messages.roll_call(other), 0.0)
+    grid.give_up(message_id)
+    assert grid.await_reply(grid.send(messages.roll_call(other), 0.0), time.monotonic() + 1) is not None
+    with pytest.raises(DeliveryError, match="overdue"):
+        grid.send(messages.roll_call(slow), time.monotonic() + 3600)
+    assert grid.drain(time.monotonic() + 3600) == [slow]  # it is not waited for
+    partition, reply, _ = inner._waiting[message_id]
+    inner._waiting[message_id] = (partition, reply, 0)
+    assert grid.await_reply(grid.send(messages.roll_call(slow), 0.0), time.monotonic() + 1) is not None
     assert grid.await_reply(message_id, 0.0) is None
 
 

@@ -9,9 +9,14 @@ from fedmeta_flwr import messages
 from fedmeta_flwr.evaluation import Counts
 from fedmeta_flwr.results import at_steps
 from strategies.errors import RejectedReplyError
-from strategies.replies import read_counts
+from strategies.update_guard import UpdateGuard
 
-COUNTS = {"meta_testing": Counts([3, 5], [5, 5]), "main_task": Counts([0, 4], [5, 5])}
+COUNTS = {
+    "meta_testing": Counts([3, 5], [5, 5]),
+    "main_task": Counts([0, 4], [5, 5]),
+    "attack_training": Counts([1], [4]),
+    "attack_validation": Counts([0], [4]),
+}
 STEP_CURVES = {"fine_tuning": {0: COUNTS, 500: COUNTS}, "matching": {50: COUNTS}}
 PLAIN: dict[str, Any] = messages.counts_to_metrics(COUNTS)
 METRICS: dict[str, Any] = PLAIN | messages.step_curves_to_metrics(STEP_CURVES)
@@ -19,9 +24,9 @@ ARABIC_50 = "\N{ARABIC-INDIC DIGIT FIVE}\N{ARABIC-INDIC DIGIT ZERO}"
 HITS, TRIALS = "matching:50:main-task-hits", "matching:50:main-task-trials"
 
 
-def reply(metrics: dict[str, Any]) -> Message:
+def read_counts(metrics: dict[str, Any]) -> dict[str, Any]:
     instruction = Message(RecordDict(), dst_node_id=3, message_type=MessageType.EVALUATE)
-    return messages.evaluate_reply(instruction, 10, metrics)
+    return UpdateGuard().read_counts(messages.evaluate_reply(instruction, 10, metrics), instruction)
 
 
 def plain(counts: dict[str, Counts]) -> dict[str, Any]:
@@ -29,7 +34,7 @@ def plain(counts: dict[str, Counts]) -> dict[str, Any]:
 
 
 def test_counts_and_step_curves_are_read_apart() -> None:
-    assert read_counts(reply(METRICS)) == {
+    assert read_counts(METRICS) == {
         "counts": plain(COUNTS),
         "step_curves": {
             "fine_tuning": {"0": plain(COUNTS), "500": plain(COUNTS)},
@@ -39,11 +44,11 @@ def test_counts_and_step_curves_are_read_apart() -> None:
 
 
 def test_a_reply_without_step_curves_has_none() -> None:
-    assert read_counts(reply(PLAIN)) == {"counts": plain(COUNTS)}
+    assert read_counts(PLAIN) == {"counts": plain(COUNTS)}
 
 
 def at_step(step: str) -> dict[str, list[int]]:
-    return {f"matching:{step}:main-task-hits": [1], f"matching:{step}:main-task-trials": [5]}
+    return {f"matching:{step}:{key}": numbers for key, numbers in PLAIN.items()}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +59,13 @@ def at_step(step: str) -> dict[str, list[int]]:
         ({HITS: [-1, 0]}, "main_task: expected 0 <= hits <= trials"),
         ({TRIALS: [5.0, 5.0]}, "main_task: expected 0 <= hits <= trials"),
         ({TRIALS: [5]}, "shorter"),
-        ({"matching:50:attack-training-hits": [1]}, "attack-training-trials"),
+        ({"matching:50:another-hits": [1]}, "another-trials"),
+        ({"another-hits": [1], "another-trials": [1]}, "curves other than"),
+        (
+            {"guessing:50:main-task-hits": [1], "guessing:50:main-task-trials": [1]},
+            "a curve along steps named",
+        ),
+        ({"attack-training-hits": [0], "attack-training-trials": [0]}, "expected trials, found none"),
         ({HITS: 3, TRIALS: 5}, "not iterable"),
         ({HITS: [float("nan"), 1.0]}, "expected finite numbers"),
         (at_step("many"), "step, found 'many'"),
@@ -65,13 +76,13 @@ def at_step(step: str) -> dict[str, list[int]]:
 )
 def test_malformed_step_curves_are_rejected_with_the_reason(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(RejectedReplyError, match=reason):
-        read_counts(reply({**METRICS, **changes}))
+        read_counts({**METRICS, **changes})
 
 
 @pytest.mark.parametrize("step", ["50", "050", ARABIC_50])
 def test_a_step_that_passes_can_be_read_from_the_result_file(step: str) -> None:
     try:
-        entry = {"partition_id": 1, **read_counts(reply({**PLAIN, **at_step(step)}))}
+        entry = {"partition_id": 1, **read_counts({**PLAIN, **at_step(step)})}
     except RejectedReplyError:
         assert step != "50"
         return

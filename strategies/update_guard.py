@@ -1,0 +1,237 @@
+"""What a reply must look like to be aggregated; the strategy sees no other.
+
+Replies come from machines that may fail or be hostile, and a malformed one must neither end the run nor reach the
+model. The guard examines the form of a reply, not its content: names, shapes, types, sizes, finite numbers. It compares
+no update with another and asks for nothing that the client does not send anyway, so it is as private as no guard. Only
+the optional bound on the norm looks at what was learnt. A well-formed poisoned update passes, by design: against that
+stands the defense of the clients (`fedmeta_flwr.matching`).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, Message
+
+from fedmeta_flwr import messages
+from fedmeta_flwr.messages import Arrays, Metrics
+from fedmeta_flwr.results import CURVES, STEP_CURVES
+from strategies.errors import RejectedReplyError
+from strategies.replies import failure_reason
+
+_LARGEST = math.sqrt(float(np.finfo(np.float32).max)) / 100
+"""Above some 1.8e17, squares of numbers, summed over clients, may leave the range of a float32."""
+
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class Update:
+    """What is recorded of a training reply.
+
+    Attributes
+    ----------
+    norm : float
+        Euclidean norm, over all arrays, of the difference to the arrays that were sent; in float64.
+    metrics : Mapping
+        As the client reported them.
+    """
+
+    norm: float
+    metrics: Metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateGuard:
+    """Reads replies, and refuses those of another form than the protocol's.
+
+    Attributes
+    ----------
+    max_num_examples : float
+        Largest number of examples that a client may report.
+    max_norm : float
+        Largest norm of an update.
+    least_metrics : Mapping of str to float
+        Metrics that a training reply must have, with the least value of each. Others are admitted, since strategies
+        and clients of one's own may have some; `messages.keep_common_metrics` hands on those that all replies share.
+    max_metric_numbers : int
+        Largest number of numbers in all metrics of a reply.
+    """
+
+    max_num_examples: float = math.inf
+    max_norm: float = math.inf
+    least_metrics: Mapping[str, float] = field(default_factory=dict)
+    max_metric_numbers: int = 1_000_000
+
+    def read_update(self, reply: Message, instruction: Message, sent: Arrays) -> Update:
+        """Check a training reply and measure its update.
+
+        Parameters
+        ----------
+        reply : Message
+            As it came; stays as it is.
+        instruction : Message
+            What it answers.
+        sent : dict
+            The global arrays that went along.
+
+        Returns
+        -------
+        Update
+            Its norm and metrics.
+
+        Raises
+        ------
+        RejectedReplyError
+            If the client failed or abstained, or anything about the reply is not as agreed.
+        """
+        metrics = self._checked_metrics(reply, instruction, array_records=[messages.ARRAYS])
+        for name, least in self.least_metrics.items():
+            value = metrics.get(name)
+            if not isinstance(value, int | float) or value < least:
+                raise _refusal(f"{name}: expected a number of {least:g} or above, found {_shown(value)}")
+        record = reply.content.array_records[messages.ARRAYS]
+        if set(record) != set(sent):
+            missing, unknown = sorted(set(sent) - set(record)), sorted(set(record) - set(sent))
+            raise _refusal(
+                f"expected the {len(sent)} arrays that were sent, found {len(record)} "
+                f"(missing {_shown(missing)}, unknown {_shown(unknown)})"
+            )
+        squares = (_squared_difference(name, record[name], sent[name]) for name in sent)
+        norm = math.sqrt(sum(squares))
+        if not norm <= self.max_norm:
+            raise _refusal(f"expected an update of norm {self.max_norm:g} at most, found {norm:g}")
+        return Update(norm=norm, metrics=metrics)
+
+    def read_counts(self, reply: Message, instruction: Message) -> dict[str, Any]:
+        """Check an evaluation reply and return its counts.
+
+        Returns
+        -------
+        dict
+            ``counts`` and, where the reply has some, ``step_curves``, both as in `results.RoundRecord.evaluation`.
+
+        Raises
+        ------
+        RejectedReplyError
+            If the client failed or abstained, or its counts are not 0 <= hits <= trials, episode by episode, of the
+            curves that there are.
+        """
+        metrics = self._checked_metrics(reply, instruction, array_records=[])
+        try:
+            counts = messages.metrics_to_counts(metrics)
+            step_curves = messages.metrics_to_step_curves(metrics)
+            _check_counts(counts)
+            for name, steps in step_curves.items():
+                _check_step_curve(name, steps)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _refusal(f"expected hits and trials of every curve, found {error}") from error
+        return {"counts": counts} | ({"step_curves": step_curves} if step_curves else {})
+
+    def _checked_metrics(self, reply: Message, instruction: Message, array_records: list[str]) -> Metrics:
+        """Check all but the arrays of a reply."""
+        if reply.has_error():
+            raise _refusal(failure_reason(reply))
+        _check_sender(reply, instruction)
+        if messages.is_abstention(reply):
+            raise RejectedReplyError("abstained")
+        _check_records(reply, array_records)
+        metrics = messages.message_metrics(reply)
+        self._check_size(metrics)
+        weight = metrics.get(messages.NUM_EXAMPLES)
+        if not isinstance(weight, int | float) or not 0 < weight <= self.max_num_examples:
+            most = "" if math.isinf(self.max_num_examples) else f" and at most {self.max_num_examples:g}"
+            raise _refusal(f"{messages.NUM_EXAMPLES}: expected a number above 0{most}, found {_shown(weight)}")
+        for name, value in metrics.items():
+            if not np.all(np.abs(np.asarray(value, np.float64)) <= _LARGEST):
+                raise _refusal(f"{name[:_LONGEST_NAME]}: expected finite numbers up to {_LARGEST:.1g}, found others")
+        return metrics
+
+    def _check_size(self, metrics: Metrics) -> None:
+        numbers = sum(len(value) if isinstance(value, list) else 1 for value in metrics.values())
+        if numbers > self.max_metric_numbers:
+            raise _refusal(f"expected at most {self.max_metric_numbers} numbers as metrics, found {numbers}")
+        if longest := max((len(name) for name in metrics), default=0) > _LONGEST_NAME:
+            raise _refusal(f"expected names of metrics up to {_LONGEST_NAME} characters, found {longest}")
+
+
+def _check_sender(reply: Message, instruction: Message) -> None:
+    if (found := reply.metadata.src_node_id) != (asked := instruction.metadata.dst_node_id):
+        raise _refusal(f"expected the answer of node {asked}, found one of node {found}")
+    if (found_type := reply.metadata.message_type) != (asked_type := instruction.metadata.message_type):
+        raise _refusal(f"expected an answer of type {asked_type}, found {_shown(found_type)}")
+
+
+def _check_records(reply: Message, array_records: list[str]) -> None:
+    content = reply.content
+    for what, found, expected in (
+        ("array records", list(content.array_records), array_records),
+        ("metric records", list(content.metric_records), [messages.METRICS]),
+        ("config records", list(content.config_records), []),
+    ):
+        if found != expected:
+            raise _refusal(f"{what}: expected {expected or 'none'}, found {_shown(found) if found else 'none'}")
+
+
+def _squared_difference(name: str, array: Array, sent: np.ndarray) -> float:
+    """Check an array before it is decoded, and after; return the squared norm of its difference."""
+    _check_declaration(name, array, sent)
+    try:
+        values = array.numpy()
+    except (ValueError, TypeError, EOFError, OSError) as error:
+        raise _refusal(f"array {name!r}: expected readable numbers, found {_shown(error)}") from error
+    if not np.isfinite(values).all():
+        raise _refusal(f"array {name!r}: expected finite numbers, found others")
+    wide = values.astype(np.float64)
+    if not np.all(np.abs(wide) <= _LARGEST):
+        raise _refusal(f"array {name!r}: expected numbers up to {_LARGEST:.1g}, found others")
+    return float(np.sum(np.square(wide - sent.astype(np.float64))))
+
+
+def _check_declaration(name: str, array: Array, sent: np.ndarray) -> None:
+    """Check what an array says of itself, outside and inside its bytes: decoding takes the memory that these name."""
+    try:
+        inside, size = messages.declared_array(array)
+    except (ValueError, TypeError) as error:
+        raise _refusal(f"array {name!r}: expected NumPy's format, found {_shown(error)}") from error
+    for found in ((str(array.dtype), tuple(array.shape)), inside):
+        if found != (str(sent.dtype), sent.shape):
+            raise _refusal(
+                f"array {name!r}: expected {sent.dtype} of shape {sent.shape}, found {_shown(found[0])} of "
+                f"{_shown(found[1])}"
+            )
+    if size != sent.nbytes:
+        raise _refusal(f"array {name!r}: expected {sent.nbytes} bytes of numbers, found {size}")
+
+
+def _check_counts(counts: Mapping[str, Mapping[str, list[int]]]) -> None:
+    if unknown := set(counts) ^ set(CURVES):
+        raise ValueError(f"curves other than {', '.join(CURVES)}: {_shown(sorted(unknown))}")
+    for curve, numbers in counts.items():
+        pairs = list(zip(numbers["hits"], numbers["trials"], strict=True))
+        whole = all(isinstance(number, int) for pair in pairs for number in pair)
+        if not whole or not all(0 <= hits <= trials for hits, trials in pairs):
+            raise ValueError(f"{curve}: expected 0 <= hits <= trials, found {_shown(numbers)}")
+        if not sum(numbers["trials"]):
+            raise ValueError(f"{curve}: expected trials, found none")
+
+
+def _check_step_curve(name: str, steps: Mapping[str, Mapping[str, Mapping[str, list[int]]]]) -> None:
+    if name not in STEP_CURVES:
+        raise ValueError(f"a curve along steps named {_shown(name)}")
+    for step, counts in steps.items():
+        if not (step.isascii() and step.isdecimal() and step == str(int(step))):
+            raise ValueError(f"{name}: expected a whole number as step, found {_shown(step)}")
+        _check_counts(counts)
+
+
+def _refusal(problem: str) -> RejectedReplyError:
+    return RejectedReplyError(f"failed: {problem}")
+
+
+def _shown(value: object) -> str:
+    """Return a value that a stranger has chosen, short enough for a log."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}..."

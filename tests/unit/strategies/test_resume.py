@@ -1,0 +1,176 @@
+"""A federation that goes on from a checkpoint does what it would have done."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp.strategy import FedAvg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unit.strategies.in_memory_grid import GLOBAL, InMemoryGrid, Latencies, federate, honest_client
+
+from fedmeta_flwr import messages
+from fedmeta_flwr.packing import pack, unpack
+from strategies import STRATEGY_NAMES, SeededLatency, StrategyError, WallClock, make_strategy
+from strategies.strategy_state import get_state, set_state
+
+ROUNDS = 6
+SLOW = SeededLatency(4, median_seconds=1.0, sigma=1.5)  # stragglers are busy for several rounds
+
+
+def through_a_file(state: Any) -> Any:
+    """Return what a checkpoint gives back: plain JSON and arrays."""
+    tree, arrays = pack(state)
+    return unpack(json.loads(json.dumps(tree)), {name: array.copy() for name, array in arrays.items()})
+
+
+def checkpointed(rounds: int, **options: Any) -> tuple[Any, dict[int, Any]]:
+    states: dict[int, Any] = {}
+
+    def keep(server_round: int, state: dict[str, Any]) -> None:
+        states[server_round] = through_a_file(state)
+
+    return federate(SLOW, rounds, on_checkpoint=keep, **options), states
+
+
+def outcome(run: Any, after: int = 0) -> list[Any]:
+    records = [vars(record) | {"seconds": 0} for record in run.records if record.server_round > after]
+    return [records, [array.tobytes() for array in run.arrays[-1].values()]]
+
+
+@pytest.mark.parametrize("late", ["drop", "next-round"])
+@pytest.mark.parametrize("name", STRATEGY_NAMES)
+def test_every_strategy_goes_on_bit_for_bit(name: str, late: str) -> None:
+    settings_: dict[str, Any] = {"late_updates": late, "is_evaluated": lambda server_round: server_round % 2 == 0}
+    options = '{"num_malicious_nodes": 0}' if name == "bulyan" else ""
+    whole, states = checkpointed(ROUNDS, inner=make_strategy(name, options, 3, 4), **settings_)
+    assert sorted(states) == list(range(1, ROUNDS + 1))
+    for server_round in (1, 2, 4):
+        rest, later = checkpointed(
+            ROUNDS - server_round,
+            inner=make_strategy(name, options, 3, 4),
+            state=states[server_round],
+            **settings_,
+        )
+        assert outcome(rest) == outcome(whole, after=server_round)
+        assert later[ROUNDS]["oldest_rounds"] == states[ROUNDS]["oldest_rounds"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 50),
+    late=st.sampled_from(["drop", "next-round"]),
+    stops=st.lists(st.integers(1, ROUNDS - 1), min_size=1, max_size=3, unique=True),
+    looks=st.integers(0, 12),
+)
+def test_wherever_a_run_is_cut_it_goes_on_the_same(seed: int, late: str, stops: list[int], looks: int) -> None:
+    arrivals = SeededLatency(seed, median_seconds=1.0, sigma=1.2)
+    whole = federate(arrivals, ROUNDS, late_updates=late)
+    state, records = None, []
+    run = whole
+    for begin, end in zip([0, *sorted(stops)], [*sorted(stops), ROUNDS], strict=True):
+        states: list[Any] = []
+        run = federate(
+            arrivals,
+            end - begin,
+            late_updates=late,
+            delay=lambda partition, had: (partition * looks + had) % 7,
+            state=state,
+            on_checkpoint=lambda _, found, states=states: states.append(through_a_file(found)),
+        )
+        state = states[-1]
+        records += run.records
+    assert [vars(r) | {"seconds": 0} for r in records] == [vars(r) | {"seconds": 0} for r in whole.records]
+    assert [a.tobytes() for a in run.arrays[-1].values()] == [a.tobytes() for a in whole.arrays[-1].values()]
+
+
+def test_what_was_under_way_is_asked_again_with_what_it_was_sent() -> None:
+    slow = Latencies([[0, 1, 2, 50]])
+    seen: list[tuple[int, int, int, bytes]] = []
+
+    def client(partition: int, message: Message) -> Message:
+        if message.metadata.message_type == MessageType.TRAIN:
+            config = messages.message_config(message)
+            sent = messages.message_arrays(message)["weight"].tobytes()
+            seen.append((partition, config[messages.SERVER_ROUND], config[messages.OLDEST_ROUND], sent))
+        return honest_client(partition, message)
+
+    states: list[Any] = []
+    federate(slow, 3, client=client, on_checkpoint=lambda _, state: states.append(through_a_file(state)))
+    first = next(entry for entry in seen if entry[0] == 3)
+    seen.clear()
+    federate(slow, 1, client=client, state=states[-1])
+    assert seen[0] == first
+    assert [(partition, server_round) for partition, server_round, _, _ in seen[1:]] == [(0, 4), (1, 4), (2, 4)]
+
+
+def test_clients_are_told_which_rounds_may_come_again() -> None:
+    told: dict[int, int] = {}
+
+    def client(partition: int, message: Message) -> Message:
+        config = messages.message_config(message)
+        if messages.SERVER_ROUND in config:
+            told[config[messages.SERVER_ROUND]] = config[messages.OLDEST_ROUND]
+        return honest_client(partition, message)
+
+    every_two = {"is_checkpointed": lambda server_round: server_round % 2 == 0, "on_checkpoint": lambda *_: None}
+    federate(Latencies([[0, 1, 2, 2]]), 8, client=client, late_updates="drop", quorum=4, **every_two)
+    # After round 4 there are checkpoints of 2 and 4, so that rounds from 3 on may come again.
+    assert told == {1: 1, 2: 1, 3: 1, 4: 1, 5: 3, 6: 3, 7: 5, 8: 5}
+
+
+def test_under_the_wall_clock_what_was_under_way_is_asked_again() -> None:
+    states: list[Any] = []
+    federate(WallClock(), 1, delay=lambda p, _: 30 * (p == 1), on_checkpoint=lambda _, s: states.append(s))
+    assert [flight["partition_id"] for flight in states[0]["flights"]] == [1]
+    run = federate(WallClock(), 1, late_updates="next-round", state=through_a_file(states[0]))
+    assert (1, 1) in run.arrived()[0]
+
+
+class Momentum(FedAvg):
+    """Keeps something that is neither a number nor an array."""
+
+    def __init__(self, **methods: Any) -> None:
+        super().__init__()
+        self.kept = object()
+        for name, method in methods.items():
+            setattr(self, name, method)
+
+
+def test_a_strategy_that_cannot_be_saved_is_refused_before_the_first_message() -> None:
+    grid = InMemoryGrid(honest_client)
+    with pytest.raises(StrategyError, match=r"strategy Momentum: attribute 'kept' .* checkpoint-every"):
+        federate(Latencies([[0, 1, 2, 3]]), inner=Momentum(), grid=grid, on_checkpoint=lambda *_: None)
+    assert grid.sent == []
+    federate(Latencies([[0, 1, 2, 3]]), inner=Momentum())
+
+
+def test_a_strategys_own_way_to_save_is_taken() -> None:
+    loaded: list[Any] = []
+    strategy = Momentum(state_dict=lambda: {"steps": 3}, load_state_dict=loaded.append)
+    set_state(strategy, through_a_file(get_state(strategy)))
+    assert loaded == [{"steps": 3}]
+
+
+def test_a_state_of_another_strategy_is_refused_and_functions_are_never_replaced() -> None:
+    with pytest.raises(StrategyError, match="expected its own state"):
+        set_state(Momentum(load_state_dict=print), {"attributes": {}})
+    for name in ("aggregate_train", "train_metrics_aggr_fn"):
+        with pytest.raises(StrategyError, match=f"function '{name}'"):
+            set_state(FedAvg(), {"attributes": {name: 3}})
+
+
+def test_shared_records_are_saved_once() -> None:
+    record = messages.to_record(GLOBAL)
+    value = [RecordDict({"arrays": record, "config": ConfigRecord({"a": 1})}) for _ in range(5)]
+    tree, arrays = pack(value)
+    assert len(arrays) == len(GLOBAL)
+    found = unpack(tree, arrays)
+    assert len({id(one["arrays"]) for one in found}) == 1
+    assert isinstance(found[0]["arrays"], ArrayRecord)
+    assert all(
+        np.array_equal(array, GLOBAL[name]) and array.shape == GLOBAL[name].shape
+        for name, array in messages.from_record(found[0]["arrays"]).items()
+    )
