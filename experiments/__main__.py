@@ -24,6 +24,8 @@ _RUN_EXAMPLES = """Examples:
 - `python -m experiments run omniglot-case-a --data-dir ~/omniglot --actors 4`
 
 - `python -m experiments run my-config.toml --results-dir results/mine`
+
+- `python -m experiments run my-config.toml --results-dir results/mine --resume`
 """
 
 _REPRODUCE_EXAMPLES = """Examples:
@@ -50,6 +52,9 @@ Actors = Annotated[
 RayAddress = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Run on this Ray cluster, an actor for each of its cores.")
 ]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in the results folder, from its newest checkpoint.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 AppDir = Annotated[Path, typer.Option("--app", help="Folder of the Flower App.", hidden=True)]
 
@@ -75,6 +80,7 @@ def run(
     quiet: Quiet = False,
     app_dir: AppDir = APP_DIR,
     ray_address: RayAddress = None,
+    resume: Resume = False,
 ) -> None:
     """Run one configuration to its end; print its table and draw its figure.
 
@@ -95,6 +101,7 @@ def run(
         quiet=quiet,
         app_dir=app_dir,
         ray_address=ray_address,
+        resume=resume,
     )
     raise typer.Exit(run_session(request))
 

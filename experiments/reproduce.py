@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -14,7 +15,11 @@ from experiments.progress import clock, show_progress
 from experiments.run import prepare, run_on
 from experiments.simulation import read_git_revision, simulation_size
 from experiments.superlink import LocalSuperLink
+from fedmeta_flwr.checkpoint import CheckpointError
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import CLIENTS_FOLDER
+from fedmeta_flwr.results_writer import locked
+from fedmeta_flwr.run_checkpoints import RunCheckpoints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +93,8 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
     for one in missing:
         prepare(replace(one.config, results_dir=str(one.folder)), is_model_there=one.run.after is None)
     if missing:
-        _run_all(missing, pace, request, console)
+        with locked(request.results_root):
+            _run_all(missing, pace, request, console)
     return planned
 
 
@@ -101,13 +107,27 @@ def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, c
             if not request.quiet:
                 heading = f"run {number + 1} of {len(missing)}: {one.title}"
                 console.print(f"{heading} | {clock(started - began)} elapsed{_left(pace.expected(missing[number:]))}")
-            _remove_partial(one)
-            give_memories(one)
+            config = take_up(one)
             later = pace.expected(missing[number + 1 :])
-            with show_progress(one.config, console, quiet=request.quiet, later_seconds=later) as show:
-                run_on(superlink, one.config, size, app_dir=request.app_dir, show=show)
+            with show_progress(config, console, quiet=request.quiet, later_seconds=later) as show:
+                run_on(superlink, config, size, app_dir=request.app_dir, show=show)
             one.partial.rename(one.folder)
             pace.add(one, time.monotonic() - started)
+
+
+def take_up(planned: PlannedRun) -> RunConfig:
+    """Return the configuration with which a run goes on that was stopped, or begins where it cannot.
+
+    A run without a checkpoint of this very configuration begins anew, with what its clients kept in the run before.
+    """
+    config = planned.config
+    with suppress(CheckpointError):
+        if RunCheckpoints(planned.partial).newest(config) is not None:
+            return replace(config, resume=True)
+    if planned.partial.is_dir():
+        shutil.rmtree(planned.partial)
+    give_memories(planned)
+    return config
 
 
 def give_memories(planned: PlannedRun) -> None:
@@ -121,9 +141,3 @@ def give_memories(planned: PlannedRun) -> None:
 
 def _left(seconds: float | None) -> str:
     return "" if seconds is None else f", about {clock(seconds)} left"
-
-
-def _remove_partial(planned: PlannedRun) -> None:
-    """Remove what a run left that was stopped; it is made anew."""
-    if planned.partial.is_dir():
-        shutil.rmtree(planned.partial)

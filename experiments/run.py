@@ -10,6 +10,8 @@ from experiments.simulation import SimulationSize, read_git_revision
 from experiments.superlink import LocalSuperLink, RunStatus
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
+from fedmeta_flwr.results_writer import locked
+from fedmeta_flwr.run_checkpoints import RunCheckpoints
 from fedmeta_flwr.scenario import load_scenario
 from fedmeta_flwr.server_app import starting_point
 from strategies.feasibility import require_feasible
@@ -35,7 +37,7 @@ def new_results_dir(name: str, parent: Path) -> Path:
 
 
 def prepare(config: RunConfig, *, is_model_there: bool = True) -> None:
-    """Check what a run needs before anything starts: its scenario, its strategy, and a folder without results.
+    """Check what a run needs before anything starts: its scenario, its strategy, and its results folder.
 
     A strategy of the user's own is left to the app, which may have it on another path; so is the model to start from
     where another run is still to make it.
@@ -43,22 +45,52 @@ def prepare(config: RunConfig, *, is_model_there: bool = True) -> None:
     Raises
     ------
     ResultsError
-        If the folder already holds results.
+        If the folder is in use by another run, or already holds results and the run is not to go on from there.
     DatasetError, SplitError, BackdoorKeyError
         If the dataset is missing or damaged, or cannot be downloaded, or does not suffice for the scenario.
     CheckpointError
-        If the model to start from cannot be used.
+        If the model to start from, or the checkpoint to go on from, cannot be used.
     StrategyError
         If the strategy is unknown, its options are wrong, or it can never aggregate.
     """
-    if (file := Path(config.results_dir) / FILE_NAME).exists():
-        raise ResultsError(f"results-dir: expected a folder without {FILE_NAME}, found {file}")
+    folder = Path(config.results_dir)
+    if folder.is_dir():
+        with locked(folder):
+            _require_free(folder, config)
     if ":" not in config.strategy:
         strategy = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
         require_feasible(strategy, config.quorum, config.num_clients)
     scenario = load_scenario(config)
     if config.initial_model and is_model_there:
         starting_point(config, scenario)
+
+
+def _require_free(folder: Path, config: RunConfig) -> None:
+    if config.resume:
+        RunCheckpoints(folder).newest(config)
+    elif (file := folder / FILE_NAME).exists():
+        raise ResultsError(
+            f"results-dir: expected a folder without {FILE_NAME}, or --resume to go on with the run in it, found {file}"
+        )
+
+
+def finished(config: RunConfig) -> RunResults | None:
+    """Return the results of a run that has completed in its folder; None where none has.
+
+    Raises
+    ------
+    ResultsError
+        If they are of another configuration.
+    """
+    folder = Path(config.results_dir)
+    if not (file := folder / FILE_NAME).is_file() or b"\n" not in file.read_bytes():
+        return None
+    results = read_results(folder)
+    if results.end is None or results.end["status"] != "completed":
+        return None
+    if differences := config.differences(results.run["config"]):
+        raise ResultsError(f"{file}: made by another configuration: {'; '.join(differences)}")
+    return results
 
 
 def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show) -> RunResults:

@@ -16,16 +16,17 @@ from experiments.interruption import Interrupted, interruptible
 from experiments.panels import draw_collection
 from experiments.progress import show_progress
 from experiments.reproduce import ReproduceRequest, reproduce
-from experiments.run import RunFailedError, new_results_dir, prepare, run_to_end
+from experiments.run import RunFailedError, finished, new_results_dir, prepare, run_to_end
 from experiments.settings import find_config, load_config
 from experiments.simulation import simulation_size
 from experiments.superlink import SuperLinkError
 from experiments.table import results_table
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.results import FILE_NAME, RunResults, read_results
+from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
 
 COMPLETED, FAILED, BAD_INPUT = 0, 1, 2
 FIGURES = "figures"
+_HOW = "run: with --resume --results-dir; reproduce: by itself"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class RunRequest:
         Folder of the Flower App.
     ray_address : str or None
         Ray cluster to run on; None: a Ray of one's own.
+    resume : bool
+        Whether to go on with the run in the results folder.
     """
 
     config: str
@@ -58,6 +61,7 @@ class RunRequest:
     quiet: bool
     app_dir: Path
     ray_address: str | None = None
+    resume: bool = False
 
 
 def run_session(request: RunRequest) -> int:
@@ -120,10 +124,12 @@ def _exit_code(command: Callable[[], None]) -> int:
         with interruptible():
             command()
     except Interrupted as interruption:
-        errors.print(f"Interrupted: {interruption}; rounds that had ended are in the result file.")
+        errors.print(f"Interrupted: {interruption}; the same command goes on from the last checkpoint ({_HOW}).")
         return interruption.exit_code
     except (RunFailedError, SuperLinkError, BenchmarkError) as error:
         errors.print(f"Run failed: {error}")
+        if isinstance(error, RunFailedError):
+            errors.print(f"Once the cause is mended, the same command goes on from the last checkpoint ({_HOW}).")
         return FAILED
     except ValueError as error:
         errors.print(f"Error: {error}")
@@ -133,18 +139,24 @@ def _exit_code(command: Callable[[], None]) -> int:
 
 def _run(request: RunRequest) -> None:
     config = _load(request)
-    prepare(config)
-    size = simulation_size(config, request.actors, request.ray_address)
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{size.describe()}; results: {config.results_dir}", markup=False)
-    with show_progress(config, console, quiet=request.quiet) as show:
-        results = run_to_end(config, size, app_dir=request.app_dir, show=show)
+    results = finished(config) if config.resume else None
+    if results is None:
+        prepare(config)
+        size = simulation_size(config, request.actors, request.ray_address)
+        console.print(f"{size.describe()}; results: {config.results_dir}", markup=False)
+        with show_progress(config, console, quiet=request.quiet) as show:
+            results = run_to_end(config, size, app_dir=request.app_dir, show=show)
     _report(results, Path(config.results_dir), console)
 
 
 def _load(request: RunRequest) -> RunConfig:
     folders = {"data-dir": request.data_dir, "results-dir": request.results_dir}
     config = load_config(request.config, request.overrides, folders=folders, app_dir=request.app_dir)
+    if request.resume:
+        if not config.results_dir:
+            raise ResultsError("results-dir: expected the folder of the run to go on with (--results-dir), found none")
+        return replace(config, resume=True)
     if config.results_dir:
         return config
     folder = new_results_dir(find_config(request.config).stem, Path("results").absolute())

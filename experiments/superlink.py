@@ -24,6 +24,7 @@ from typing import Any, Self
 
 import tomli_w
 
+from experiments.guardian import guarded
 from experiments.interruption import uninterrupted
 from experiments.processes import Descendants
 from experiments.simulation import SimulationSize, simulation_environment
@@ -67,7 +68,7 @@ class LocalSuperLink:
 
     As a context manager it leaves nothing behind, however the block ends: a run that is still going is stopped
     through Flower, then the SuperLink is ended, then whatever of its simulation and of Ray is left, and the
-    folder is removed.
+    folder is removed. Should this process be killed, a guardian does the same.
 
     Parameters
     ----------
@@ -181,6 +182,7 @@ class LocalSuperLink:
                 start_new_session=True,
             )
             self._descendants = Descendants(self._process.pid)
+            self._endings.enter_context(guarded(self._process.pid, self._folder))
             self._endings.callback(self._end_processes, self._process, self._descendants)
 
     def _wait_until_healthy(self, port: int) -> None:

@@ -241,6 +241,16 @@ class RunConfig:
         """Return the configuration as Flower's flat mapping of dashed keys."""
         return {key_of(field): getattr(self, field.name) for field in dataclasses.fields(self)}
 
+    def differences(self, found: Mapping[str, Any]) -> list[str]:
+        """Return in which settings a run config differs, but for those that change no result; a line each."""
+        expected = self.to_run_config()
+        keys = sorted((set(found) | set(expected)) - self.free_settings())
+        return [
+            f"{key}: expected {expected.get(key, 'no such setting')!r}, found {found.get(key, 'no such setting')!r}"
+            for key in keys
+            if found.get(key) != expected.get(key)
+        ]
+
     def is_attack(self, server_round: int) -> bool:
         """Tell whether the adversary attacks in this round (counted from 1)."""
         if self.attack_round == 0 or server_round < self.attack_round:

@@ -6,13 +6,12 @@ file which the disk has damaged since costs some rounds and not the run.
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedmeta_flwr.checkpoint import SUFFIX, CheckpointError, load_checkpoint, save_checkpoint
-from fedmeta_flwr.config import RunConfig, Value
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.packing import PackingError, Tree, pack, unpack
 
 FOLDER_NAME = "checkpoints"
@@ -51,7 +50,7 @@ class RunCheckpoints:
             If the file cannot be written; those before it still stand.
         """
         tree, arrays = pack(state)
-        metadata = {"state": json.dumps(tree), "config": json.dumps(_binding(config))}
+        metadata = {"state": json.dumps(tree), "config": json.dumps(config.to_run_config())}
         save_checkpoint(self._folder / f"round-{server_round:08d}{SUFFIX}", arrays, metadata)
         for file in self._files()[_KEPT:]:
             file.unlink(missing_ok=True)
@@ -68,7 +67,8 @@ class RunCheckpoints:
         for file in self._files():
             try:
                 tree, arrays, found = _read(file)
-                _require_same(file, found, _binding(config))
+                if differences := config.differences(found):
+                    raise CheckpointError(f"{file}: made by another configuration: {'; '.join(differences)}")
                 return unpack(tree, arrays)
             except (_DamagedError, PackingError) as error:
                 damages.append(f"{file}: {error}")
@@ -97,26 +97,10 @@ class _DamagedError(ValueError):
     """A file that is no whole checkpoint."""
 
 
-def _read(file: Path) -> tuple[Tree, dict[str, Any], dict[str, Value]]:
+def _read(file: Path) -> tuple[Tree, dict[str, Any], dict[str, Any]]:
     try:
         checkpoint = load_checkpoint(file)
         tree, config = (json.loads(checkpoint.metadata[name]) for name in ("state", "config"))
     except (CheckpointError, KeyError, ValueError, RecursionError) as error:
         raise _DamagedError(str(error)) from error
     return tree, checkpoint.arrays, config
-
-
-def _binding(config: RunConfig) -> dict[str, Value]:
-    """Return the settings on which a run's results depend."""
-    return {key: value for key, value in config.to_run_config().items() if key not in config.free_settings()}
-
-
-def _require_same(file: Path, found: dict[str, Value], expected: dict[str, Value]) -> None:
-    if differences := list(_differences(found, expected)):
-        raise CheckpointError(f"{file}: expected a checkpoint of this configuration, found {'; '.join(differences)}")
-
-
-def _differences(found: dict[str, Value], expected: dict[str, Value]) -> Iterator[str]:
-    for key in sorted(set(found) | set(expected)):
-        if found.get(key) != expected.get(key):
-            yield f"{key} = {found.get(key)!r} instead of {expected.get(key)!r}"
