@@ -74,25 +74,6 @@ def _require_free(folder: Path, config: RunConfig) -> None:
         )
 
 
-def finished(config: RunConfig) -> RunResults | None:
-    """Return the results of a run that has completed in its folder; None where none has.
-
-    Raises
-    ------
-    ResultsError
-        If they are of another configuration.
-    """
-    folder = Path(config.results_dir)
-    if not (file := folder / FILE_NAME).is_file() or b"\n" not in file.read_bytes():
-        return None
-    results = read_results(folder)
-    if results.end is None or results.end["status"] != "completed":
-        return None
-    if differences := config.differences(results.run["config"]):
-        raise ResultsError(f"{file}: made by another configuration: {'; '.join(differences)}")
-    return results
-
-
 def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show) -> RunResults:
     """Run one configuration and wait for its end; no process and no temporary file is left, however it ends.
 

@@ -16,13 +16,14 @@ from experiments.interruption import Interrupted, interruptible
 from experiments.panels import draw_collection
 from experiments.progress import show_progress
 from experiments.reproduce import ReproduceRequest, reproduce
-from experiments.run import RunFailedError, finished, new_results_dir, prepare, run_to_end
+from experiments.run import RunFailedError, new_results_dir, prepare, run_to_end
 from experiments.settings import find_config, load_config
 from experiments.simulation import simulation_size
 from experiments.superlink import SuperLinkError
 from experiments.table import results_table
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
+from fedmeta_flwr.run_checkpoints import finished
 
 COMPLETED, FAILED, BAD_INPUT = 0, 1, 2
 FIGURES = "figures"
@@ -140,7 +141,7 @@ def _exit_code(command: Callable[[], None]) -> int:
 def _run(request: RunRequest) -> None:
     config = _load(request)
     console = Console(highlight=False, soft_wrap=True)
-    results = finished(config) if config.resume else None
+    results = finished(config, Path(config.results_dir)) if config.resume else None
     if results is None:
         prepare(config)
         size = simulation_size(config, request.actors, request.ray_address)

@@ -3,7 +3,9 @@
 The format is safetensors, which holds plain numbers and a few texts.
 """
 
+import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 SUFFIX = ".safetensors"
+_TEXTS = "metadata"
 MODEL_FILE_NAME = f"model{SUFFIX}"
+MAX_FILE_BYTES = 2**30  # 1 GiB; the largest model here has some MB, and a run keeps a few dozen of them
+MAX_HEADER_BYTES = 2**24  # 16 MiB; an array takes some 100 bytes of it, and as objects ten times as many
+_KINDS = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
 
 
 class CheckpointError(ValueError):
@@ -72,7 +78,9 @@ def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapp
     CheckpointError
         If the file cannot be written; what stood there before still does.
     """
-    content = save({name: np.array(array, order="C") for name, array in arrays.items()}, dict(metadata))
+    # One text alone: several would stand in another order each time, and equal models would not be equal files.
+    texts = {_TEXTS: json.dumps(dict(metadata))}
+    content = save({name: np.array(array, order="C") for name, array in arrays.items()}, texts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}-{os.getpid()}")
@@ -95,13 +103,43 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        If there is no such file, or it is not a whole file of this format.
+        If there is no such file, it is not a whole file of this format, it is larger than `MAX_FILE_BYTES`, or it is
+        a link, a folder, a pipe or a device.
     """
+    _check_file(path)
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            return Checkpoint(path, arrays, file.metadata() or {})
+            return Checkpoint(path, arrays, _metadata(file.metadata() or {}))
     except OSError as error:
         raise CheckpointError(f"{path}: expected a file of arrays, cannot read it: {error}") from error
-    except (SafetensorError, TypeError, ValueError, KeyError, AttributeError) as error:
+    except (SafetensorError, TypeError, ValueError, KeyError, AttributeError, OverflowError, MemoryError) as error:
         raise CheckpointError(f"{path}: expected a whole safetensors file, found another: {error}") from error
+
+
+def _metadata(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return the texts of a file; those of version 0.1 stand on their own."""
+    metadata = json.loads(texts[_TEXTS]) if set(texts) == {_TEXTS} else dict(texts)
+    if not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError(f"metadata other than texts: {metadata}")
+    return metadata
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no plain file before it is opened, since a pipe would wait for ever, and what is too large."""
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            found = _KINDS.get(stat.S_IFMT(status.st_mode), "a device or a socket")
+            raise CheckpointError(f"{path}: expected a plain file of arrays, found {found}")
+        if status.st_size > MAX_FILE_BYTES:
+            raise CheckpointError(f"{path}: expected at most {MAX_FILE_BYTES} bytes, found {status.st_size}")
+        with path.open("rb") as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise CheckpointError(f"{path}: expected a file of arrays, cannot read it: {error}") from error
+    if header_bytes > MAX_HEADER_BYTES:
+        raise CheckpointError(
+            f"{path}: expected a whole safetensors file with a header of at most {MAX_HEADER_BYTES} bytes, "
+            f"found {header_bytes}"
+        )

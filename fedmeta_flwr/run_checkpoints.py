@@ -13,6 +13,7 @@ from typing import Any
 from fedmeta_flwr.checkpoint import SUFFIX, CheckpointError, load_checkpoint, save_checkpoint
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.packing import PackingError, Tree, pack, unpack
+from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
 
 FOLDER_NAME = "checkpoints"
 _LOG = logging.getLogger("flwr.checkpoints")
@@ -104,3 +105,21 @@ def _read(file: Path) -> tuple[Tree, dict[str, Any], dict[str, Any]]:
     except (CheckpointError, KeyError, ValueError, RecursionError) as error:
         raise _DamagedError(str(error)) from error
     return tree, checkpoint.arrays, config
+
+
+def finished(config: RunConfig, folder: Path) -> RunResults | None:
+    """Return the results of a run that has completed in a folder; None where none has.
+
+    Raises
+    ------
+    ResultsError
+        If they are of another configuration.
+    """
+    if not (file := folder / FILE_NAME).is_file() or b"\n" not in file.read_bytes():
+        return None
+    results = read_results(folder)
+    if results.end is None or results.end["status"] != "completed":
+        return None
+    if differences := config.differences(results.run["config"]):
+        raise ResultsError(f"{file}: made by another configuration: {'; '.join(differences)}")
+    return results

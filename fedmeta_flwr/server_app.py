@@ -23,7 +23,7 @@ from fedmeta_flwr.messages import TRAIN_LOSS, from_record, to_record
 from fedmeta_flwr.models import get_arrays
 from fedmeta_flwr.results import ResultsError, run_folder
 from fedmeta_flwr.results_writer import ResultsWriter, locked, remove_results
-from fedmeta_flwr.run_checkpoints import RunCheckpoints
+from fedmeta_flwr.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.scenario import Scenario, load_scenario
 from strategies import FirstArrivals, SeededLatency, UpdateGuard, WallClock, make_strategy
 
@@ -42,6 +42,9 @@ def main(grid: Grid, context: Context) -> None:
     arrays, first_round = starting_point(config, scenario)
     with locked(folder):
         checkpoints = RunCheckpoints(folder)
+        if config.resume and finished(config, folder):
+            checkpoints.remove_all()
+            return
         state = checkpoints.newest(config) if config.resume else None
         if config.resume and state is None:
             remove_results(folder)
