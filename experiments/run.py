@@ -2,12 +2,13 @@
 
 import re
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from experiments.progress import ResultFollower, Show
 from experiments.simulation import SimulationSize, read_git_revision
-from experiments.superlink import LocalSuperLink, RunStatus
+from experiments.superlink import LocalSuperLink, RunStatus, SuperLinkError
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
 from fedmeta_flwr.results_writer import locked
@@ -20,6 +21,7 @@ from strategies.registry import make_strategy
 _LOOK_SECONDS = 0.25
 _LONGEST_POLL_SECONDS = 30.0
 _SETTLING_SECONDS = 0.5
+_LONGEST_END_SECONDS = 45.0
 _TRACEBACK_LINES = 12
 _OWN_PACKAGES = ("fedmeta_flwr", "strategies", "clients")
 _FLOWER_PREFIX = "Simulation failed with exception: "
@@ -120,13 +122,23 @@ def _wait(superlink: LocalSuperLink, run_id: str, follower: ResultFollower, show
     """Follow the result file; ask Flower only when processes of the run have ended, or after a long time.
 
     `flwr ls` costs seconds of CPU, which the run would miss, and the simulation's processes end with their run, Ray's
-    a little before: so it is asked when no more of them end.
+    a little before: so it is asked when no more of them end. A client that hangs keeps Flower's simulation from ending:
+    a run whose results say that it has ended is not waited for much longer, but stopped.
     """
     polled = ended = time.monotonic()
+    overdue, is_own = None, False  # a run that goes on finds the end of the one before in its file
     known = superlink.processes()
     while True:
-        show(follower.read())
+        results = follower.read()
+        show(results)
         now, current = time.monotonic(), superlink.processes()
+        is_own = is_own or results is None or results.end is None
+        if is_own and results is not None and results.end is not None:
+            overdue = overdue or now + _LONGEST_END_SECONDS
+            if now > overdue:
+                with suppress(SuperLinkError):  # then its processes are ended with the SuperLink
+                    superlink.stop(run_id)
+                return _own_status(results.end["status"])
         if known - current:
             ended = now
         known = current
@@ -136,6 +148,11 @@ def _wait(superlink: LocalSuperLink, run_id: str, follower: ResultFollower, show
                 show(follower.read())
                 return status
         time.sleep(_LOOK_SECONDS)
+
+
+def _own_status(status: str) -> RunStatus:
+    """Return the status in a result file in Flower's terms."""
+    return RunStatus("finished:completed", "") if status == "completed" else RunStatus("finished:failed", status)
 
 
 def failure_reason(status: RunStatus, log: str) -> str:

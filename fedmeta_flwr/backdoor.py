@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from fedmeta_flwr.datasets.photos import PHOTO_FORMATS, open_image
+from fedmeta_flwr.datasets.plain_files import read_file
+from fedmeta_flwr.datasets.store import DatasetError
 
 
 class BackdoorKeyError(ValueError):
@@ -138,12 +142,12 @@ BUILT_IN_KEYS = {"dots": _dots, "patch": _patch}
 
 def _from_file(path: Path, size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with Image.open(path) as file:
+        if not path.exists():
+            expected = f"{', '.join(map(repr, BUILT_IN_KEYS))} or an image file"
+            raise BackdoorKeyError(f"backdoor-key: expected {expected}, found no file {path}")
+        with open_image(read_file(path.resolve()), PHOTO_FORMATS, str(path)) as file:
             image = file.convert("RGBA").resize((size, size), Image.Resampling.BOX)
-    except FileNotFoundError as error:
-        expected = f"{', '.join(map(repr, BUILT_IN_KEYS))} or an image file"
-        raise BackdoorKeyError(f"backdoor-key: expected {expected}, found no file {path}") from error
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except (DatasetError, OSError) as error:
         raise BackdoorKeyError(f"backdoor-key: expected an image file, cannot decode {path}: {error}") from error
     alpha = np.asarray(image.getchannel("A"), np.float32) / 255
     colours = np.asarray(image.convert("RGB" if channels == 3 else "L"), np.float32)

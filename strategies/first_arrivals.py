@@ -72,7 +72,8 @@ class FirstArrivals(Strategy):
     first_round : int
         Number of the first round, for a federation that goes on from an earlier model; Flower itself counts from 1.
     registration_seconds : float
-        Longest wait for all nodes to register; their answers have `timeout`, as actors may start slowly.
+        Longest wait for all nodes to register, and for their answers where that is longer than `timeout`: actors may
+        start slowly.
     poll_seconds : float
         Pause between two looks for replies.
     messages_in_flight : int
@@ -191,7 +192,7 @@ class FirstArrivals(Strategy):
             self._grid,
             self.num_clients,
             registered_by=time.monotonic() + min(timeout, self.registration_seconds),
-            deadline=time.monotonic() + timeout,
+            deadline=time.monotonic() + max(timeout, self.registration_seconds),
         )
         self._clock = _clock_of(self.arrivals, self._grid)
         self._flights = {}

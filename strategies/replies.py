@@ -12,7 +12,7 @@ _LONGEST_REASON = 300
 
 def failure_reason(reply: Message) -> str:
     """Return one line that says why a client failed."""
-    reason = (reply.error.reason or f"no reason given, error code {reply.error.code}").strip()
+    reason = (reply.error.reason or "").strip() or f"no reason given, error code {reply.error.code}"
     text = reason.partition(_CLIENT_EXCEPTION)[2].removesuffix("'>").strip() or reason
     return text.splitlines()[0][:_LONGEST_REASON]
 

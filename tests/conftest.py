@@ -1,5 +1,6 @@
 """What all tests share: the default configuration, and a small made-up data set."""
 
+import os
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from fedmeta_flwr.config import RunConfig, Value
 
 torch.set_num_threads(1)  # as in an actor
+os.environ.setdefault("RAY_worker_niceness", "0")  # by default, actors wait for whatever else the machine does
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,17 +1,46 @@
-"""Files of a zip archive or of the same tree unpacked, read one by one; nothing is unpacked to disk."""
+"""Files of a zip archive or of the same tree unpacked, read one by one; nothing is unpacked to disk.
+
+Both may come from strangers. What an archive says of its entries is checked before any of them is unpacked, and no
+entry is unpacked further than it says.
+"""
 
 import hashlib
+import io
 import os
+import re
+import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
+from fedmeta_flwr.datasets.plain_files import FILE_KINDS, MAX_FILE_BYTES, check_file, read_file, refuse_links
 from fedmeta_flwr.datasets.store import DatasetError
 
+MAX_TOTAL_BYTES = 2**36  # 64 GiB; the photos of mini-ImageNet in their original size have 7
+MAX_ENTRIES = 250_000  # mini-ImageNet has 60,000
+MAX_RATIO = 200  # photos hardly shrink, lists of names 10 to 20 times, zeros 1000 times
+_MIN_BOMB_BYTES = 2**22  # 4 MiB: less harms nobody, and an honest picture of one colour shrinks like a bomb
+_MAX_DEPTH = 32  # folders in folders; the layouts have 3
+_MAX_PIECE = 2**25  # 32 MiB; zipfile reads the list of entries in one piece, which has some 100 bytes for each
+_PIECE = 2**20
+
 _CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
-_UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_LEADS_OUT = re.compile(r"$|/|[A-Za-z]:|(.*/)?\.\.(/|$)|.*[\\\0]", re.DOTALL)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may ask for gigabytes before they begin
 
 
 def read_entries(source: Path) -> Iterator[tuple[str, bytes]]:
@@ -31,18 +60,20 @@ def read_entries(source: Path) -> Iterator[tuple[str, bytes]]:
     Raises
     ------
     DatasetError
-        If the archive or a file in it is damaged or cannot be read, or a name leads out of the archive.
+        If the archive or a file in it is damaged or cannot be read; if a name leads out of the archive or stands in it
+        twice; if something is neither a folder nor a plain file, such as a link or a pipe; or if an entry is encrypted,
+        compressed otherwise than by deflate, or it or all of them unpack to more than any data set has.
     """
     yield from (_folder_entries(source) if source.is_dir() else _zip_entries(source))
 
 
 def content_digest(source: Path) -> str:
-    """Return the SHA-256 of an archive's bytes, or of a folder's file names and their bytes.
+    """Return the SHA-256 of a file's bytes, or of a folder's file names and their bytes.
 
     Parameters
     ----------
     source
-        A zip archive, or a folder.
+        A file, such as a zip archive, or a folder.
 
     Returns
     -------
@@ -52,60 +83,122 @@ def content_digest(source: Path) -> str:
     Raises
     ------
     DatasetError
-        If a file cannot be read.
+        If a file cannot be read, or something is neither a folder nor a plain file, such as a link or a pipe.
     """
     digest = hashlib.sha256()
     if source.is_dir():
-        for name, content in _folder_entries(source):
-            digest.update(f"{len(name)} {name} {len(content)} ".encode())
-            digest.update(content)
-        return digest.hexdigest()
+        for name, path in _folder_files(source):
+            _hash_file(path, digest, f"{len(name)} {name} ")
+    else:
+        _hash_file(source, digest)
+    return digest.hexdigest()
+
+
+def _hash_file(path: Path, digest: "hashlib._Hash", heading: str = "") -> None:
+    size = check_file(path, MAX_TOTAL_BYTES)
+    if heading:
+        digest.update(f"{heading}{size} ".encode(errors="surrogateescape"))
     try:
-        with source.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
     except OSError as error:
-        raise DatasetError(f"expected a readable file at {source}, found: {error}") from error
+        raise DatasetError(f"expected a readable file at {path}, found: {error}") from error
 
 
 def _is_clutter(name: PurePosixPath) -> bool:
     return any(part in _CLUTTER or (part.startswith(".") and part != "..") for part in name.parts)
 
 
+class _CautiousFile(io.BufferedReader):
+    """A file that refuses to be read in one large piece."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MAX_PIECE:
+            raise zipfile.BadZipFile(f"a list of entries of {size} bytes, more than {_MAX_PIECE}")
+        return super().read(size)
+
+
 def _zip_entries(source: Path) -> Iterator[tuple[str, bytes]]:
-    try:
-        archive = zipfile.ZipFile(source)
-    except _UNREADABLE as error:
-        raise DatasetError(f"expected a whole zip archive at {source}, found: {error}") from error
-    with archive:
-        for info in archive.infolist():
+    check_file(source, MAX_TOTAL_BYTES)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(_CautiousFile(io.FileIO(source)))
+            archive = stack.enter_context(zipfile.ZipFile(file))
+        except _UNREADABLE as error:
+            raise DatasetError(f"expected a whole zip archive at {source}, found: {error}") from error
+        infos = archive.infolist()
+        _check_list(infos, source)
+        for info in infos:
             name = PurePosixPath(info.filename)
-            if name.is_absolute() or ".." in name.parts or "\\" in info.filename:
-                raise DatasetError(f"expected names that stay inside the archive, found {info.filename!r} in {source}")
-            if info.is_dir() or _is_clutter(name):
-                continue
-            yield str(name), _read_zip_entry(archive, info, source)
+            if not info.is_dir() and not _is_clutter(name):
+                yield str(name), _read_zip_entry(archive, info, source)
+
+
+def _check_list(infos: Sequence[zipfile.ZipInfo], source: Path) -> None:
+    """Refuse an archive by what it says of its entries."""
+    if len(infos) > MAX_ENTRIES:
+        raise DatasetError(f"expected at most {MAX_ENTRIES} entries in {source}, found {len(infos)}")
+    total = sum(info.file_size for info in infos)
+    if total > MAX_TOTAL_BYTES:
+        raise DatasetError(f"expected at most {MAX_TOTAL_BYTES} bytes unpacked in {source}, found {total}")
+    names: set[PurePosixPath] = set()
+    for info in infos:
+        _check_entry(info, source)
+        name = PurePosixPath(info.filename)
+        if name in names and not info.is_dir():
+            raise DatasetError(f"expected one entry of a name, found {info.filename!r} twice in {source}")
+        names.add(name)
+
+
+def _check_entry(info: zipfile.ZipInfo, source: Path) -> None:
+    kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where it comes from Windows
+    if _LEADS_OUT.match(info.orig_filename):
+        expected, found = "names that stay inside the archive", ""
+    elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        expected, found = "plain files and folders", f"{FILE_KINDS.get(kind, 'something else')}: "
+    elif info.flag_bits & 1:
+        expected, found = "entries without a password", "an encrypted one: "
+    elif info.compress_type not in _METHODS:
+        expected, found = "entries stored or deflated", f"compression method {info.compress_type}: "
+    elif info.file_size > MAX_FILE_BYTES:
+        expected, found = f"entries of at most {MAX_FILE_BYTES} bytes", f"one of {info.file_size}: "
+    elif info.file_size > max(_MIN_BOMB_BYTES, MAX_RATIO * info.compress_size):
+        expected = f"entries that grow at most {MAX_RATIO} times"
+        found = f"one that grows from {info.compress_size} bytes to {info.file_size}: "
+    else:
+        return
+    raise DatasetError(f"expected {expected}, found {found}{info.orig_filename!r} in {source}")
 
 
 def _read_zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: Path) -> bytes:
+    """Unpack in pieces, since in one zipfile would go past the size that the entry states."""
     try:
-        return archive.read(info)
+        with archive.open(info) as entry:
+            content = b"".join(iter(lambda: entry.read(_PIECE), b""))
+        if len(content) != info.file_size:
+            raise ValueError(f"{len(content)} bytes instead of {info.file_size}")
     except _UNREADABLE as error:
         raise DatasetError(f"expected a readable entry {info.filename!r} in {source}, found: {error}") from error
+    return content
 
 
 def _folder_entries(source: Path) -> Iterator[tuple[str, bytes]]:
-    for parent, folders, files in os.walk(source, onerror=_refuse_folder, followlinks=True):
-        folders.sort()
+    for name, path in _folder_files(source):
+        yield name, read_file(path)
+
+
+def _folder_files(source: Path) -> Iterator[tuple[str, Path]]:
+    """List the files of a folder, which itself may be a link: it is the user's choice."""
+    for parent, folders, files in os.walk(source, onerror=_refuse_folder):
+        inside = Path(parent).relative_to(source).parts
+        if len(inside) > _MAX_DEPTH:
+            raise DatasetError(f"expected folders at most {_MAX_DEPTH} deep in {source}, found {parent}")
+        folders[:] = sorted(folder for folder in folders if not _is_clutter(PurePosixPath(folder)))
+        refuse_links(Path(parent, folder) for folder in folders)
         for file in sorted(files):
-            path = Path(parent, file)
-            name = PurePosixPath(source.name, *path.relative_to(source).parts)
-            if _is_clutter(name):
-                continue
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise DatasetError(f"expected a readable file at {path}, found: {error}") from error
-            yield str(name), content
+            if not _is_clutter(PurePosixPath(file)):
+                yield str(PurePosixPath(source.name, *inside, file)), Path(parent, file)
 
 
 def _refuse_folder(error: OSError) -> None:

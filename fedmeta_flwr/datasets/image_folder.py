@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fedmeta_flwr.datasets.archives import content_digest
 from fedmeta_flwr.datasets.photos import decode_photo, is_photo
+from fedmeta_flwr.datasets.plain_files import read_file, refuse_links
 from fedmeta_flwr.datasets.store import (
     BuiltDataset,
     DatasetError,
@@ -45,7 +46,7 @@ def load_image_folder(data_dir: Path | None, cache_dir: Path, image_size: int = 
     ------
     DatasetError
         If there is no such folder, a class has fewer than `FEWEST_IMAGES` images, images lie elsewhere than in a
-        class folder, or one does not decode.
+        class folder, one does not decode, or something in the folder is a link, a pipe or a device.
     """
     if image_size < 1:
         raise DatasetError(f"expected an image size of 1 pixel or above for image-folder, found {image_size}")
@@ -65,6 +66,7 @@ def _list_classes(data_dir: Path) -> dict[str, list[Path]]:
     """Return the image files of each class, both sorted by name."""
     _refuse_images_between(data_dir, "a class folder")
     folders = sorted(path for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
+    refuse_links(folders)
     for folder in folders:
         for inner in (path for path in folder.iterdir() if path.is_dir()):
             _refuse_images_between(inner, f"the class folder {folder}")
@@ -99,5 +101,5 @@ def _read_images(classes: dict[str, list[Path]], cache_dir: Path, image_size: in
     images = scratch_images(cache_dir, (len(classes), instances, 3, image_size, image_size))
     for index, files in enumerate(classes.values()):
         for instance, file in enumerate(files):
-            images[index, instance] = decode_photo(file.read_bytes(), image_size, str(file))
+            images[index, instance] = decode_photo(read_file(file), image_size, str(file))
     return BuiltDataset(images, tuple(classes), tuple(classes))

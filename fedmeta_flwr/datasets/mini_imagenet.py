@@ -19,6 +19,7 @@ from PIL import Image
 
 from fedmeta_flwr.datasets.archives import content_digest, read_entries
 from fedmeta_flwr.datasets.photos import decode_photo, square_photo
+from fedmeta_flwr.datasets.plain_files import read_file, refuse_links
 from fedmeta_flwr.datasets.restricted_pickle import PickledArray, read_pickle
 from fedmeta_flwr.datasets.store import (
     SPLIT_NAMES,
@@ -39,6 +40,7 @@ _LISTS = tuple(f"{split}.csv" for split in SPLIT_NAMES)
 _LISTED = ("images", *_LISTS)
 _PICKLES = tuple(f"mini-imagenet-cache-{split}.pkl" for split in SPLIT_NAMES)
 _HEADER = ["filename", "label"]
+_MAX_LIST_BYTES = 2**23  # 8 MiB, the names of 250,000 photos; parsed, a list takes up to 50 times its size
 _ENTRY = re.compile(r"(?:[^/]+/)?(?:images/(?P<photo>[^/]+)|(?P<list>(?:train|val|test)\.csv))")  # maybe in a folder
 
 _Members = Mapping[str, Mapping[str, Sequence[Any]]]
@@ -109,6 +111,7 @@ def _find_files(data_dir: Path) -> list[Path]:
         if there is not None and set(names) <= set(there):
             if names is not _PICKLES and set(_PICKLES) & set(there):
                 _logger.warning("%s holds photos and pickles: the pickles are not read", data_dir)
+            refuse_links(data_dir / name for name in names)
             return [data_dir / name for name in names]
     raise DatasetError(
         f"expected {_ARCHIVE}, or {', '.join(_LISTED)}, or {', '.join(_PICKLES)} in data-dir {data_dir}, found: "
@@ -132,7 +135,7 @@ def _read_photos(files: Sequence[Path], cache_dir: Path, image_size: int) -> Bui
 def _entries(files: Sequence[Path]) -> Iterator[tuple[str, bytes, str]]:
     """Read photos and lists: name, content and, for errors, place."""
     for file in files:
-        for entry, content in [(file.name, file.read_bytes())] if file.suffix == ".csv" else read_entries(file):
+        for entry, content in [(file.name, read_file(file))] if file.suffix == ".csv" else read_entries(file):
             match = _ENTRY.fullmatch(entry)
             if match is not None:
                 yield match["photo"] or match["list"], content, f"{entry!r} in {file}"
@@ -162,6 +165,8 @@ def _read_lists(files: Sequence[Path]) -> _Members:
 
 def _parse_list(content: bytes, place: str) -> dict[str, list[str]]:
     """Return the file names of each class, both sorted."""
+    if len(content) > _MAX_LIST_BYTES:
+        raise DatasetError(f"expected a list of at most {_MAX_LIST_BYTES} bytes, found {len(content)}: {place}")
     try:
         header, *rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))) or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -213,7 +218,9 @@ def _open_pickle(file: Path) -> tuple[NDArray[np.uint8], dict[str, list[int]]]:
 
 
 def _rows(found: object, num_photos: int, place: str) -> list[int]:
-    rows = found.values.tolist() if isinstance(found, PickledArray) else found
+    rows = found
+    if isinstance(found, PickledArray) and found.values.size <= num_photos:  # a longer one, as a list, may fill memory
+        rows = found.values.tolist()
     if isinstance(rows, list | tuple) and rows and all(type(row) is int and 0 <= row < num_photos for row in rows):
         return sorted(rows)
     raise DatasetError(f"expected rows from 0 to {num_photos - 1} in class_dict, found none or others for {place}")

@@ -3,7 +3,6 @@
 Both parts of the official release are read as one pool of classes, as the few-shot literature does.
 """
 
-import io
 import logging
 import re
 import sys
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fedmeta_flwr.datasets.archives import content_digest, read_entries
+from fedmeta_flwr.datasets.photos import open_image
+from fedmeta_flwr.datasets.plain_files import refuse_links
 from fedmeta_flwr.datasets.store import BuiltDataset, DatasetError, ImageDataset, cache_key, cached_dataset
 
 DOWNLOAD_URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
@@ -92,6 +93,7 @@ def _download(folder: Path) -> Path:
 
 def _find_part(folder: Path, part: str) -> Path:
     archive, unpacked = folder / f"{part}.zip", folder / part
+    refuse_links([archive, unpacked])
     if archive.is_file():
         return archive
     if unpacked.is_dir():
@@ -134,16 +136,13 @@ def _decode(content: bytes, image_size: int, place: str) -> NDArray[np.uint8]:
     keeps thin strokes crisper than plain area averaging. Pillow resizes 1-bit images without any filter, so the
     drawing becomes 8-bit first.
     """
-    try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as drawing:
-            if drawing.size != _DRAWING_SIZE or drawing.mode != _DRAWING_MODE:
-                raise DatasetError(
-                    f"expected a drawing of size {_DRAWING_SIZE} and mode {_DRAWING_MODE!r}, found size "
-                    f"{drawing.size} and mode {drawing.mode!r}: {place}"
-                )
-            grey = drawing.convert("L").resize((image_size, image_size), Image.Resampling.LANCZOS)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"expected a PNG image that decodes, found {place}: {error}") from error
+    with open_image(content, ("PNG",), place) as drawing:
+        if drawing.size != _DRAWING_SIZE or drawing.mode != _DRAWING_MODE:
+            raise DatasetError(
+                f"expected a drawing of size {_DRAWING_SIZE} and mode {_DRAWING_MODE!r}, found size "
+                f"{drawing.size} and mode {drawing.mode!r}: {place}"
+            )
+        grey = drawing.convert("L").resize((image_size, image_size), Image.Resampling.LANCZOS)
     return np.uint8(255) - np.asarray(grey, dtype=np.uint8)
 
 

@@ -3,6 +3,8 @@
 import io
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePath
 
 import numpy as np
@@ -11,9 +13,9 @@ from PIL import Image, ImageOps
 
 from fedmeta_flwr.datasets.store import DatasetError
 
-MAX_PIXELS = 64_000_000  # 256 MB while one photo is decoded; a small file may claim far more
+MAX_PIXELS = 64_000_000  # 256 MB in memory, some four times while it is converted; a small file may claim far more
 
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+PHOTO_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 _SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _DEEP_MODES = ("I", "F")  # Pillow's modes of 16 and 32 bits per channel begin so, and convert to garbage
 # What Pillow's decoders raise on damaged files.
@@ -24,9 +26,11 @@ _UNDECODABLE = (
     ValueError,
     LookupError,
     TypeError,
-    OverflowError,
     struct.error,
     zlib.error,
+    OverflowError,
+    AssertionError,
+    MemoryError,
     Image.DecompressionBombError,
 )
 
@@ -62,17 +66,48 @@ def decode_photo(content: bytes, image_size: int, place: str) -> NDArray[np.uint
     DatasetError
         If the file does not decode, is too large, or has more than 8 bits per channel.
     """
+    with open_image(content, PHOTO_FORMATS, place) as photo:
+        if photo.mode.startswith(_DEEP_MODES):
+            raise ValueError(f"mode {photo.mode!r} has more than 8 bits per channel")
+        photo.draft("RGB", (2 * image_size, 2 * image_size))
+        ImageOps.exif_transpose(photo, in_place=True)
+        return square_photo(_opaque_rgb(photo), image_size)
+
+
+@contextmanager
+def open_image(content: bytes, formats: tuple[str, ...], place: str) -> Iterator[Image.Image]:
+    """Open an image file, to be decoded within the ``with`` block; its claimed size is checked before.
+
+    Parameters
+    ----------
+    content
+        An image file of up to `MAX_PIXELS` pixels.
+    formats
+        Pillow's names of the formats that are admitted; its other decoders are not reached.
+    place
+        Where the file comes from, for the error.
+
+    Yields
+    ------
+    Image.Image
+        Not decoded yet.
+
+    Raises
+    ------
+    DatasetError
+        If the file is of another format, claims to be larger, or whatever the block does finds it damaged.
+    """
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as photo:
-            if photo.width * photo.height > MAX_PIXELS:
-                raise ValueError(f"{photo.width} x {photo.height} pixels are more than {MAX_PIXELS}")
-            if photo.mode.startswith(_DEEP_MODES):
-                raise ValueError(f"mode {photo.mode!r} has more than 8 bits per channel")
-            photo.draft("RGB", (2 * image_size, 2 * image_size))
-            ImageOps.exif_transpose(photo, in_place=True)
-            return square_photo(_opaque_rgb(photo), image_size)
+        with Image.open(io.BytesIO(content), formats=formats) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
+            yield image
+    except DatasetError:
+        raise
     except _UNDECODABLE as error:
-        raise DatasetError(f"expected an image file that decodes, found {place}: {error}") from error
+        raise DatasetError(
+            f"expected an image file ({', '.join(formats)}) that decodes, found {place}: {error}"
+        ) from error
 
 
 def square_photo(photo: Image.Image, image_size: int) -> NDArray[np.uint8]:

@@ -3,16 +3,25 @@
 A pickle names functions and calls them. Here every name that an array needs stands for a small class of this module,
 which checks what it is given and builds a plain number array; no other name is admitted, so neither NumPy's own
 constructors nor anything else can be called by the file.
+
+Nor may a small file ask for much. Python's own unpickler reads it, not the faster one in C, which makes room for the
+largest number that a file gives to an object, so that a dozen bytes take 64 GiB. Its steps are counted, and the keys of
+dicts are text and whole numbers alone: to hash a tuple of tuples of tuples may take for ever.
 """
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedmeta_flwr.datasets.plain_files import check_file
 from fedmeta_flwr.datasets.store import DatasetError
+
+MAX_PICKLE_BYTES = 2**32  # 4 GiB; the largest pickle of mini-ImageNet has 0.8
+MAX_STEPS = 4_000_000  # some 60 to 200 bytes each; mini-ImageNet's 38,400 rows take 400,000 as NumPy's numbers
 
 _NUMBER_KINDS = "biuf"
 
@@ -38,6 +47,8 @@ class PickledArray(_StandIn):
     def __setstate__(self, state: Any) -> None:
         """Fill from NumPy's state: version, shape, type, whether columns come first, bytes."""
         _, shape, number_type, is_fortran, content = state
+        if not all(isinstance(length, int) and length >= 0 for length in shape):
+            raise pickle.UnpicklingError("an array with a length below 0")  # NumPy would take -1 for what fits
         self.values = _number_type(number_type).read(content).reshape(shape, order="F" if is_fortran else "C")
 
 
@@ -45,6 +56,8 @@ class _NumberType(_StandIn):
     """Stands for ``numpy.dtype``: a type of numbers by its short name, such as ``u1``."""
 
     def __init__(self, name: object, *_: object) -> None:
+        if len(_text(name)) > 20:
+            raise pickle.UnpicklingError(f"arrays of {_text(name)[:20]!r} and more")
         self.dtype = np.dtype(_text(name))
         if self.dtype.kind not in _NUMBER_KINDS:
             raise pickle.UnpicklingError(f"arrays of {self.dtype}")
@@ -63,7 +76,7 @@ class _Bytes(_StandIn):
 
     def __new__(cls, text: str, encoding: object) -> Any:
         if _text(encoding) != "latin1":
-            raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}")
+            raise pickle.UnpicklingError(f"bytes encoded as {_text(encoding)[:20]!r}")
         return text.encode("latin1")
 
 
@@ -87,11 +100,19 @@ class _BufferedArray(_StandIn):
         return array
 
 
+class _OrderedDict(_StandIn):
+    """Stands for ``collections.OrderedDict``, which Python 2 writes with its items as a list of pairs."""
+
+    def __new__(cls, items: Any = ()) -> Any:
+        _check_keys([key for key, _ in items])
+        return dict(items)
+
+
 _ADMITTED: dict[tuple[str, str], type] = {
     ("numpy", "ndarray"): PickledArray,
     ("numpy", "dtype"): _NumberType,
     ("_codecs", "encode"): _Bytes,
-    ("collections", "OrderedDict"): dict,
+    ("collections", "OrderedDict"): _OrderedDict,
     **{
         (f"numpy.{core}.{module}", name): stand_in
         for core in ("core", "_core")  # NumPy 1 and 2
@@ -104,7 +125,51 @@ _ADMITTED: dict[tuple[str, str], type] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+_Step = Callable[["_Unpickler"], None]
+
+
+def _checked(step: _Step, first_key: int) -> _Step:
+    """Check the keys on the stack before they go into a dict: `first_key` is the place of the first of them."""
+
+    def run(unpickler: "_Unpickler") -> None:
+        _check_keys(unpickler.stack[first_key::2])
+        step(unpickler)
+
+    return run
+
+
+def _admitted_steps() -> dict[int, _Step]:
+    refused = {pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER}
+    refused |= {pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID, pickle.BINPERSID}
+    steps: dict[int, Any] = {
+        key: step for key, step in pickle._Unpickler.dispatch.items() if bytes([key]) not in refused
+    }
+    for opcode, first_key in ((pickle.DICT, 0), (pickle.SETITEMS, 0), (pickle.SETITEM, -2)):
+        steps[opcode[0]] = _checked(steps[opcode[0]], first_key)
+    return steps | {pickle.BYTEARRAY8[0]: steps[pickle.BINBYTES8[0]]}  # room for a bytearray would be filled at once
+
+
+class _Steps(dict[int, _Step]):
+    """What to do for each opcode; counts how often it was asked."""
+
+    left = MAX_STEPS
+
+    def __getitem__(self, opcode: int) -> _Step:
+        self.left -= 1
+        if self.left < 0:
+            raise pickle.UnpicklingError(f"more than {MAX_STEPS} steps")
+        if opcode not in self:
+            raise pickle.UnpicklingError(f"opcode {bytes([opcode])!r}")
+        return super().__getitem__(opcode)
+
+
+class _Unpickler(pickle._Unpickler):
+    stack: list[Any]
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file, encoding="bytes")
+        self.dispatch = _Steps(_admitted_steps())  # type: ignore[misc,assignment]
+
     def find_class(self, module: str, name: str) -> type:
         if (module, name) not in _ADMITTED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
@@ -128,18 +193,20 @@ def read_pickle(path: Path) -> object:
     Raises
     ------
     DatasetError
-        If the file is missing, damaged, or asks for anything else; names it.
+        If the file is missing, damaged, too large, or asks for anything else; names it.
     """
+    check_file(path, MAX_PICKLE_BYTES)
     try:
         with path.open("rb") as file:
-            return _Unpickler(file, encoding="bytes").load()
+            return _Unpickler(file).load()
     except Exception as error:  # the pickle module's own words: a damaged pickle may raise any
-        raise DatasetError(f"expected a pickle of arrays and plain containers at {path}, found: {error}") from error
+        found = str(error)[:200] or type(error).__name__
+        raise DatasetError(f"expected a pickle of arrays and plain containers at {path}, found: {found}") from error
 
 
 def _number_type(value: object) -> _NumberType:
     if not isinstance(value, _NumberType):
-        raise pickle.UnpicklingError(f"an array of type {value!r}")
+        raise pickle.UnpicklingError(f"an array of type {type(value).__name__}")
     return value
 
 
@@ -147,3 +214,9 @@ def _text(value: object) -> str:
     if not isinstance(value, str | bytes):
         raise pickle.UnpicklingError(f"{type(value).__name__} where text belongs")
     return value.decode("latin1") if isinstance(value, bytes) else value
+
+
+def _check_keys(keys: list[Any]) -> None:
+    for key in keys:
+        if not isinstance(key, str | bytes | int):
+            raise pickle.UnpicklingError(f"a dict with a key that is a {type(key).__name__}")

@@ -149,7 +149,7 @@ def test_no_name_beside_those_of_arrays_is_admitted(read: Callable[[bytes], Any]
         (pickle.dumps(np.zeros(2, "u1,u1")), "arrays of "),
         (b"\x80\x02cnumpy\ndtype\nK\x01\x85R.", "int where text belongs"),
         (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00zip\x86R.", "bytes encoded as 'zip'"),
-        (b"\x80\x02cnumpy.core.multiarray\nscalar\nK\x01K\x01\x86R.", "an array of type 1"),
+        (b"\x80\x02cnumpy.core.multiarray\nscalar\nK\x01K\x01\x86R.", "an array of type int"),
         (b"\x80\x02" + array2(ARRAY).replace(b"M\x05\x00", b"M\x06\x00") + b".", "cannot reshape"),
         (b"\x80\x02K\x01", "found: "),
         (b"", "found: "),

@@ -115,7 +115,10 @@ def test_clients_are_told_which_rounds_may_come_again() -> None:
             told[config[messages.SERVER_ROUND]] = config[messages.OLDEST_ROUND]
         return honest_client(partition, message)
 
-    every_two = {"is_checkpointed": lambda server_round: server_round % 2 == 0, "on_checkpoint": lambda *_: None}
+    every_two: dict[str, Any] = {
+        "is_checkpointed": lambda server_round: server_round % 2 == 0,
+        "on_checkpoint": lambda *_: None,
+    }
     federate(Latencies([[0, 1, 2, 2]]), 8, client=client, late_updates="drop", quorum=4, **every_two)
     # After round 4 there are checkpoints of 2 and 4, so that rounds from 3 on may come again.
     assert told == {1: 1, 2: 1, 3: 1, 4: 1, 5: 3, 6: 3, 7: 5, 8: 5}

@@ -1,0 +1,121 @@
+"""Faults in the real simulation: what goes on, what ends, and that nothing is lost."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from integration.faults import FaultyRuns
+
+from fedmeta_flwr.results import FILE_NAME, read_results
+
+pytestmark = pytest.mark.integration
+
+
+def wait_for_round(results_dir: Path, server_round: int, process: "subprocess.Popen[str]") -> None:
+    file = results_dir / FILE_NAME
+    while not (file.is_file() and f'"server_round": {server_round},' in file.read_text(encoding="utf-8")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+def test_a_round_goes_on_without_clients_that_raise_or_hang(tmp_path: Path) -> None:
+    runs = FaultyRuns(
+        tmp_path, tmp_path / "run", **{"num-server-rounds": 8, "attack-round": 0, "late-updates": "drop",
+        "adversary-between-attacks": "benign", "latency-sigma": 0.0, "round-timeout-seconds": 25.0},
+    )  # fmt: skip
+    faults = [[2, 1, "raise"], [4, 2, 3600.0]]
+    process = runs.start(faults=faults)
+    wait_for_round(runs.results_dir, 2, process)
+    code, errors = runs.run("--resume", faults=faults)
+    assert code == 2
+    assert "expected a folder that no other run uses" in errors
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    rounds = read_results(runs.results_dir).rounds
+    assert [len(record.arrivals) for record in rounds] == [3] * 8
+    reasons = {
+        (record.server_round, dropped["partition_id"]): dropped["reason"]
+        for record in rounds
+        for dropped in record.dropped
+        if dropped["reason"] not in ("straggler", "busy")
+    }
+    assert reasons[2, 1] == "failed: the client has run out of luck"
+    assert reasons[4, 2] == "failed: no reply in time"
+    overdue = "failed: still owes the reply to an earlier message, which is overdue"
+    assert {reason for (server_round, _), reason in reasons.items() if server_round > 4} == {overdue}
+    assert {partition for _, partition in reasons} == {1, 2}
+    assert 2 in {
+        arrival["partition_id"] for arrival in rounds[-1].arrivals
+    }  # its late answer was not the end of it
+
+
+def test_a_run_that_cannot_go_on_ends_with_the_reason_and_is_resumed_without_a_trace(tmp_path: Path) -> None:
+    runs = FaultyRuns(tmp_path, tmp_path / "run")
+    undisturbed = runs.reference()
+    code, errors = runs.run("--actors", "2", faults=[[6, 1, "raise"], [6, 2, "raise"], [6, 3, "raise"]])
+    assert code == 1
+    assert "round 6: the quorum cannot be reached any more: expected updates of 3 clients" in errors
+    assert "out of luck" in errors
+    assert "Traceback" not in errors
+    assert "--resume" in errors
+    code, errors = runs.run("--actors", "4", "--resume", faults=[[9, 2, "die"]])
+    assert code == 1
+    assert "a process of the simulation has died" in errors or "quorum" in errors
+    assert "ActorDiedError" in errors
+    process = runs.start("--actors", "2", "--resume")
+    wait_for_round(runs.results_dir, 13, process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "--resume" in errors
+    code, errors = runs.run("--resume")
+    assert code == 0, errors
+    assert runs.written() == undisturbed
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, which holds the first checkpoints of a run and no more."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], check=False).returncode
+    ):
+        pytest.skip("to mount a disk of its own, the test must run as root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_and_one_that_cannot_be_written_cost_the_rounds_since_the_last_checkpoint(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    runs = FaultyRuns(tmp_path, small_disk / "run")
+    undisturbed = runs.reference()
+    filler = small_disk / "filler"
+    process = runs.start()
+    wait_for_round(runs.results_dir, 7, process)
+    filler.write_bytes(b"x" * _free(small_disk))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "No space left on device" in errors
+    filler.unlink()
+    process = runs.start("--resume")
+    wait_for_round(runs.results_dir, 10, process)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=False)
+    _, errors = process.communicate(timeout=120)
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    if process.returncode:
+        assert "Read-only file system" in errors
+    code, errors = runs.run("--resume")
+    assert code == 0, errors
+    assert runs.written() == undisturbed
+
+
+def _free(disk: Path) -> int:
+    status = os.statvfs(disk)
+    return status.f_bavail * status.f_frsize

@@ -1,0 +1,122 @@
+"""Ten thousand hostile replies: the server never raises, and the model is what it would have been without them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, Message, MessageType, MetricRecord
+from unit.strategies import hostile
+from unit.strategies.in_memory_grid import InMemoryGrid, Latencies, Run, federate, honest_client
+
+from fedmeta_flwr import messages
+from strategies import STRATEGY_NAMES, UpdateGuard, make_strategy
+
+HOSTILE = (0, 1, 2, 3)  # they arrive first
+NUM_CLIENTS, QUORUM, ROUNDS = 8, 4, 160  # with 4 hostile clients and 16 strategies, 10 240 replies
+FIRST_THE_HOSTILE = Latencies([[0.0, 0.1, 0.2, 0.3, 1.0, 1.1, 1.2, 1.3]])
+GUARD = UpdateGuard(max_num_examples=10**6, least_metrics={messages.TRAIN_LOSS: 0.0}, max_metric_numbers=1000)
+
+
+def run_with(name: str, client: Any, grid: type[InMemoryGrid] = InMemoryGrid, **options: Any) -> Run:
+    settings: dict[str, Any] = {"num_clients": NUM_CLIENTS, "quorum": QUORUM, "guard": GUARD} | options
+    return federate(
+        FIRST_THE_HOSTILE,
+        inner=make_strategy(name, '{"num_malicious_nodes": 0}' if name == "bulyan" else "", QUORUM, NUM_CLIENTS),
+        grid=grid(client, NUM_CLIENTS),
+        **{"rounds": ROUNDS} | settings,
+    )
+
+
+def absent(partition: int, message: Message) -> Message:
+    if partition in HOSTILE and message.metadata.message_type != MessageType.QUERY:
+        raise ValueError("not there")
+    return honest_client(partition, message)
+
+
+@pytest.mark.parametrize("name", STRATEGY_NAMES)
+def test_whatever_hostile_clients_answer_the_model_is_that_of_the_honest(name: str) -> None:
+    rng = Random(STRATEGY_NAMES.index(name))
+    used: Counter[str] = Counter()
+
+    def client(partition: int, message: Message) -> Message:
+        reply = honest_client(partition, message)
+        if partition in HOSTILE and message.metadata.message_type == MessageType.TRAIN:
+            mischief = rng.choice(hostile.MISCHIEFS)
+            used[mischief.__name__] += 1
+            return mischief(reply, rng) or reply
+        return reply
+
+    run, undisturbed = run_with(name, client), run_with(name, absent)
+    assert [{p for p, _ in arrived} for arrived in run.arrived()] == [set(range(4, 8))] * ROUNDS
+    assert [a.tobytes() for a in run.arrays[-1].values()] == [a.tobytes() for a in undisturbed.arrays[-1].values()]
+    assert all(np.isfinite(array).all() for array in run.arrays[-1].values())
+    reasons = [drop["reason"] for record in run.records for drop in record.dropped]
+    assert len(reasons) == len(HOSTILE) * ROUNDS == sum(used.values())
+    assert all(reason.startswith("failed: ") and len(reason) < 1500 for reason in reasons)
+    assert len(used) == len(hostile.MISCHIEFS)
+
+
+class Meddling(InMemoryGrid):
+    """Delivers replies twice, replies to nothing, and replies to messages of other rounds."""
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        arrived = list(super().pull_messages(message_ids))
+        return [*map(_of_another_round, arrived), *arrived, *arrived]
+
+
+def _of_another_round(reply: Message) -> Message:
+    other = Message(reply.content, dst_node_id=3, message_type=MessageType.TRAIN)
+    other.metadata.__dict__.update(reply.metadata.__dict__)
+    other.metadata.__dict__["_reply_to_message_id"] = "message-0"
+    return other
+
+
+def test_replies_that_come_twice_or_answer_another_round_count_once_or_not_at_all() -> None:
+    run, undisturbed = (
+        run_with("fedavg", honest_client, Meddling, rounds=20),
+        run_with("fedavg", honest_client, rounds=20),
+    )
+    assert run.arrived() == undisturbed.arrived()
+    assert run.dropped() == undisturbed.dropped()
+    assert [a.tobytes() for a in run.arrays[-1].values()] == [a.tobytes() for a in undisturbed.arrays[-1].values()]
+
+
+@pytest.mark.parametrize("name", STRATEGY_NAMES)
+def test_what_is_well_formed_passes_at_the_extremes_and_leaves_the_model_finite(name: str) -> None:
+    rng = Random(7)
+
+    def client(partition: int, message: Message) -> Message:
+        reply = honest_client(partition, message)
+        if partition in HOSTILE and message.metadata.message_type == MessageType.TRAIN:
+            record = reply.content.array_records[messages.ARRAYS]
+            for key in reversed(list(record)):
+                extreme = rng.choice([-1, 1]) * 10.0 ** rng.uniform(-40, 17)
+                record[key] = Array(np.full(tuple(record[key].shape), extreme, np.float32))
+            own: dict[str, Any] = {"own": rng.choice([0, -1e17, [1.0], [1, 2, 3]])} if rng.random() < 0.7 else {}
+            loss = rng.choice([0.0, 1e-300, 1e17])
+            metrics = {**messages.message_metrics(reply), **own, messages.TRAIN_LOSS: loss}
+            reply.content[messages.METRICS] = MetricRecord(metrics)
+        return reply
+
+    run = run_with(name, client, rounds=12)
+    assert all({0, 1, 2, 3} == {p for p, _ in arrived} for arrived in run.arrived())
+    for arrays in run.arrays:
+        assert all(np.isfinite(array).all() for array in arrays.values())
+
+
+def test_an_update_beyond_the_norm_bound_is_refused_and_one_within_it_is_not() -> None:
+    def client(partition: int, message: Message) -> Message:
+        reply = honest_client(partition, message)
+        if partition == 0 and message.metadata.message_type == MessageType.TRAIN:
+            far = {name: 50 * array for name, array in messages.message_arrays(reply).items()}
+            reply.content[messages.ARRAYS] = messages.to_record(far)
+        return reply
+
+    norms = {a["partition_id"]: a["update_norm"] for a in run_with("fedavg", client, rounds=1).records[0].arrivals}
+    for bound, is_refused in ((norms[0] * 1.001, False), (norms[0] * 0.999, True)):
+        run = run_with("fedavg", client, rounds=1, guard=UpdateGuard(max_norm=bound))
+        assert (0 not in {partition for partition, _ in run.arrived()[0]}) is is_refused
+        assert ("expected an update of norm" in run.dropped()[0].get(0, "")) is is_refused
