@@ -143,10 +143,12 @@ class ArrivalGrid(Grid):
         answered: dict[str, Message] = {}
         for reply in self._grid.pull_messages(list(debtors)) if debtors else ():
             # By the id of the instruction: an expired one is answered by the SuperLink, not by its node.
-            if (message_id := reply.metadata.reply_to_message_id) in debtors:
-                answered.setdefault(message_id, reply)
+            metadata = reply.metadata
+            node_id = debtors.get(metadata.reply_to_message_id)
+            if node_id is not None and (reply.has_error() or metadata.src_node_id == node_id):
+                answered.setdefault(metadata.reply_to_message_id, reply)
             else:
-                _LOG.warning("a reply to no message under way is left out (node %d)", reply.metadata.src_node_id)
+                _LOG.warning("left out: a reply of node %d to a message that it does not owe one", metadata.src_node_id)
         # Replies of one look have no order among them: they count as if they came in the order of partitions.
         for message_id in sorted(answered, key=lambda known: self.roster.get(debtors[known], debtors[known])):
             self._take(debtors[message_id], message_id, answered[message_id])

@@ -134,7 +134,8 @@ class UpdateGuard:
         """Check all but the arrays of a reply."""
         if reply.has_error():
             raise _refusal(failure_reason(reply))
-        _check_sender(reply, instruction)
+        if (found := reply.metadata.message_type) != (asked := instruction.metadata.message_type):
+            raise _refusal(f"expected an answer of type {asked}, found {_shown(found)}")
         if messages.is_abstention(reply):
             raise RejectedReplyError("abstained")
         _check_records(reply, array_records)
@@ -155,13 +156,6 @@ class UpdateGuard:
             raise _refusal(f"expected at most {self.max_metric_numbers} numbers as metrics, found {numbers}")
         if longest := max((len(name) for name in metrics), default=0) > _LONGEST_NAME:
             raise _refusal(f"expected names of metrics up to {_LONGEST_NAME} characters, found {longest}")
-
-
-def _check_sender(reply: Message, instruction: Message) -> None:
-    if (found := reply.metadata.src_node_id) != (asked := instruction.metadata.dst_node_id):
-        raise _refusal(f"expected the answer of node {asked}, found one of node {found}")
-    if (found_type := reply.metadata.message_type) != (asked_type := instruction.metadata.message_type):
-        raise _refusal(f"expected an answer of type {asked_type}, found {_shown(found_type)}")
 
 
 def _check_records(reply: Message, array_records: list[str]) -> None:

@@ -41,7 +41,7 @@ def test_a_round_goes_on_without_clients_that_raise_or_hang(tmp_path: Path) -> N
         (record.server_round, dropped["partition_id"]): dropped["reason"]
         for record in rounds
         for dropped in record.dropped
-        if dropped["reason"] not in ("straggler", "busy")
+        if dropped["reason"].startswith("failed")
     }
     assert reasons[2, 1] == "failed: the client has run out of luck"
     assert reasons[4, 2] == "failed: no reply in time"

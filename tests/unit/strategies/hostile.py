@@ -5,6 +5,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
@@ -170,16 +171,8 @@ def another_metric_that_is_not_finite(reply: Message, rng: Random) -> None:
     _metrics(reply)["own"] = rng.choice(bad)
 
 
-def another_sender(reply: Message, rng: Random) -> None:
-    reply.metadata.__dict__["_src_node_id"] = rng.choice([0, 1, rng.getrandbits(60)])
-
-
 def another_type(reply: Message, rng: Random) -> None:
     reply.metadata.__dict__["_message_type"] = rng.choice(["query", "evaluate", "train.other", "", "x" * 10_000])
-
-
-def another_round(reply: Message, rng: Random) -> None:
-    reply.metadata.__dict__["_reply_to_message_id"] = rng.choice(["", "message-0", "message-1", "x" * 1000])
 
 
 def failure(reply: Message, rng: Random) -> Message:
@@ -212,7 +205,6 @@ MISCHIEFS: tuple[Mischief, ...] = (
     missing_metric,
     oversize_metrics,
     another_metric_that_is_not_finite,
-    another_sender,
     another_type,
     failure,
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, Message, MessageType, MetricRecord
 from unit.strategies import hostile
-from unit.strategies.in_memory_grid import InMemoryGrid, Latencies, Run, federate, honest_client
+from unit.strategies.in_memory_grid import Delay, InMemoryGrid, Latencies, Run, federate, honest_client
 
 from fedmeta_flwr import messages
 from strategies import STRATEGY_NAMES, UpdateGuard, make_strategy
@@ -20,12 +20,14 @@ FIRST_THE_HOSTILE = Latencies([[0.0, 0.1, 0.2, 0.3, 1.0, 1.1, 1.2, 1.3]])
 GUARD = UpdateGuard(max_num_examples=10**6, least_metrics={messages.TRAIN_LOSS: 0.0}, max_metric_numbers=1000)
 
 
-def run_with(name: str, client: Any, grid: type[InMemoryGrid] = InMemoryGrid, **options: Any) -> Run:
+def run_with(
+    name: str, client: Any, grid: type[InMemoryGrid] = InMemoryGrid, delay: Delay = lambda *_: 0, **options: Any
+) -> Run:
     settings: dict[str, Any] = {"num_clients": NUM_CLIENTS, "quorum": QUORUM, "guard": GUARD} | options
     return federate(
         FIRST_THE_HOSTILE,
         inner=make_strategy(name, '{"num_malicious_nodes": 0}' if name == "bulyan" else "", QUORUM, NUM_CLIENTS),
-        grid=grid(client, NUM_CLIENTS),
+        grid=grid(client, NUM_CLIENTS, delay),
         **{"rounds": ROUNDS} | settings,
     )
 
@@ -60,23 +62,24 @@ def test_whatever_hostile_clients_answer_the_model_is_that_of_the_honest(name: s
 
 
 class Meddling(InMemoryGrid):
-    """Delivers replies twice, replies to nothing, and replies to messages of other rounds."""
+    """Delivers replies twice, and replies to what the node was not asked: in another's place, or to nothing known."""
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         arrived = list(super().pull_messages(message_ids))
-        return [*map(_of_another_round, arrived), *arrived, *arrived]
+        forged = [_answering(reply, other) for reply in arrived for other in [*self._waiting, "message-0", ""]]
+        return [*forged, *arrived, *arrived]
 
 
-def _of_another_round(reply: Message) -> Message:
-    other = Message(reply.content, dst_node_id=3, message_type=MessageType.TRAIN)
-    other.metadata.__dict__.update(reply.metadata.__dict__)
-    other.metadata.__dict__["_reply_to_message_id"] = "message-0"
-    return other
+def _answering(reply: Message, message_id: str) -> Message:
+    forged = Message(reply.content, dst_node_id=3, message_type=MessageType.TRAIN)
+    forged.metadata.__dict__.update(reply.metadata.__dict__)
+    forged.metadata.__dict__["_reply_to_message_id"] = message_id
+    return forged
 
 
-def test_replies_that_come_twice_or_answer_another_round_count_once_or_not_at_all() -> None:
+def test_replies_that_come_twice_or_in_the_place_of_another_client_count_once_or_not_at_all() -> None:
     run, undisturbed = (
-        run_with("fedavg", honest_client, Meddling, rounds=20),
+        run_with("fedavg", honest_client, Meddling, lambda partition, _: partition, rounds=20),
         run_with("fedavg", honest_client, rounds=20),
     )
     assert run.arrived() == undisturbed.arrived()
