@@ -1,5 +1,11 @@
-"""The ClientApp: a message to the client of this node, and its answer back."""
+"""The ClientApp: a message to the client of this node, and its answer back.
 
+The run's configuration comes from the server, a node's own configuration from whoever starts the node. The latter may
+name folders on its disk; as soon as it names one, none of the server's counts there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,7 +15,7 @@ from flwr.clientapp.mod import adaptiveclipping_mod, fixedclipping_mod
 from flwr.clientapp.typing import ClientAppCallable
 
 from clients import Abstention, BenignClient, make_client
-from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.device import choose_device, pin_threads
 from fedmeta_flwr.messages import (
     PARTITION_ID,
@@ -25,7 +31,16 @@ from fedmeta_flwr.scenario import Scenario, load_scenario
 
 app = ClientApp()
 
+_FOLDERS = ("data-dir", "cache-dir", "client-state-dir")
+_NODE_KEYS = (PARTITION_ID, "num-partitions", *_FOLDERS)  # the first two are Flower's own, and all of a simulation's
 _CLIPPING = {"dp-client-fixed-clipping": fixedclipping_mod, "dp-client-adaptive-clipping": adaptiveclipping_mod}
+
+
+class NodeConfigError(ValueError):
+    """A node's own configuration is not what the app asks for; says every problem at once, on one line."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(f"node config (flower-supernode --node-config): {'; '.join(problems)}")
 
 
 def answer_abstention(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -65,17 +80,49 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def _partition_id(context: Context) -> int:
-    return int(context.node_config[PARTITION_ID])
+    return int(_checked(context.node_config)[PARTITION_ID])
+
+
+def _checked(node_config: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Return a node's own configuration as it is; raises `NodeConfigError` where a key or a value is wrong."""
+    problems = [
+        f"{key}: no such setting, expected any of {', '.join(_NODE_KEYS)}"
+        for key in sorted(set(node_config) - set(_NODE_KEYS))
+    ]
+    partition_id = node_config.get(PARTITION_ID)
+    if not isinstance(partition_id, int) or isinstance(partition_id, bool) or partition_id < 0:
+        found = repr(partition_id) if PARTITION_ID in node_config else "none"
+        problems.append(f"{PARTITION_ID}: expected a whole number from 0, found {found}")
+    for key in _FOLDERS:
+        folder = node_config.get(key, "")
+        if not isinstance(folder, str) or (folder and not Path(folder).is_absolute()):
+            problems.append(f"{key}: expected an absolute path, or an empty text for the default, found {folder!r}")
+    if problems:
+        raise NodeConfigError(problems)
+    return node_config
+
+
+def _config(context: Context) -> RunConfig:
+    """Return the run's configuration as it holds on this node.
+
+    A node that names a folder itself has the defaults of its machine for those that it does not name.
+    """
+    config = RunConfig.parse(context.run_config)
+    own = {key: str(value) for key, value in _checked(context.node_config).items() if key in _FOLDERS}
+    if not own:
+        return config
+    data_dir, cache_dir, client_state_dir = (own.get(key, "") for key in _FOLDERS)
+    return replace(config, data_dir=data_dir, cache_dir=cache_dir, client_state_dir=client_state_dir, results_dir="")
 
 
 def _client(context: Context) -> BenignClient:
     pin_threads()
-    config = RunConfig.parse(context.run_config)
+    config = _config(context)
     folder = Path(config.client_state_dir or run_folder(config.results_dir, context.run_id) / CLIENTS_FOLDER)
     return make_client(config, _scenario(config), _partition_id(context), choose_device(config.device), folder)
 
 
 @lru_cache(maxsize=1)
 def _scenario(config: RunConfig) -> Scenario:
-    """Load a run's scenario once in a process; a node may be served by any process."""
+    """Load a scenario once in a process, for any of its nodes; the folders are part of the configuration."""
     return load_scenario(config)
