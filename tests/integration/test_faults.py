@@ -48,9 +48,6 @@ def test_a_round_goes_on_without_clients_that_raise_or_hang(tmp_path: Path) -> N
     overdue = "failed: still owes the reply to an earlier message, which is overdue"
     assert {reason for (server_round, _), reason in reasons.items() if server_round > 4} == {overdue}
     assert {partition for _, partition in reasons} == {1, 2}
-    assert 2 in {
-        arrival["partition_id"] for arrival in rounds[-1].arrivals
-    }  # its late answer was not the end of it
 
 
 def test_a_run_that_cannot_go_on_ends_with_the_reason_and_is_resumed_without_a_trace(tmp_path: Path) -> None:
