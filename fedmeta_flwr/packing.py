@@ -55,7 +55,7 @@ def unpack(tree: Tree, arrays: Mapping[str, np.ndarray]) -> Any:
     """Undo `pack`; raises `PackingError` for a tree that `pack` cannot have made."""
     try:
         return _Unpacker(arrays).unpack(tree)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise PackingError(f"expected packed values, found others: {type(error).__name__}: {error}") from error
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -121,7 +121,8 @@ class ResultsWriter:
                     line = line[file.write(line) :]
                 os.fsync(file.fileno())
             except OSError:
-                file.truncate(size)
+                with suppress(OSError):  # what stopped the line is what there is to tell
+                    file.truncate(size)
                 raise
 
     def __enter__(self) -> Self:

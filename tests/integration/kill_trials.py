@@ -27,9 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import tomli_w
 
 from experiments.processes import Descendants
 from experiments.settings import APP_DIR, merge_settings, read_defaults
+from experiments.simulation import read_git_revision
 from fedmeta_flwr.checkpoint import MODEL_FILE_NAME
 from fedmeta_flwr.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, read_results
 
@@ -95,16 +97,20 @@ class Series:
 
     def __init__(self, engine: str, folder: Path, seed: int) -> None:
         self.engine = engine
+        paths = {"PYTHONPATH": f"{APP_DIR}{os.pathsep}{APP_DIR / 'tests'}"}
+        self._environment = {**os.environ, **paths, "FEDMETA_GIT_REVISION": read_git_revision(APP_DIR)}
         self.run_dir = folder / "run"
         self._reference = folder / "reference"
         self._rng = random.Random(seed)
         self._settings_file = folder / "settings.json"
-        own = SETTINGS | {"results-dir": str(self.run_dir), "cache-dir": str(folder / "cache"), "resume": True}
-        self._settings = merge_settings(read_defaults(APP_DIR), own)
-        self._settings_file.write_text(json.dumps(self._settings), encoding="utf-8")
+        own = SETTINGS | {"cache-dir": str(folder / "cache")}
+        whole = merge_settings(read_defaults(APP_DIR), own | {"results-dir": str(self.run_dir), "resume": True})
+        self._settings_file.write_text(json.dumps(whole), encoding="utf-8")
+        self._config_file = folder / "config.toml"
+        self._config_file.write_text(tomli_w.dumps(own), encoding="utf-8")
 
     def run(self, kills: int) -> Outcome:
-        """Make the undisturbed run, kill so many times, and let the last run come to its end."""
+        """Make the undisturbed run (without Ray), kill so many times, and let the last run come to its end."""
         began = time.monotonic()
         outcome = Outcome()
         seconds = self._undisturbed()
@@ -128,7 +134,9 @@ class Series:
 
     def _undisturbed(self) -> float:
         began = time.monotonic()
+        engine, self.engine = self.engine, "in-process"
         assert self._trial(None) is None
+        self.engine = engine
         self._reference.mkdir()
         for name in (FILE_NAME, TIMES_FILE_NAME, MODEL_FILE_NAME):
             shutil.copy(self.run_dir / name, self._reference)
@@ -145,7 +153,7 @@ class Series:
         process = subprocess.Popen(
             self._command(),
             cwd=APP_DIR,
-            env={**os.environ, "PYTHONPATH": f"{APP_DIR}:{APP_DIR / 'tests'}"},
+            env=self._environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -186,9 +194,7 @@ class Series:
     def _command(self) -> list[str]:
         if self.engine == "in-process":
             return [sys.executable, "-W", "ignore", "-m", "integration.in_process_app", str(self._settings_file)]
-        settings = [f"{key}={value}" for key, value in self._settings.items() if key in {*SETTINGS, "cache-dir"}]
-        options = [part for setting in settings for part in ("-c", setting)]
-        command = [sys.executable, "-m", "experiments", "run", "quickstart", "--quiet", "--resume", *options]
+        command = [sys.executable, "-m", "experiments", "run", str(self._config_file), "--quiet", "--resume"]
         return [*command, "--results-dir", str(self.run_dir)]
 
     def _kill(self, process: "subprocess.Popen[str]", descendants: Descendants, what: str) -> None:

@@ -1,0 +1,52 @@
+"""A few rounds of the whole app on drawings, kept in ``golden_run.json``: arrivals, norms of updates, hits.
+
+``PYTHONPATH=.:tests python -m golden.golden_run`` makes the file anew. A change of these numbers is a change of what
+the project computes, and belongs into the change log.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from integration.in_process_app import run
+
+from experiments.settings import APP_DIR, merge_settings, read_defaults
+from fedmeta_flwr.results import read_results
+
+FILE = Path(__file__).with_suffix(".json")
+SETTINGS: dict[str, Any] = {
+    "strokes-classes": 60,
+    "image-size": 28,
+    "filters": 16,
+    "pretrain-rounds": 3,
+    "pretrain-outer-steps": 4,
+    "num-server-rounds": 6,
+    "attack-round": 5,
+    "poison-outer-steps": 5,
+    "pretrain-evaluate-every": 1,
+    "evaluate-every": 1,
+    "evaluate-episodes": 4,
+    "checkpoint-every": 0,
+    "device": "cpu",
+}
+
+
+def golden_run() -> list[dict[str, Any]]:
+    """Run it, and return a record per round: arrivals in order, norms of their updates, hits and trials by curve."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = SETTINGS | {"results-dir": f"{folder}/run", "cache-dir": f"{folder}/cache"}
+        run(merge_settings(read_defaults(APP_DIR), own))
+        results = read_results(Path(folder, "run"))
+    return [
+        {
+            "arrived": [arrival["partition_id"] for arrival in record.arrivals],
+            "norms": [arrival["update_norm"] for arrival in record.arrivals],
+            "accuracies": record.accuracies(),
+        }
+        for record in results.rounds
+    ]
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(golden_run(), indent=1) + "\n", encoding="utf-8")
