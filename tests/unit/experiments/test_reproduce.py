@@ -1,10 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
 from experiments.plan import PlannedRun, plan_runs
-from experiments.reproduce import Pace, give_memories
+from experiments.reproduce import Pace, give_memories, take_up
+from fedmeta_flwr.run_checkpoints import RunCheckpoints
 
 
 def planned(root: Path, *names: str) -> dict[str, PlannedRun]:
@@ -44,3 +46,19 @@ def test_time_left_is_that_of_runs_of_the_same_name_or_the_mean_of_all(tmp_path:
     assert pace.expected([runs["boost-1-a"]]) == pytest.approx(150)
     assert pace.expected(list(runs.values())) == pytest.approx(100 + 150 + 200)
     assert pace.expected([]) == 0
+
+
+def test_a_run_that_was_stopped_goes_on_from_its_checkpoint_and_begins_anew_without_one(tmp_path: Path) -> None:
+    one = planned(tmp_path, "boost-1")["pretrain-a"]
+    left = one.partial / "results.jsonl"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    assert take_up(one) == one.config
+    assert not left.exists()
+    RunCheckpoints(one.partial).save(10, {"server_round": 10}, one.config)
+    left.touch()
+    assert take_up(one) == replace(one.config, resume=True)
+    assert left.exists()
+    RunCheckpoints(one.partial).save(20, {"server_round": 20}, replace(one.config, outer_lr=0.5))
+    assert take_up(one) == one.config
+    assert not left.exists()

@@ -1,3 +1,4 @@
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,8 @@ def test_a_failed_run_ends_with_1_and_its_reason(error: Exception, monkeypatch: 
     monkeypatch.setattr(session, "run_to_end", fail)
     result = invoke()
     assert result.exit_code == 1
-    assert result.stderr == f"Run failed: {error}\n"
+    assert result.stderr.splitlines()[0] == f"Run failed: {error}"
+    assert ("--resume" in result.stderr) == isinstance(error, RunFailedError)
 
 
 @pytest.mark.usefixtures("prepared")
@@ -137,7 +139,7 @@ def test_a_completed_run_ends_with_0_a_table_a_figure_and_the_names_of_its_files
     assert "right after" in result.stdout
     for name in ("results.jsonl", "persistence.png", "persistence.svg"):
         assert str(tmp_path / "out" / name) in result.stdout
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"persistence.png", "persistence.svg"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {".lock", "persistence.png", "persistence.svg"}
 
 
 @pytest.mark.usefixtures("prepared")
@@ -175,3 +177,24 @@ def test_a_run_without_evaluation_has_neither_table_nor_figure(make_results: Mak
     result = CliRunner().invoke(app, ["figures", str(tmp_path / "made")])
     assert result.exit_code == 0
     assert "No round was evaluated" in result.stdout
+
+
+def test_to_go_on_takes_a_results_folder() -> None:
+    result = invoke("--resume")
+    assert result.exit_code == 2
+    assert "expected the folder of the run to go on with (--results-dir), found none" in result.stderr
+
+
+def test_a_run_that_has_completed_is_reported_and_not_run_again(
+    make_results: MakeResults, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    forbid_start(monkeypatch)
+    made = make_results()
+    settings = [f"{key}={json.dumps(value)}" for key, value in made.run["config"].items()]
+    arguments = [part for setting in settings for part in ("-c", setting)]
+    result = invoke("--resume", "--results-dir", str(tmp_path / "made"), *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "right after" in result.stdout
+    other = invoke("--resume", "--results-dir", str(tmp_path / "made"), *arguments, "-c", "seed=77")
+    assert other.exit_code == 2
+    assert "seed: expected 77" in other.stderr
