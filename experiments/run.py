@@ -12,7 +12,7 @@ from experiments.superlink import LocalSuperLink, RunStatus, SuperLinkError
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
 from fedmeta_flwr.results_writer import locked
-from fedmeta_flwr.run_checkpoints import RunCheckpoints
+from fedmeta_flwr.run_checkpoints import FOLDER_NAME, RunCheckpoints
 from fedmeta_flwr.scenario import load_scenario
 from fedmeta_flwr.server_app import starting_point
 from strategies.feasibility import require_feasible
@@ -21,7 +21,7 @@ from strategies.registry import make_strategy
 _LOOK_SECONDS = 0.25
 _LONGEST_POLL_SECONDS = 30.0
 _SETTLING_SECONDS = 0.5
-_LONGEST_END_SECONDS = 45.0
+_LONGEST_END_SECONDS = 20.0
 _TRACEBACK_LINES = 12
 _OWN_PACKAGES = ("fedmeta_flwr", "strategies", "clients")
 _FLOWER_PREFIX = "Simulation failed with exception: "
@@ -114,7 +114,9 @@ def run_on(
     run_id = superlink.submit(app_dir, config.to_run_config(), size)
     status = _wait(superlink, run_id, ResultFollower(Path(config.results_dir)), show)
     if not status.is_completed:
-        raise RunFailedError(failure_reason(status, superlink.log(run_id)))
+        reason = failure_reason(status, superlink.log(run_id))
+        is_resumable = (Path(config.results_dir) / FOLDER_NAME).is_dir()
+        raise RunFailedError(reason + "\nIt can go on from its last checkpoint: run with --resume." * is_resumable)
     return read_results(Path(config.results_dir))
 
 

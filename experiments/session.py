@@ -129,8 +129,6 @@ def _exit_code(command: Callable[[], None]) -> int:
         return interruption.exit_code
     except (RunFailedError, SuperLinkError, BenchmarkError) as error:
         errors.print(f"Run failed: {error}")
-        if isinstance(error, RunFailedError):
-            errors.print(f"Once the cause is mended, the same command goes on from the last checkpoint ({_HOW}).")
         return FAILED
     except ValueError as error:
         errors.print(f"Error: {error}")

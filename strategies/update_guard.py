@@ -154,7 +154,7 @@ class UpdateGuard:
         numbers = sum(len(value) if isinstance(value, list) else 1 for value in metrics.values())
         if numbers > self.max_metric_numbers:
             raise _refusal(f"expected at most {self.max_metric_numbers} numbers as metrics, found {numbers}")
-        if longest := max((len(name) for name in metrics), default=0) > _LONGEST_NAME:
+        if (longest := max((len(name) for name in metrics), default=0)) > _LONGEST_NAME:
             raise _refusal(f"expected names of metrics up to {_LONGEST_NAME} characters, found {longest}")
 
 

@@ -1,5 +1,9 @@
 """The app on the deployment engine of Flower: SuperLink and SuperNodes as processes, with TLS and registered nodes."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +14,7 @@ from typing import Any
 import pytest
 from integration.deployment import Authority, Deployment, Started, make_node_key
 
-from experiments.settings import APP_DIR
-from experiments.simulation import SimulationSize
-from experiments.superlink import LocalSuperLink
+from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.results import FILE_NAME, RunResults, read_results
 
 pytestmark = pytest.mark.integration
@@ -101,12 +103,13 @@ def test_every_round_aggregates_the_quorum(deployed: Deployed) -> None:
     assert deployed.results.at_round(2).arrivals[0]["partition_id"] == 0  # the attack
 
 
-def test_the_bits_are_those_of_a_simulation(deployed: Deployed, tmp_path: Path) -> None:
-    with LocalSuperLink() as superlink:
-        run_id = superlink.submit(APP_DIR, settings(tmp_path), SimulationSize(nodes=CLIENTS, actors=2))
-        while not (status := superlink.status(run_id)).is_finished:
-            time.sleep(2)
-    assert status.is_completed, status.details
+def test_the_bits_are_those_of_the_app_in_one_process(deployed: Deployed, tmp_path: Path) -> None:
+    # Those are the bits of a simulation, too: see `integration.kill_trials`.
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps(merge_settings(read_defaults(APP_DIR), settings(tmp_path))), encoding="utf-8")
+    command = [sys.executable, "-W", "ignore", "-m", "integration.in_process_app", str(file)]
+    paths = {"PYTHONPATH": f"{APP_DIR}{os.pathsep}{APP_DIR / 'tests'}"}
+    subprocess.run(command, env=os.environ | paths, cwd=APP_DIR, check=True, capture_output=True)
     assert without_times(deployed.results) == without_times(read_results(tmp_path / "run"))
 
 
