@@ -16,6 +16,16 @@ from safetensors.numpy import save
 
 SUFFIX = ".safetensors"
 _TEXTS = "metadata"
+_DAMAGES = (
+    SafetensorError,
+    TypeError,
+    ValueError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
 MODEL_FILE_NAME = f"model{SUFFIX}"
 MAX_FILE_BYTES = 2**30  # 1 GiB; the largest model here has some MB, and a run keeps a few dozen of them
 MAX_HEADER_BYTES = 2**24  # 16 MiB; an array takes some 100 bytes of it, and as objects ten times as many
@@ -113,7 +123,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             return Checkpoint(path, arrays, _metadata(file.metadata() or {}))
     except OSError as error:
         raise CheckpointError(f"{path}: expected a file of arrays, cannot read it: {error}") from error
-    except (SafetensorError, TypeError, ValueError, KeyError, AttributeError, OverflowError, MemoryError) as error:
+    except _DAMAGES as error:
         raise CheckpointError(f"{path}: expected a whole safetensors file, found another: {error}") from error
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from fedmeta_flwr import checkpoint
 from fedmeta_flwr.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 
 ARRAYS = {
@@ -206,3 +208,44 @@ def test_mangled_bytes_are_a_checkpoint_error_or_a_checkpoint_of_the_architectur
     for name, array in fitted.items():
         assert (array.dtype, array.shape) == (ARRAYS[name].dtype, ARRAYS[name].shape)
         assert np.isfinite(array).all()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_plain_file_is_refused_and_never_opened(kind: str, tmp_path: Path) -> None:
+    whole, path = tmp_path / "whole.safetensors", tmp_path / "found.safetensors"
+    save_checkpoint(whole, {"a": np.zeros(3)}, {})
+    if kind == "link":
+        path.symlink_to(whole)
+    elif kind == "pipe":
+        os.mkfifo(path)  # to open it would take forever
+    else:
+        path.mkdir()
+    with pytest.raises(CheckpointError, match=f"expected a plain file of arrays, found a {kind}"):
+        load_checkpoint(path)
+
+
+def test_a_file_or_a_header_beyond_the_limits_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "found.safetensors"
+    path.write_bytes((checkpoint.MAX_HEADER_BYTES + 1).to_bytes(8, "little") + b"{}")
+    with pytest.raises(CheckpointError, match="with a header of at most"):
+        load_checkpoint(path)
+    save_checkpoint(path, {"a": np.zeros(3)}, {})
+    monkeypatch.setattr(checkpoint, "MAX_FILE_BYTES", path.stat().st_size - 1)
+    with pytest.raises(CheckpointError, match=r"expected at most \d+ bytes"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("metadata", ["[" * 100_000, "[1]", "3", '{"round": 3}', '{"a": null}', "not json"])
+def test_texts_that_are_none_are_refused(metadata: str, tmp_path: Path) -> None:
+    path = tmp_path / "found.safetensors"
+    path.write_bytes(save({"a": np.zeros(3, np.float32)}, {"metadata": metadata}))
+    with pytest.raises(CheckpointError, match=re.escape(str(path))):
+        load_checkpoint(path)
+
+
+def test_models_of_version_0_1_keep_their_texts(tmp_path: Path) -> None:
+    path = tmp_path / "found.safetensors"
+    path.write_bytes(save({"a": np.zeros(3, np.float32)}, {"server-round": "7", "config": "{}"}))
+    assert load_checkpoint(path).metadata == {"server-round": "7", "config": "{}"}
