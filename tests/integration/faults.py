@@ -95,7 +95,7 @@ class FaultyRuns:
         """Start the runner, with faults as ``[round, partition, fault]``: "raise", "die", or seconds of silence."""
         (self._folder / "faults.json").write_text(json.dumps(faults or []), encoding="utf-8")
         command = [sys.executable, "-m", "experiments", "run", str(self._config), "--quiet", "--app"]
-        command += [str(self._app_dir), "--results-dir", str(self.results_dir), *options]
+        command += [str(self._app_dir), "--results-dir", str(self.results_dir), *(options or ("--actors", "2"))]
         return subprocess.Popen(
             command,
             env=self._environment,

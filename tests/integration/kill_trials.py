@@ -195,7 +195,7 @@ class Series:
         if self.engine == "in-process":
             return [sys.executable, "-W", "ignore", "-m", "integration.in_process_app", str(self._settings_file)]
         command = [sys.executable, "-m", "experiments", "run", str(self._config_file), "--quiet", "--resume"]
-        return [*command, "--results-dir", str(self.run_dir)]
+        return [*command, "--actors", "1", "--results-dir", str(self.run_dir)]
 
     def _kill(self, process: "subprocess.Popen[str]", descendants: Descendants, what: str) -> None:
         """Kill, and wait until nothing is left: of a killed runner's processes its guardian takes care."""

@@ -30,7 +30,7 @@ def test_a_round_goes_on_without_clients_that_raise_or_hang(tmp_path: Path) -> N
     faults = [[2, 1, "raise"], [4, 2, 3600.0]]
     process = runs.start(faults=faults)
     wait_for_round(runs.results_dir, 2, process)
-    code, errors = runs.run("--resume", faults=faults)
+    code, errors = runs.run("--actors", "1", "--resume", faults=faults)
     assert code == 2
     assert "expected a folder that no other run uses" in errors
     _, errors = process.communicate(timeout=300)
@@ -53,13 +53,13 @@ def test_a_round_goes_on_without_clients_that_raise_or_hang(tmp_path: Path) -> N
 def test_a_run_that_cannot_go_on_ends_with_the_reason_and_is_resumed_without_a_trace(tmp_path: Path) -> None:
     runs = FaultyRuns(tmp_path, tmp_path / "run")
     undisturbed = runs.reference()
-    code, errors = runs.run("--actors", "2", faults=[[6, 1, "raise"], [6, 2, "raise"], [6, 3, "raise"]])
+    code, errors = runs.run("--actors", "1", faults=[[6, 1, "raise"], [6, 2, "raise"], [6, 3, "raise"]])
     assert code == 1
     assert "round 6: the quorum cannot be reached any more: expected updates of 3 clients" in errors
     assert "out of luck" in errors
     assert "Traceback" not in errors
     assert "--resume" in errors
-    code, errors = runs.run("--actors", "4", "--resume", faults=[[9, 2, "die"]])
+    code, errors = runs.run("--actors", "3", "--resume", faults=[[9, 2, "die"]])
     assert code == 1
     assert "a process of the simulation has died" in errors or "quorum" in errors
     assert "ActorDiedError" in errors
@@ -69,7 +69,7 @@ def test_a_run_that_cannot_go_on_ends_with_the_reason_and_is_resumed_without_a_t
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143
     assert "--resume" in errors
-    code, errors = runs.run("--resume")
+    code, errors = runs.run("--actors", "1", "--resume")
     assert code == 0, errors
     assert runs.written() == undisturbed
 
@@ -102,12 +102,12 @@ def test_a_full_disk_and_one_that_cannot_be_written_cost_the_rounds_since_the_la
     assert "No space left on device" in errors
     filler.unlink()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    code, errors = runs.run("--resume")
+    code, errors = runs.run("--actors", "1", "--resume")
     assert code == 2
     assert "results-dir: cannot write" in errors
     assert "Read-only file system" in errors
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
-    code, errors = runs.run("--resume")
+    code, errors = runs.run("--actors", "1", "--resume")
     assert code == 0, errors
     assert runs.written() == undisturbed
 

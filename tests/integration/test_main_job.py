@@ -140,7 +140,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_evaluation_does_not_change_what_is_trained(finished: RunResults, tmp_path: Path) -> None:
-    process = run(tmp_path / "blind", **{"evaluate-every": 0})
+    process = run(tmp_path / "blind", "--actors", "1", **{"evaluate-every": 0})
     assert process.returncode == 0, process.stderr
     assert without_times(read_results(tmp_path / "blind"))[-1] == without_times(finished)[-1]
 
@@ -167,7 +167,7 @@ def test_settings_reach_the_clients_as_they_were_given(tmp_path: Path) -> None:
         "strategy": "fedmedian",
         "num-server-rounds": 3,
     }
-    process = run(tmp_path / "run", **settings)
+    process = run(tmp_path / "run", "--actors", "1", **settings)
     assert process.returncode == 0, process.stderr
     record = json.loads((tmp_path / "run" / FILE_NAME).read_text().splitlines()[0])
     assert record["config"]["algorithm"] == "reptile"

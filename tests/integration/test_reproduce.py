@@ -40,7 +40,7 @@ def experiments(*arguments: str) -> "subprocess.CompletedProcess[str]":
 def reproduce(root: Path, *names: str, **settings: int) -> "subprocess.CompletedProcess[str]":
     values = {**SMALL, **{key.replace("_", "-"): value for key, value in settings.items()}}
     overrides = [part for key, value in values.items() for part in ("-c", f"{key}={value}")]
-    seeds = ["--seeds", "1", "--first-seed", "7", "--results-dir", str(root)]
+    seeds = ["--seeds", "1", "--first-seed", "7", "--results-dir", str(root), "--actors", "1"]
     return experiments("reproduce", *names, *seeds, *overrides)
 
 
