@@ -59,7 +59,7 @@ def test_a_run_that_cannot_go_on_ends_with_the_reason_and_is_resumed_without_a_t
     assert "out of luck" in errors
     assert "Traceback" not in errors
     assert "--resume" in errors
-    code, errors = runs.run("--actors", "3", "--resume", faults=[[9, 2, "die"]])
+    code, errors = runs.run("--actors", "4", "--resume", faults=[[9, 2, "die"]])
     assert code == 1
     assert "a process of the simulation has died" in errors or "quorum" in errors
     assert "ActorDiedError" in errors
