@@ -14,7 +14,7 @@ from experiments.settings import APP_DIR
 from experiments.simulation import SimulationSize
 from fedmeta_flwr.results import RoundRecord
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 def test_a_benchmark_shows_a_table_and_keeps_its_numbers(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@pytest.mark.long
 def test_a_full_disk_and_one_that_cannot_be_written_cost_the_rounds_since_the_last_checkpoint(
     small_disk: Path, tmp_path: Path
 ) -> None:
