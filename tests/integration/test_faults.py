@@ -50,6 +50,7 @@ def test_a_round_goes_on_without_clients_that_raise_or_hang(tmp_path: Path) -> N
     assert {partition for _, partition in reasons} == {1, 2}
 
 
+@pytest.mark.long
 def test_a_run_that_cannot_go_on_ends_with_the_reason_and_is_resumed_without_a_trace(tmp_path: Path) -> None:
     runs = FaultyRuns(tmp_path, tmp_path / "run")
     undisturbed = runs.reference()
