@@ -27,7 +27,6 @@ from fedmeta_flwr.run_checkpoints import finished
 
 COMPLETED, FAILED, BAD_INPUT = 0, 1, 2
 FIGURES = "figures"
-_HOW = "run: with --resume --results-dir; reproduce: by itself"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +124,7 @@ def _exit_code(command: Callable[[], None]) -> int:
         with interruptible():
             command()
     except Interrupted as interruption:
-        errors.print(f"Interrupted: {interruption}; the same command goes on from the last checkpoint ({_HOW}).")
+        errors.print(f"Interrupted: {interruption}; run --resume, or reproduce, goes on from the last checkpoint.")
         return interruption.exit_code
     except (RunFailedError, SuperLinkError, BenchmarkError) as error:
         errors.print(f"Run failed: {error}")

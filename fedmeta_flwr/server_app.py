@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from clients import ADVERSARY, initial_model, shared_part
 from fedmeta_flwr.checkpoint import MODEL_FILE_NAME, CheckpointError, load_checkpoint, save_checkpoint
-from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.messages import TRAIN_LOSS, from_record, to_record
 from fedmeta_flwr.models import get_arrays
 from fedmeta_flwr.results import ResultsError, run_folder
@@ -75,9 +76,13 @@ def _run(strategy: FirstArrivals, grid: Grid, arrays: ArrayRecord, config: RunCo
 
 
 def _save_model(path: Path, arrays: Mapping[str, np.ndarray], config: RunConfig) -> None:
-    settings = {**config.to_run_config(), "resume": False}
-    metadata = {_ROUND: str(config.num_server_rounds), "config": json.dumps(settings)}
+    metadata = {_ROUND: str(config.num_server_rounds), "config": json.dumps(_recorded(config))}
     save_checkpoint(path, arrays, metadata)
+
+
+def _recorded(config: RunConfig) -> dict[str, Value]:
+    """Return the settings that files keep: the same whether the run went on or not."""
+    return replace(config, resume=False).to_run_config()
 
 
 def build_strategy(
@@ -146,7 +151,7 @@ def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> di
     """Return the first record of the result file: all that is needed to run it again and to name what was run."""
     dataset, split = scenario.dataset, scenario.split
     return {
-        "config": {**config.to_run_config(), "resume": False},
+        "config": _recorded(config),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "git_revision": os.environ.get("FEDMETA_GIT_REVISION", "unknown"),
         "machine": {"cores": os.cpu_count(), "system": platform.platform()},

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from flwr.supercore.task_identity import TaskIdentity
 
 from fedmeta_flwr.config import RunConfig, Value
 
@@ -21,6 +22,16 @@ def default_values() -> dict[str, Value]:
     with (ROOT / "pyproject.toml").open("rb") as file:
         values: dict[str, Value] = tomllib.load(file)["tool"]["flwr"]["app"]["config"]
     return values
+
+
+@pytest.fixture
+def task_identity() -> Iterator[None]:
+    """Messages can only be built inside a task; Flower sets this when it starts an app."""
+    known = vars(TaskIdentity).copy()
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 7, 1
+    yield
+    for name in ("_task_id", "_run_id", "_node_id"):
+        setattr(TaskIdentity, name, known[name])
 
 
 @pytest.fixture

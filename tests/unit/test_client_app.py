@@ -1,13 +1,11 @@
 """What a node decides for itself: its partition and its folders, so that the server's folders do not count."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
-from flwr.supercore.task_identity import TaskIdentity
 from unit.small_federation import SMALL, RunConfigs
 
 from clients import initial_model, shared_part
@@ -17,17 +15,9 @@ from fedmeta_flwr.messages import ARRAYS, CONFIG, roll_call_partition, to_record
 from fedmeta_flwr.models import get_arrays
 from fedmeta_flwr.scenario import load_scenario
 
+pytestmark = pytest.mark.usefixtures("task_identity")
+
 MEMORY = "client-1.safetensors"
-
-
-@pytest.fixture(autouse=True)
-def client_identity() -> Iterator[None]:
-    """Messages can only be built inside a task; Flower sets this when it starts an app."""
-    known = vars(TaskIdentity).copy()
-    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 7, 1
-    yield
-    for name in ("_task_id", "_run_id", "_node_id"):
-        setattr(TaskIdentity, name, known[name])
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.common.serde import message_to_proto
-from flwr.supercore.task_identity import TaskIdentity
 from unit.small_federation import SMALL, RunConfigs, client_of
 
 from clients.memory import ClientMemory
@@ -17,19 +16,11 @@ from fedmeta_flwr.matching import MatchingNetwork
 from fedmeta_flwr.messages import ARRAYS, CONFIG, message_arrays, message_metrics, to_record
 from fedmeta_flwr.models import get_arrays
 
+pytestmark = pytest.mark.usefixtures("task_identity")
+
 WINDOW = 8
 ROUNDS = (1, 2, 3)  # round 2 and 3 with curves along local steps
 Private = list[dict[str, np.ndarray]]
-
-
-@pytest.fixture(autouse=True)
-def client_identity() -> Iterator[None]:
-    """Messages can only be built inside a task; Flower sets this when it starts an app."""
-    known = vars(TaskIdentity).copy()
-    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 7, 1
-    yield
-    for name in ("_task_id", "_run_id", "_node_id"):
-        setattr(TaskIdentity, name, known[name])
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Nothing of a defended client's own leaves it: every byte of every message of a run is searched for it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import torch
 from conftest import default_values
 from flwr.app import Context, Message, RecordDict
 from flwr.common.serde import message_to_proto
-from flwr.supercore.task_identity import TaskIdentity
 from unit.small_federation import SMALL
 from unit.strategies.in_memory_grid import InMemoryGrid
 
@@ -20,17 +18,10 @@ from fedmeta_flwr.client_app import app
 from fedmeta_flwr.matching import Attention
 from fedmeta_flwr.models import Conv4, get_arrays
 
+pytestmark = pytest.mark.usefixtures("task_identity")
+
 WINDOW = 8  # numbers
 Recorded = list[np.ndarray]
-
-
-@pytest.fixture(autouse=True)
-def identity() -> Iterator[None]:
-    known = vars(TaskIdentity).copy()
-    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 7, 1
-    yield
-    for name in ("_task_id", "_run_id", "_node_id"):
-        setattr(TaskIdentity, name, known[name])
 
 
 @pytest.fixture
