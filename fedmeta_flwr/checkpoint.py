@@ -27,6 +27,8 @@ _DAMAGES = (
     RecursionError,
 )
 MODEL_FILE_NAME = f"model{SUFFIX}"
+BEFORE_ATTACK_FILE_NAME = f"before-attack{SUFFIX}"
+AFTER_ATTACK_FILE_NAME = f"after-attack{SUFFIX}"
 MAX_FILE_BYTES = 2**30  # 1 GiB; the largest model here has some MB, and a run keeps a few dozen of them
 MAX_HEADER_BYTES = 2**24  # 16 MiB; an array takes some 100 bytes of it, and as objects ten times as many
 _KINDS = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}

@@ -18,11 +18,18 @@ from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from clients import ADVERSARY, initial_model, shared_part
-from fedmeta_flwr.checkpoint import MODEL_FILE_NAME, CheckpointError, load_checkpoint, save_checkpoint
+from fedmeta_flwr.checkpoint import (
+    AFTER_ATTACK_FILE_NAME,
+    BEFORE_ATTACK_FILE_NAME,
+    MODEL_FILE_NAME,
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+)
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.messages import TRAIN_LOSS, from_record, to_record
 from fedmeta_flwr.models import get_arrays
-from fedmeta_flwr.results import ResultsError, run_folder
+from fedmeta_flwr.results import ResultsError, RoundRecord, run_folder
 from fedmeta_flwr.results_writer import ResultsWriter, locked, remove_results
 from fedmeta_flwr.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.scenario import Scenario, load_scenario
@@ -67,7 +74,7 @@ def _run(strategy: FirstArrivals, grid: Grid, arrays: ArrayRecord, config: RunCo
         if num_rounds:
             arrays = strategy.start(grid, arrays, num_rounds=num_rounds, timeout=config.round_timeout_seconds).arrays
         final = from_record(arrays)
-        _save_model(writer.path.with_name(MODEL_FILE_NAME), final, config)
+        _save_model(writer.path.with_name(MODEL_FILE_NAME), final, config, config.num_server_rounds)
     except BaseException as error:
         with suppress(ResultsError):  # on a full disk
             writer.write_end(f"failed: {type(error).__name__}: {error}", time.monotonic() - started)
@@ -75,9 +82,17 @@ def _run(strategy: FirstArrivals, grid: Grid, arrays: ArrayRecord, config: RunCo
     writer.write_end("completed", time.monotonic() - started, model_digest=digest(final))
 
 
-def _save_model(path: Path, arrays: Mapping[str, np.ndarray], config: RunConfig) -> None:
-    metadata = {_ROUND: str(config.num_server_rounds), "config": json.dumps(_recorded(config))}
-    save_checkpoint(path, arrays, metadata)
+def _write_round(record: RoundRecord, arrays: ArrayRecord, writer: ResultsWriter, config: RunConfig) -> None:
+    """Write what came of a round; of the rounds before the first attack and of that attack, the global model, too."""
+    number = record.server_round
+    kept = {config.attack_round - 1: BEFORE_ATTACK_FILE_NAME, config.attack_round: AFTER_ATTACK_FILE_NAME}
+    if config.attack_round and number in kept:
+        _save_model(writer.path.with_name(kept[number]), from_record(arrays), config, number)
+    writer.write_round(record)
+
+
+def _save_model(path: Path, arrays: Mapping[str, np.ndarray], config: RunConfig, server_round: int) -> None:
+    save_checkpoint(path, arrays, {_ROUND: str(server_round), "config": json.dumps(_recorded(config))})
 
 
 def _recorded(config: RunConfig) -> dict[str, Value]:
@@ -110,7 +125,7 @@ def build_strategy(
         seed=config.seed,
         phase=config.phase,
         is_evaluated=config.is_evaluated,
-        on_round=lambda record, _: writer.write_round(record),
+        on_round=lambda record, arrays: _write_round(record, arrays, writer, config),
         on_checkpoint=(lambda number, state: checkpoints.save(number, state, config)) if every else None,
         is_checkpointed=lambda server_round: server_round % every == 0,
         guard=UpdateGuard(

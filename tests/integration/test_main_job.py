@@ -13,6 +13,12 @@ import pytest
 
 from experiments.processes import Descendants
 from experiments.settings import APP_DIR
+from fedmeta_flwr.checkpoint import (
+    AFTER_ATTACK_FILE_NAME,
+    BEFORE_ATTACK_FILE_NAME,
+    MODEL_FILE_NAME,
+    load_checkpoint,
+)
 from fedmeta_flwr.results import FILE_NAME, RunResults, read_results
 
 pytestmark = pytest.mark.integration
@@ -53,6 +59,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
     assert process.returncode == 0, process.stderr
     for name in (FILE_NAME, "persistence.png", "persistence.svg"):
         assert (folder / name).stat().st_size > 0
+    for name, server_round in ((BEFORE_ATTACK_FILE_NAME, "2"), (AFTER_ATTACK_FILE_NAME, "3"), (MODEL_FILE_NAME, "6")):
+        assert load_checkpoint(folder / name).metadata["server-round"] == server_round
     return read_results(folder)
 
 
