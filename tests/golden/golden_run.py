@@ -4,8 +4,8 @@
 the project computes, and belongs into the change log.
 
 The rounds and the steps in them are few, because each multiplies by some ten what differs between processors: sums of
-floats, and what Adam and the rectifiers make of them. After these few, norms agree to 1e-5 between the instruction sets of
-one processor (``ATEN_CPU_CAPABILITY=default``); after six rounds of twice as many steps they differed by 0.01.
+floats, and what Adam and the rectifiers make of them. After these few, norms agree to 1e-5 between the instruction sets
+of one processor (``ATEN_CPU_CAPABILITY=default``); after six rounds of twice as many steps they differed by 0.01.
 """
 
 import json
