@@ -39,7 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Let links lead where they lead in the repository, and names of settings to the configuration reference."""
     uri = page.file.src_uri
-    pages = {name: page_uri for page_uri, name in REPOSITORY_PAGES.items()} | {"README.md": "index.md"}
+    pages = {name: page_uri for page_uri, name in REPOSITORY_PAGES.items()}
     source = links.Source(
         root=ROOT,
         file=REPOSITORY_PAGES.get(uri, f"docs/{uri}"),
