@@ -72,6 +72,19 @@ def test_every_setting_that_a_page_assigns_exists(page: Path) -> None:
     assert assigned <= settings_page.keys()
 
 
+def test_every_configuration_file_that_a_page_shows_has_settings_that_exist() -> None:
+    blocks = [
+        tomllib.loads(block)
+        for page in PAGES
+        for block in re.findall(r"^```toml\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    ]
+    settings = {
+        key for block in blocks if not any(isinstance(value, dict) for value in block.values()) for key in block
+    }
+    assert settings
+    assert settings - {"partition-id"} <= settings_page.keys()  # which is of a node's configuration
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
 def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     generated = {f"docs/{uri}" for uri in ("configuration.md", "command-line.md", *api_pages.texts(ROOT))}
