@@ -21,6 +21,6 @@ def text() -> str:
         command.short_help = (command.help or "").partition("\n\n")[0]
         for parameter in command.params:
             if help_text := getattr(parameter, "help", None):
-                parameter.help = escape(help_text)  # type: ignore[attr-defined]  # "[default: ...]" is no markup
+                parameter.help = escape(help_text)  # "[default: ...]" is no markup
     page = get_docs_for_click(obj=group, ctx=typer.Context(group), name=PROGRAM, title="Command line")
     return html.unescape(page)

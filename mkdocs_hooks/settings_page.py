@@ -60,6 +60,11 @@ def _row(field: "dataclasses.Field[Any]", defaults: Mapping[str, Any]) -> str:
 
 
 def _admitted(field: "dataclasses.Field[Any]") -> str:
+    own = ", or your own as `module:attribute`" if field.metadata.get("admits_own") else ""
+    return _built_in(field) + own
+
+
+def _built_in(field: "dataclasses.Field[Any]") -> str:
     limits: Mapping[str, Any] = field.metadata
     if limits["choices"]:
         return ", ".join(f"`{choice}`" for choice in limits["choices"])
