@@ -5,6 +5,7 @@ from typing import Any
 
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -49,6 +50,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     )
     linked = links.rewritten(markdown, source)
     return linked if uri == "configuration.md" else links.with_settings(linked, settings_page.keys(), source)
+
+
+@event_priority(-100)  # after the search plugin
+def on_post_build(config: MkDocsConfig) -> None:
+    """Put the search index where the theme looks for it on pages opened from disk: without it, its script stops there."""
+    folder = Path(config.site_dir) / "search"
+    index = (folder / "search_index.json").read_text(encoding="utf-8")
+    (folder / "search_index.js").write_text(f"var __index = {index}", encoding="utf-8")
 
 
 def _formula(source: str, *_: Any, **__: Any) -> str:
