@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from latex2mathml.converter import convert
+from latex2mathml.converter import convert  # type: ignore[import-untyped]
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
@@ -54,7 +54,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 @event_priority(-100)  # after the search plugin
 def on_post_build(config: MkDocsConfig) -> None:
-    """Put the search index where the theme looks for it on pages opened from disk: without it, its script stops there."""
+    """Put the search index where the theme's script looks for it on pages opened from disk, or else stops."""
     folder = Path(config.site_dir) / "search"
     index = (folder / "search_index.json").read_text(encoding="utf-8")
     (folder / "search_index.js").write_text(f"var __index = {index}", encoding="utf-8")
