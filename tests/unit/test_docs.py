@@ -3,16 +3,21 @@
 import re
 import shlex
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click import Context, Group
+from flwr.serverapp.strategy import FedAvg
 from conftest import ROOT, default_values
 from typer.main import get_command
 
 from experiments.__main__ import app
 from experiments.settings import parse_override
+from fedmeta_flwr.config import RunConfig
 from mkdocs_hooks import api_pages, command_line, links, settings_page
+from strategies import FirstArrivals
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _COMMAND = re.compile(r"python -m experiments (?P<arguments>[^`#\n]*)")
@@ -174,3 +179,13 @@ def test_names_of_settings_lead_to_their_reference_except_in_headings_code_and_l
     text = "`quorum = 3` and `nothing`\n# `quorum`\n[`quorum`](a.md)\n```\n`quorum`\n```"
     expected = text.replace("`quorum = 3`", "[`quorum = 3`](configuration.md#quorum)")
     assert links.with_settings(text, {"quorum"}, SOURCE) == expected
+
+
+def test_the_strategy_swap_of_the_readme_is_accepted(run_config: Callable[..., RunConfig]) -> None:
+    sample = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)[0]
+    built, call, _ = sample.partition("result = strategy.start(grid, initial_arrays, ")
+    names: dict[str, Any] = {"MyStrategy": lambda: FedAvg(min_available_nodes=4), "config": run_config()}
+    exec(built, names)
+    assert call
+    assert isinstance(names["strategy"], FirstArrivals)
+    assert isinstance(names["strategy"].inner, FedAvg)
