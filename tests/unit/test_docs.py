@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from click import Context, Group
-from flwr.serverapp.strategy import FedAvg
 from conftest import ROOT, default_values
+from flwr.serverapp.strategy import FedAvg
 from typer.main import get_command
 
 from experiments.__main__ import app
