@@ -109,16 +109,24 @@ def _of_root(material: Material) -> Recipe:
     collection = material.collection
     if collection.dataset not in DATASETS or collection.profile not in PROFILES:
         return Recipe((), "", (f"{material.name} is not in the catalog: see the settings of each run.",))
-    names = [
-        name
-        for name, experiment in EXPERIMENTS.items()
-        if all(run in collection.runs for run in experiment.runs_in(collection.profile))
-    ]
-    if not names:
-        return Recipe((), "", ("No experiment of the catalog has all of its runs here: see the settings of each run.",))
+    names, others = _experiments(material)
     overrides, fits = _overrides(material, names)
-    remarks = () if fits else ("Not all settings can be given for all runs alike: see the settings of each run.",)
-    return Recipe(tuple(_reproduce(material, names, overrides)), "", remarks)
+    remarks = [f"It makes more runs than are here: {', '.join(others)}."] if others else []
+    remarks += [] if fits else ["Not all settings can be given for all runs alike: see the settings of each run."]
+    return Recipe(tuple(_reproduce(material, names, overrides)), "", tuple(remarks))
+
+
+def _experiments(material: Material) -> tuple[list[str], list[str]]:
+    """Return the experiments that make what is here, whole ones first; and the runs that they make beside."""
+    here, profile = set(material.collection.runs), material.collection.profile
+    made = {name: set(experiment.runs_in(profile)) for name, experiment in EXPERIMENTS.items()}
+    chosen = [name for name, runs in made.items() if runs <= here]
+    while missing := here - {run for name in chosen for run in made[name]}:
+        useful = [name for name, runs in made.items() if runs & missing]
+        if not useful:
+            break
+        chosen.append(min(useful, key=lambda name: (len(made[name] - here), -len(made[name] & missing))))
+    return chosen, sorted({run for name in chosen for run in made[name]} - here)
 
 
 def _reproduce(material: Material, names: Sequence[str], overrides: Sequence[str]) -> Iterator[str]:

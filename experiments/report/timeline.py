@@ -1,5 +1,6 @@
 """The federation of a run, round by round: who arrived, who was left out and why, how large updates were."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
@@ -29,7 +30,13 @@ def arrivals_plot(records: Sequence[RoundRecord], clients: int) -> Plot:
     places = [str(client) for client in range(clients)]
     reasons = sorted({_kind(drop["reason"]) for record in records for drop in record.dropped})
     traces = [
-        _marks("aggregated", list(_aggregated(records, is_adversary)), symbol, color, 9 - 2 * (not is_adversary))
+        _marks(
+            "adversary" if is_adversary else "aggregated",
+            list(_aggregated(records, is_adversary)),
+            symbol,
+            color,
+            9 - 2 * (not is_adversary),
+        )
         for is_adversary, symbol, color in ((True, "triangle-up", ATTACK_COLOR), (False, "circle", BENIGN_COLOR))
     ]
     traces += [
@@ -80,10 +87,25 @@ def norms_plot(records: Sequence[RoundRecord]) -> Plot:
         shapes=[attack_line(number) for number in attacks(records)],
         annotations=_attack_notes(records),
         xaxis={"title": {"text": "round", "standoff": 6}, "zeroline": False, "showgrid": False},
-        yaxis={"title": {"text": "Euclidean norm", "standoff": 4}, "type": "log", "zeroline": False},
+        yaxis={
+            "title": {"text": "Euclidean norm", "standoff": 4},
+            "type": "log",
+            "zeroline": False,
+            "tickvals": _ticks(records),
+        },
         hovermode="closest",
     )
     return Plot(spec, _norms_label(records), _norms_table(records))
+
+
+def _ticks(records: Iterable[RoundRecord]) -> list[float]:
+    """Return 1, 2 and 5 of each decade in which there are norms; of more than two decades 1 alone."""
+    norms = [arrival["update_norm"] for record in records for arrival in record.arrivals if arrival["update_norm"] > 0]
+    if not norms:
+        return []
+    low, high = math.floor(math.log10(min(norms))), math.ceil(math.log10(max(norms)))
+    steps = (1, 2, 5) if high - low <= 2 else (1,)
+    return [step * 10.0**decade for decade in range(low, high + 1) for step in steps]
 
 
 def attacks(records: Iterable[RoundRecord]) -> list[int]:
