@@ -61,6 +61,7 @@ def panel_plot(panel: Panel, row: str) -> Plot:
     traces = [trace for curve in points for trace in _traces(panel, curve, points[curve], reference.get(curve))]
     layout: dict[str, Any] = {
         "hovermode": "x unified",
+        "hoverdistance": -1,  # the nearest point, however far
         "yaxis": {"title": {"text": "accuracy, %", "standoff": 4}, "range": [-2, 102], "dtick": 20, "zeroline": False},
         "xaxis": {"title": {"text": panel.x_label, "standoff": 6}, "zeroline": False, "showgrid": False},
     }

@@ -1,4 +1,4 @@
-"""A results root for the report: one real, tiny run of an attack with all that is kept of it, and made-up runs beside it."""
+"""A results root for the report: one real, tiny run of an attack, with all that is kept of it, and made-up runs."""
 
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ SETTINGS: dict[str, Any] = {
     "pretrain-outer-steps": 2,
     "outer-steps": 1,
     "meta-batch-size": 1,
-    "attack-round": 3,
-    "num-server-rounds": 4,
-    "poison-outer-steps": 8,
+    "attack-round": 2,
+    "num-server-rounds": 3,
+    "poison-outer-steps": 4,
     "evaluate-every": 1,
+    "pretrain-evaluate-every": 0,
     "evaluate-episodes": 2,
     "matching-way": 6,
     "matching-steps": 3,
@@ -40,7 +41,7 @@ def make_root(root: Path, cache: Path) -> None:
     own = SETTINGS | {"results-dir": str(root / REAL), "cache-dir": str(cache)}
     with own_identity():
         run(merge_settings(read_defaults(APP_DIR), own))
-    size = {"strokes_classes": 60, "image_size": 16, "matching_way": 6, "cache_dir": str(cache)}
+    size: dict[str, Any] = {"strokes_classes": 60, "image_size": 16, "matching_way": 6, "cache_dir": str(cache)}
     write_run(root, "attack-c", case="c", **size)
     for seed in (0, 1, 2):
         write_run(root, "attack-b", dataset="omniglot", case="b", seed=seed)

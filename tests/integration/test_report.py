@@ -1,12 +1,19 @@
 """The report of a real run: what its parts are computed from, and that the page stands by itself."""
 
+import json
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from click.testing import Result
+from integration.report_browser import CONTRASTS, IS_HERE, choose, chromium, emulate_scheme, log, seen, wait
 from integration.report_page import REAL, SETTINGS, make_root
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from typer.testing import CliRunner
 from unit.test_collection import write_run
 
@@ -22,6 +29,8 @@ from fedmeta_flwr.checkpoint import BEFORE_ATTACK_FILE_NAME
 from fedmeta_flwr.results import at_steps
 
 MOST_BYTES = 8_000_000
+LEAST_CONTRAST = 4.5  # WCAG 2.2, 1.4.3
+needs_browser = pytest.mark.skipif(not IS_HERE, reason="expected chromium and chromedriver on the path, found none")
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +41,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(root: Path) -> str:
-    return write_report(root, None, None).read_text(encoding="utf-8")
+def written(root: Path) -> Path:
+    return write_report(root, None, None)
+
+
+@pytest.fixture(scope="module")
+def html(written: Path) -> str:
+    return written.read_text(encoding="utf-8")
 
 
 def shown_run(path: Path) -> ShownRun:
@@ -49,10 +63,10 @@ def view(root: Path) -> RunView:
 class Elements(HTMLParser):
     """Every start tag with its attributes."""
 
-    def __init__(self, page: str) -> None:
+    def __init__(self, html: str) -> None:
         super().__init__()
         self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
+        self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, dict(attrs)))
@@ -122,18 +136,18 @@ def test_models_that_are_not_there_or_damaged_are_named(root: Path, tmp_path: Pa
         witness_of(alone, scenario)
 
 
-def test_the_page_needs_nothing_but_itself(page: str) -> None:
-    elements = Elements(page)
+def test_the_page_needs_nothing_but_itself(html: str) -> None:
+    elements = Elements(html)
     sources = [value for one in elements.of("img", "script", "link", "iframe", "source") for value in one.values()]
     outer = [value for value in sources if value and ":" in value and value.startswith(("http", "//", "file", "blob"))]
     assert outer == []
     assert all((one.get("href") or "").startswith("#") for one in elements.of("a"))
-    assert "default-src 'none'" in page
-    assert len(page.encode()) < MOST_BYTES
+    assert "default-src 'none'" in html
+    assert len(html.encode()) < MOST_BYTES
 
 
-def test_everything_to_be_seen_has_words_and_headings_go_down_step_by_step(page: str) -> None:
-    elements = Elements(page)
+def test_everything_to_be_seen_has_words_and_headings_go_down_step_by_step(html: str) -> None:
+    elements = Elements(html)
     assert next(elements.of("html"))["lang"] == "en"
     plots = [one for one in elements.of("div") if "data-plot" in one]
     assert len(plots) > 10
@@ -142,10 +156,10 @@ def test_everything_to_be_seen_has_words_and_headings_go_down_step_by_step(page:
     assert all(one.get("aria-label") for one in elements.of("div") if one.get("tabindex") == "0")
     levels = [int(tag[1]) for tag, _ in elements.found if tag in ("h1", "h2", "h3", "h4")]
     assert levels.count(1) == 1
-    assert all(later - earlier <= 1 for earlier, later in zip(levels, levels[1:], strict=False))
+    assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
 
 
-def test_what_is_missing_is_said_in_its_place(page: str) -> None:
+def test_what_is_missing_is_said_in_its_place(html: str) -> None:
     for words in (
         "No pictures, since the images of Omniglot, quick are not here: no folder with the images is known",
         f"No episodes: no {BEFORE_ATTACK_FILE_NAME} beside the result file",
@@ -155,10 +169,10 @@ def test_what_is_missing_is_said_in_its_place(page: str) -> None:
         "Seeds: 0, 1, 2 (3).",
         "The result file tells of no arrivals.",
     ):
-        assert words in page, words
+        assert words in html, words
 
 
-def test_the_page_tells_data_versions_and_commands(page: str, root: Path) -> None:
+def test_the_page_tells_data_versions_and_commands(html: str, root: Path) -> None:
     recorded = shown_run(root / REAL).results.run
     for words in (
         recorded["dataset"]["fingerprint"],
@@ -167,11 +181,11 @@ def test_the_page_tells_data_versions_and_commands(page: str, root: Path) -> Non
         "--profile quick --seeds 3 --first-seed 0 --data-dir DIR",
         "-c strokes-classes=60",
     ):
-        assert words in page, words
+        assert words in html, words
 
 
-def test_the_same_results_give_the_same_page(page: str, root: Path, tmp_path: Path) -> None:
-    assert write_report(root, tmp_path / "again.html", None).read_text(encoding="utf-8") == page
+def test_the_same_results_give_the_same_page(html: str, root: Path, tmp_path: Path) -> None:
+    assert write_report(root, tmp_path / "again.html", None).read_text(encoding="utf-8") == html
 
 
 def invoke(*arguments: object) -> Result:
@@ -227,3 +241,145 @@ def test_a_page_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert "cannot write the report" in result.output
     assert invoke(file, "--output", file).exit_code == 2
     assert file.read_text(encoding="utf-8").startswith('{"kind": "run"')
+
+
+@pytest.fixture(scope="module")
+def opened(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Return a browser with the page, as it opens from disk."""
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        browser.get(written.as_uri())
+        wait(browser, "return document.documentElement.dataset.ready === 'yes'")
+        yield browser
+
+
+@pytest.fixture
+def page(opened: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
+    """Return the page, and put its switches back."""
+    yield opened
+    for switch, text in (("material", "Strokes, quick"), ("case", "all"), ("theme", "as the system")):
+        choose(opened, switch, text)
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    emulate_scheme(opened, "")
+
+
+@pytest.mark.browser
+@needs_browser
+def test_it_opens_from_disk_without_an_error_and_asks_the_network_for_nothing(opened: webdriver.Chrome) -> None:
+    asked = [
+        event["params"]["request"]["url"]
+        for entry in log(opened, "performance")
+        if (event := json.loads(entry["message"])["message"])["method"] == "Network.requestWillBeSent"
+    ]
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:", "chrome:"))] == []
+    assert any(url.endswith("/report.html") for url in asked)
+    assert log(opened, "browser") == []
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_figures_are_drawn_with_their_curves(page: webdriver.Chrome) -> None:
+    choose(page, "material", "Strokes, quick")
+    plots = seen(page, "#figures [data-plot]")
+    assert len(plots) == 8  # cases (a) and (c): persistence, fine-tuning, and two rows of rescue
+    for plot in plots:
+        assert len(plot.find_elements(By.CSS_SELECTOR, ".main-svg .scatterlayer path.js-line")) >= 4
+        assert plot.find_element(By.CSS_SELECTOR, ".main-svg").size["height"] == 300
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_case_and_the_results_are_chosen_by_keyboard(page: webdriver.Chrome) -> None:
+    choose(page, "material", "Strokes, quick")
+    choose(page, "case", "(c)")
+    assert {plot.get_attribute("data-case") for plot in seen(page, "#figures figure.plot")} == {"c"}
+    assert [one.text for one in seen(page, "#episodes summary h3")] == ["case (c): attack-c, seed 0"]
+    choose(page, "case", "all")
+    choose(page, "material", "Omniglot, quick")
+    assert [one.text for one in seen(page, "#claims h3")] == ["Omniglot, quick"]
+    assert len(seen(page, "#figures [data-plot] .main-svg")) > 0
+    choose(page, "case", "(a)")
+    assert "No panel of this case." in [one.text for one in seen(page, "#figures .none")]
+
+
+@pytest.mark.browser
+@needs_browser
+def test_a_curve_is_hidden_and_shown_by_its_box(page: webdriver.Chrome) -> None:
+    choose(page, "material", "Strokes, quick")
+    panel = seen(page, "#figures [data-plot]")[0]
+    box = seen(page, "#figures .figure input[data-curve='main_task']")[0]
+    count = "return arguments[0].querySelectorAll('.scatterlayer .trace').length"
+    before = page.execute_script(count, panel)
+    box.send_keys(Keys.SPACE)
+    assert page.execute_script(count, panel) < before
+    box.send_keys(Keys.SPACE)
+    assert page.execute_script(count, panel) == before
+
+
+@pytest.mark.browser
+@needs_browser
+def test_pointing_at_a_curve_tells_its_values(page: webdriver.Chrome) -> None:
+    choose(page, "material", "Strokes, quick")
+    panel = seen(page, "#figures [data-plot]")[0]
+    page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", panel)
+    ActionChains(page).move_to_element(panel.find_element(By.CSS_SELECTOR, ".nsewdrag")).perform()
+    wait(page, "return document.querySelector('.hoverlayer text') !== null")
+    text = page.execute_script("return document.querySelector('.hoverlayer').textContent")
+    assert "meta-testing" in text
+    assert "[" in text
+
+
+@pytest.mark.browser
+@needs_browser
+def test_nothing_is_wider_than_a_phone(page: webdriver.Chrome) -> None:
+    choose(page, "material", "Strokes, quick")
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    page.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    wait(page, "return Array.from(document.querySelectorAll('.main-svg')).every((one) => one.clientWidth <= 390)")
+    assert page.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]") == [390, 390]
+    beyond = page.execute_script(
+        "return Array.from(document.querySelectorAll('main *')).filter((one) => !one.closest('.scroll, svg, pre') "
+        "&& one.getBoundingClientRect().right > 391).map((one) => one.outerHTML.slice(0, 100))"
+    )
+    assert beyond == []
+
+
+@pytest.mark.browser
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground_and_plots_follow_the_page(page: webdriver.Chrome, scheme: str) -> None:
+    choose(page, "material", "Strokes, quick")
+    emulate_scheme(page, scheme)
+    style = "return getComputedStyle(document.querySelector(arguments[0])).getPropertyValue(arguments[1])"
+    ink = page.execute_script(style, "body", "color")
+    wait(page, f"return getComputedStyle(document.querySelector('.xtick text')).fill === '{ink}'")
+    brightness = sum(int(part) for part in ink[4:-1].split(",")) / 3
+    assert (brightness > 128) == (scheme == "dark")
+    page.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    contrasts = page.execute_script(CONTRASTS)
+    assert len(contrasts) > 10
+    assert {name: ratio for name, ratio in contrasts.items() if ratio < LEAST_CONTRAST} == {}
+
+
+@pytest.mark.browser
+@needs_browser
+def test_colours_can_be_chosen_against_the_system(page: webdriver.Chrome) -> None:
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    emulate_scheme(page, "light")
+    light = page.execute_script(ground)
+    choose(page, "theme", "dark")
+    assert page.execute_script(ground) != light
+    choose(page, "theme", "light")
+    assert page.execute_script(ground) == light
+
+
+@pytest.mark.browser
+@needs_browser
+def test_the_focus_can_be_seen_and_the_first_stop_leads_past_the_head(page: webdriver.Chrome) -> None:
+    first = page.execute_script("return document.querySelector('a[href], select, input, summary, [tabindex]')")
+    assert (first.get_attribute("href") or "").endswith("#main")
+    page.execute_script("arguments[0].focus({focusVisible: true})", first)
+    assert first.rect["x"] >= 0
+    for element in (first, *seen(page, "select"), *seen(page, "input[data-curve]")[:1], *seen(page, "summary")[:1]):
+        page.execute_script("arguments[0].focus({focusVisible: true})", element)
+        assert page.execute_script("return getComputedStyle(arguments[0]).outlineWidth", element) == "3px"
