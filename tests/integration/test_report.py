@@ -322,8 +322,8 @@ def test_pointing_at_a_curve_tells_its_values(page: webdriver.Chrome) -> None:
     panel = seen(page, "#figures [data-plot]")[0]
     page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", panel)
     ActionChains(page).move_to_element(panel.find_element(By.CSS_SELECTOR, ".nsewdrag")).perform()
-    wait(page, "return document.querySelector('.hoverlayer text') !== null")
-    text = page.execute_script("return document.querySelector('.hoverlayer').textContent")
+    wait(page, "return document.querySelector('#figures div:not([hidden]) > .figure .hoverlayer text') !== null")
+    text = panel.find_element(By.CSS_SELECTOR, ".hoverlayer").get_attribute("textContent") or ""
     assert "meta-testing" in text
     assert "[" in text
 
