@@ -191,6 +191,24 @@ def claims(
     raise typer.Exit(claims_session(path))
 
 
+@app.command(epilog="Example: `python -m experiments report results/reproduction --output report.html`")
+def report(
+    path: Annotated[Path, typer.Argument(metavar="PATH")],
+    *,
+    output: Annotated[
+        Path | None, typer.Option(help="The HTML file. [default: PATH/report.html]", show_default=False)
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a page about results: claims, figures, the federation, pictures, episodes, features, settings.
+
+    PATH is a results root, or a run's folder or result file. The page is one HTML file, which needs no network.
+    """
+    from experiments.session import report_session
+
+    raise typer.Exit(report_session(path, output, data_dir))
+
+
 @app.command(epilog="Example: `python -m experiments bench update`")
 def bench(
     name: Annotated[str, typer.Argument(click_type=Choice(tuple(BENCHMARKS)))],

@@ -93,6 +93,17 @@ def claims_session(root: Path) -> int:
     return _exit_code(lambda: _judge_root(root, Console()))
 
 
+def report_session(path: Path, output: Path | None, data_dir: Path | None) -> int:
+    """Write the report about a results root or a run, and return the exit code."""
+
+    def command() -> None:
+        from experiments.report import write_report
+
+        Console(highlight=False, soft_wrap=True).print(f"Report: {write_report(path, output, data_dir)}", markup=False)
+
+    return _exit_code(command)
+
+
 def benchmark_session(name: str, repetitions: int | None, folder: Path) -> int:
     """Run a benchmark, show its table, keep its numbers, and return the exit code."""
 
