@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,10 +149,10 @@ def test_a_folder_that_cannot_be_made_costs_the_event_files_alone(
     assert (tmp_path / FOLDER_NAME).read_text() == "in the way"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_full_disk_costs_the_event_files_alone(
-    run_config: RunConfigs, tmp_path: Path, warnings: Callable[[], list[str]]
+    run_config: RunConfigs, tmp_path: Path, warnings: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # what TensorBoard's own thread has to say
     config = run_config(**SMALL)
     with TensorBoardWriter(tmp_path, config, scenario_of(config)) as events:
         events.write(RoundRecord(1, "benign"))
