@@ -22,6 +22,8 @@ _LOOK_SECONDS = 0.25
 _LONGEST_POLL_SECONDS = 30.0
 _SETTLING_SECONDS = 0.5
 _LONGEST_END_SECONDS = 20.0
+_TRACEBACK = "Traceback (most recent call last):\n"
+_DIRECT_CAUSE = "The above exception was the direct cause of the following exception:"
 _TRACEBACK_LINES = 12
 _OWN_PACKAGES = ("fedmeta_flwr", "strategies", "clients")
 _FLOWER_PREFIX = "Simulation failed with exception: "
@@ -161,14 +163,21 @@ def failure_reason(status: RunStatus, log: str) -> str:
     """Say why a run failed.
 
     An exception class of this project carries a message for the user: that alone is said. Any other is a defect:
-    Flower's details are followed by the last lines of the traceback.
+    Flower's details are followed by the last lines of the traceback, of its first cause where it names one.
     """
     plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
-    before, mark, trace = plain.rpartition("Traceback (most recent call last):\n")
-    text = re.split(r"^[A-Z]+ *:", trace, maxsplit=1, flags=re.MULTILINE)[0] if mark else before + trace
+    *before, last = plain.split(_TRACEBACK)
+    text = _traceback_alone(last) if before else last
     lines = text.strip("\n").splitlines()
-    raised = [line for line in lines if re.match(r"[\w.]+(:|$)", line)] if mark else []
+    raised = [line for line in lines if re.match(r"[\w.]+(:|$)", line)] if before else []
     reason = f"{status.status}: {status.details.removeprefix(_FLOWER_PREFIX)}"
     if raised and raised[0].partition(".")[0] in _OWN_PACKAGES:
         return reason
+    while before and before[-1].rstrip().endswith(_DIRECT_CAUSE):
+        lines = _traceback_alone(before.pop()).strip("\n").splitlines()
     return "\n".join([reason, *lines[-_TRACEBACK_LINES:]])
+
+
+def _traceback_alone(text: str) -> str:
+    """Leave out what was logged after a traceback, and that it caused another one."""
+    return re.split(r"^[A-Z]+ *:", text.partition(_DIRECT_CAUSE)[0], maxsplit=1, flags=re.MULTILINE)[0]

@@ -37,6 +37,21 @@ def test_a_defect_is_told_with_the_last_lines_of_its_traceback_alone() -> None:
     ]
 
 
+def test_of_a_defect_that_another_caused_the_first_is_told() -> None:
+    cause = (
+        "Exception: the raylet did not start\n\n"
+        "The above exception was the direct cause of the following exception:\n\n"
+    )
+    log = TRACE.format(earlier=cause, raised="RuntimeError: Ending simulation.")
+    reason = failure_reason(RunStatus("finished:failed", f"{PREFIX}Ending simulation."), log)
+    assert reason.splitlines() == [
+        "finished:failed: Ending simulation.",
+        '  File "first.py", line 1, in first',
+        "    nonsense()",
+        "Exception: the raylet did not start",
+    ]
+
+
 def test_without_a_traceback_the_end_of_the_log_is_told() -> None:
     reason = failure_reason(RunStatus("finished:failed", "No heartbeat"), "INFO: one\nINFO: two\n")
     assert reason == "finished:failed: No heartbeat\nINFO: one\nINFO: two"
