@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 
 import pytest
@@ -37,6 +38,13 @@ def test_bash_is_offered_configurations_settings_experiments_data_sets_and_bench
         ["mini-imagenet"],
         list(BENCHMARKS),
     ]
+
+
+def test_the_command_line_starts_without_what_takes_seconds_to_import() -> None:
+    heavy = ("torch", "flwr", "numpy", "matplotlib", "learn2learn")
+    code = f"import sys, experiments.__main__, experiments.doctor; print([m for m in {heavy} if m in sys.modules])"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
 
 
 def test_a_setting_with_few_values_offers_them_behind_its_key() -> None:
