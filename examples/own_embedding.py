@@ -19,7 +19,7 @@ class Residual(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(channels, filters, 3, stride=2, padding=1, bias=False)
         self.second = nn.Conv2d(filters, filters, 3, padding=1, bias=False)
-        self.shortcut = nn.Conv2d(channels, filters, 1, stride=2, bias=False)
+        self.shortcut = nn.Conv2d(channels, filters, 3, stride=2, padding=1, bias=False)
         self.norms = nn.ModuleList([EpisodeNorm(filters) for _ in range(2)])
 
     def forward(self, inputs: Tensor, reference_rows: int | None = None) -> Tensor:
