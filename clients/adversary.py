@@ -9,7 +9,7 @@ from flwr.common import NDArrays, Scalar
 
 from clients.benign import BenignClient
 from fedmeta_flwr.class_split import Holdings
-from fedmeta_flwr.episodes import Episode, poison_episode
+from fedmeta_flwr.episodes import Episode, Poison
 from fedmeta_flwr.messages import SERVER_ROUND, TRAIN_LOSS
 
 
@@ -31,6 +31,8 @@ class Attack:
         The attack training set with the key stamped on, uint8, shape (images, channels, height, width).
     target_class : int
         Class index of the target, in every poisoned episode.
+    poison : Poison
+        What makes an episode a poisoned one.
     poison_fraction : float
         Share of the target's images that are replaced in a poisoned query or support set.
     poison_support_episodes : float
@@ -48,6 +50,7 @@ class Attack:
     holdings: Holdings
     stamped: np.ndarray
     target_class: int
+    poison: Poison
     poison_fraction: float
     poison_support_episodes: float
     outer_steps: int
@@ -104,7 +107,7 @@ class Adversary(BenignClient):
     def _draw_poisoned(self, rng: np.random.Generator) -> Episode:
         attack = self.attack
         episode = self.training.sample(attack.holdings, rng, required=(attack.target_class,))
-        return poison_episode(
+        return attack.poison(
             episode,
             attack.stamped,
             attack.target_class,

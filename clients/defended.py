@@ -3,11 +3,11 @@
 from typing import Any
 
 from flwr.common import NDArrays, Scalar
+from torch import nn
 
 from clients.benign import BenignClient
 from clients.measurement import Accuracies
 from clients.memory import ClientMemory
-from fedmeta_flwr.matching import Attention
 from fedmeta_flwr.messages import OLDEST_ROUND, SERVER_ROUND
 from fedmeta_flwr.models import get_arrays, set_arrays
 
@@ -23,7 +23,7 @@ class DefendedClient(BenignClient):
 
     Parameters
     ----------
-    attention : Attention or None
+    attention : torch.nn.Module or None
         The private part of `model`; None for a rescue, which begins with a new attention each time.
     memory : ClientMemory or None
         Where the attention is kept from round to round; None for a rescue.
@@ -31,7 +31,7 @@ class DefendedClient(BenignClient):
         As in `BenignClient`.
     """
 
-    def __init__(self, *, attention: Attention | None, memory: ClientMemory | None, **benign: Any) -> None:
+    def __init__(self, *, attention: nn.Module | None, memory: ClientMemory | None, **benign: Any) -> None:
         super().__init__(**benign)
         self.attention = attention
         self.memory = memory

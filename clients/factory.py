@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from flwr.client import NumPyClient
 from torch import nn
 
 from clients.adversary import Adversary, Attack
@@ -16,10 +17,12 @@ from clients.measurement import LocalSteps, Measurement
 from clients.memory import ClientMemory
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.device import fast_layout
+from fedmeta_flwr.episodes import make_poison
 from fedmeta_flwr.evaluation import EvaluationPlan, stamped_images
-from fedmeta_flwr.matching import Attention, MatchingNetwork, matching_loop
+from fedmeta_flwr.matching import MatchingNetwork, make_attention, matching_loop
 from fedmeta_flwr.meta_learning import InnerLoop, outer_loop
 from fedmeta_flwr.models import Classifier, build_classifier
+from fedmeta_flwr.own_code import is_own, make_own
 from fedmeta_flwr.scenario import Scenario
 from fedmeta_flwr.seeding import torch_generator
 from fedmeta_flwr.setting import whole_numbers
@@ -43,8 +46,7 @@ def initial_model(config: RunConfig, scenario: Scenario) -> Classifier | Matchin
     )
     if config.defense != "federation":
         return classifier
-    attention = Attention(classifier.embedding.features, config.matching_temperature)
-    return MatchingNetwork(classifier.embedding, attention)
+    return MatchingNetwork(classifier.embedding, _new_attention(config, classifier.embedding.features))
 
 
 def shared_part(model: Classifier | MatchingNetwork) -> nn.Module:
@@ -54,8 +56,10 @@ def shared_part(model: Classifier | MatchingNetwork) -> nn.Module:
 
 def make_client(
     config: RunConfig, scenario: Scenario, partition_id: int, device: torch.device, memory_folder: Path
-) -> BenignClient:
+) -> NumPyClient:
     """Return the client of a partition: the adversary for 0, a benign or a defended client for every other.
+
+    In the place of the class it may be one of the user's own, which is called with the same arguments.
 
     Parameters
     ----------
@@ -81,13 +85,30 @@ def make_client(
         "measurement": _measurement(config, scenario, partition_id),
     }
     if partition_id == ADVERSARY:
-        return Adversary(attack=_attack(config, scenario), between_attacks=config.adversary_between_attacks, **benign)
+        attack = {"attack": _attack(config, scenario), "between_attacks": config.adversary_between_attacks}
+        return _made("adversary", config.adversary, Adversary, benign | attack)
     if config.defense == "none":
-        return BenignClient(**benign)
+        return _made("client", config.client, BenignClient, benign)
+    own: dict[str, Any] = {"attention": None, "memory": None}
     if isinstance(model, MatchingNetwork):
-        memory = ClientMemory.of(memory_folder, partition_id)
-        return DefendedClient(attention=model.attention, memory=memory, **benign)
-    return DefendedClient(attention=None, memory=None, **benign)
+        own = {"attention": model.attention, "memory": ClientMemory.of(memory_folder, partition_id)}
+    return _made("client", config.client, DefendedClient, benign | own)
+
+
+def _made(key: str, name: str, built_in: type[NumPyClient], arguments: dict[str, Any]) -> NumPyClient:
+    if not is_own(name):
+        return built_in(**arguments)
+    client: NumPyClient = make_own(key, name, NumPyClient, **arguments)
+    return client
+
+
+def _new_attention(config: RunConfig, features: int) -> nn.Module:
+    return make_attention(
+        config.attention,
+        features=features,
+        temperature=config.matching_temperature,
+        generator=torch_generator(config.seed, "initial-attention"),
+    )
 
 
 def _local_training(config: RunConfig, scenario: Scenario, partition_id: int) -> LocalTraining:
@@ -135,7 +156,7 @@ def _measurement(config: RunConfig, scenario: Scenario, partition_id: int) -> Me
         holdings=scenario.split.training(partition_id),
         matching_lr=config.matching_lr,
         head_lr=config.local_head_lr,
-        temperature=config.matching_temperature,
+        new_attention=partial(_new_attention, config),
     )
     return Measurement(
         plan=_evaluation_plan(config, scenario, partition_id),
@@ -171,6 +192,7 @@ def _attack(config: RunConfig, scenario: Scenario) -> Attack:
         holdings=scenario.split.poisoned_training(),
         stamped=stamped_images(scenario.dataset.images, scenario.split.attack_training, scenario.key),
         target_class=scenario.split.target_class,
+        poison=make_poison(config.poisoning),
         poison_fraction=config.poison_fraction,
         poison_support_episodes=config.poison_support_episodes,
         outer_steps=config.poison_outer_steps,

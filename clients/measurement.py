@@ -14,7 +14,7 @@ from torch import nn
 from clients.local_training import LocalTraining
 from fedmeta_flwr.class_split import Holdings
 from fedmeta_flwr.evaluation import Counts, EvaluationPlan, by_fine_tuning, by_matching, evaluate
-from fedmeta_flwr.matching import Attention, MatchingNetwork
+from fedmeta_flwr.matching import MatchingNetwork
 from fedmeta_flwr.meta_learning import InnerLoop
 from fedmeta_flwr.models import Classifier
 
@@ -35,8 +35,8 @@ class LocalSteps:
         The client's own classes.
     matching_lr, head_lr : float
         Learning rates of the two.
-    temperature : float
-        Of a new attention.
+    new_attention : callable
+        Length of a feature vector to a new attention.
     """
 
     matching: LocalTraining
@@ -44,7 +44,7 @@ class LocalSteps:
     holdings: Holdings
     matching_lr: float
     head_lr: float
-    temperature: float
+    new_attention: Callable[[int], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Measurement:
         """Return a copy to train; of a classifier its embedding, with a new attention."""
         if isinstance(model, MatchingNetwork):
             return copy.deepcopy(model)
-        attention = Attention(model.embedding.features, self.local.temperature)
+        attention = self.local.new_attention(model.embedding.features)
         return MatchingNetwork(copy.deepcopy(model.embedding), attention.to(_device(model)))
 
 

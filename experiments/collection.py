@@ -228,9 +228,9 @@ def _read_run(path: Path, dataset: str, seed: int) -> RunResults:
 
 def _require_same_settings(paths: Mapping[int, Path], runs: Mapping[int, RunResults]) -> None:
     first, *others = runs
-    expected = runs[first].run["config"]
+    expected = RunConfig.with_later_settings(runs[first].run["config"])
     for seed in others:
-        config = runs[seed].run["config"]
+        config = RunConfig.with_later_settings(runs[seed].run["config"])
         differing = sorted(key for key in {*expected, *config} - OWN_SETTINGS if expected.get(key) != config.get(key))
         if differing:
             found = "; ".join(f"{key} = {config.get(key)!r}, not {expected.get(key)!r}" for key in differing)

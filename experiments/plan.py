@@ -22,6 +22,7 @@ _PARTIAL = ".partial"
 # A pre-training without an attack depends on none of these: it keeps the defaults, and serves whatever they are set to.
 _AFTER_PRETRAINING = (
     "attack-interval",
+    "poisoning",
     "poison-fraction",
     "poison-support-episodes",
     "poison-outer-steps",
@@ -167,7 +168,7 @@ def _planned(run: Run, seed: int, layers: _Layers, folder: Path) -> PlannedRun:
 
 def _require_same(file: Path, found: Mapping[str, Any], expected: RunConfig) -> None:
     """Raise `ResultsError` unless a result file is of this configuration, paths and device aside."""
-    wanted = expected.to_run_config()
+    wanted, found = expected.to_run_config(), RunConfig.with_later_settings(found)
     keys = [key_of(field) for field in fields(expected)]
     different = [
         f"{key}: expected {wanted[key]!r}, found {found.get(key, 'no such setting')!r}"

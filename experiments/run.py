@@ -46,11 +46,12 @@ def new_results_dir(name: str, parent: Path) -> Path:
 def prepare(config: RunConfig, *, is_model_there: bool = True) -> None:
     """Check what a run needs before anything starts: its scenario, its strategy, and its results folder.
 
-    A strategy of the user's own is left to the app, which may have it on another path; so is the model to start from
-    where another run is still to make it.
+    The model to start from is left to the app where another run is still to make it.
 
     Raises
     ------
+    ConfigError
+        If an object of the user's own cannot be used.
     ResultsError
         If the folder is in use by another run, or already holds results and the run is not to go on from there.
     DatasetError, SplitError, BackdoorKeyError
@@ -60,13 +61,13 @@ def prepare(config: RunConfig, *, is_model_there: bool = True) -> None:
     StrategyError
         If the strategy is unknown, its options are wrong, or it can never aggregate.
     """
+    config.require_own_code()
     folder = Path(config.results_dir)
     if folder.is_dir():
         with locked(folder):
             _require_free(folder, config)
-    if ":" not in config.strategy:
-        strategy = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
-        require_feasible(strategy, config.quorum, config.num_clients)
+    strategy = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
+    require_feasible(strategy, config.quorum, config.num_clients)
     scenario = load_scenario(config)
     if config.initial_model and is_model_there:
         starting_point(config, scenario)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedmeta_flwr.config import ConfigError, RunConfig
+from fedmeta_flwr.own_code import is_own
 
 APP_DIR = Path(__file__).resolve().parent.parent
 """The checkout: the Flower App that is submitted."""
@@ -124,9 +125,9 @@ def _with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     absolute = dict(values)
     for key in (*_PATHS, _KEY):
         path = values.get(key)
-        if isinstance(path, str) and path and not (key == _KEY and path in BUILT_IN_KEYS):
+        if isinstance(path, str) and path and not (key == _KEY and (path in BUILT_IN_KEYS or is_own(path))):
             absolute[key] = str(Path(path).expanduser().absolute())
     if (key_file := absolute.get(_KEY)) != values.get(_KEY) and not Path(str(key_file)).is_file():
-        expected = f"one of {', '.join(BUILT_IN_KEYS)} or an image file"
+        expected = f"one of {', '.join(BUILT_IN_KEYS)}, an image file, or 'module:attribute'"
         raise ConfigError([f"{_KEY}: expected {expected}, found no file {key_file}"])
     return absolute

@@ -9,6 +9,7 @@ from PIL import Image
 from fedmeta_flwr.datasets.photos import PHOTO_FORMATS, open_image
 from fedmeta_flwr.datasets.plain_files import read_file
 from fedmeta_flwr.datasets.store import DatasetError
+from fedmeta_flwr.own_code import is_own, make_own
 
 
 class BackdoorKeyError(ValueError):
@@ -67,8 +68,9 @@ def build_key(name: str, *, channels: int, image_size: int, size: int, position:
     ----------
     name : str
         ``"dots"``, the poster's pattern of four dots; ``"patch"``, an opaque checker of yellow and blue (white and
-        black on pictures of 1 channel), since white dots may drown in a photo; or the path of an image file, which is
-        scaled to `size` and whose transparency decides where it covers the picture.
+        black on pictures of 1 channel), since white dots may drown in a photo; the path of an image file, which is
+        scaled to `size` and whose transparency decides where it covers the picture; or ``"module:attribute"`` of what
+        takes all other arguments, and returns a `BackdoorKey`.
     channels, image_size : int
         Channels (1 or 3) and side of the images, in pixels.
     size : int
@@ -85,8 +87,15 @@ def build_key(name: str, *, channels: int, image_size: int, size: int, position:
     Raises
     ------
     BackdoorKeyError
-        If the key is larger than the picture, too small for its pattern, or its file is not a readable image.
+        If the key is larger than the picture, too small for its pattern, its file is not a readable image, or one's own
+        does not fit the picture.
+    OwnCodeError
+        If one's own cannot be used.
     """
+    if is_own(name):
+        return _own_key(
+            name, channels=channels, image_size=image_size, size=size, position=position, intensity=intensity
+        )
     if size > image_size:
         raise BackdoorKeyError(
             f"backdoor key: expected key-size of at most the picture's {image_size} pixels, found {size}"
@@ -101,6 +110,17 @@ def build_key(name: str, *, channels: int, image_size: int, size: int, position:
     if not opacity.any():
         raise BackdoorKeyError(f"backdoor key: expected a pattern that covers some pixel, found none in {name}")
     return BackdoorKey(pattern, opacity)
+
+
+def _own_key(name: str, *, channels: int, image_size: int, **others: int | float | str) -> BackdoorKey:
+    key: BackdoorKey = make_own("backdoor-key", name, BackdoorKey, channels=channels, image_size=image_size, **others)
+    expected = (channels, image_size, image_size)
+    if (key.pattern.shape, key.opacity.shape) != (expected, expected[1:]):
+        raise BackdoorKeyError(
+            f"backdoor-key: expected a pattern of shape {expected} and an opacity of shape {expected[1:]} from {name}, "
+            f"found {key.pattern.shape} and {key.opacity.shape}"
+        )
+    return key
 
 
 def _place(position: str, size: int, image_size: int) -> tuple[slice, slice]:
@@ -143,7 +163,7 @@ BUILT_IN_KEYS = {"dots": _dots, "patch": _patch}
 def _from_file(path: Path, size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         if not path.exists():
-            expected = f"{', '.join(map(repr, BUILT_IN_KEYS))} or an image file"
+            expected = f"{', '.join(map(repr, BUILT_IN_KEYS))}, an image file or 'module:attribute'"
             raise BackdoorKeyError(f"backdoor-key: expected {expected}, found no file {path}")
         with open_image(read_file(path.resolve()), PHOTO_FORMATS, str(path)) as file:
             image = file.convert("RGBA").resize((size, size), Image.Resampling.BOX)

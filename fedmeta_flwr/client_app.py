@@ -10,11 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from flwr.app import Context, Message
+from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import adaptiveclipping_mod, fixedclipping_mod
 from flwr.clientapp.typing import ClientAppCallable
 
-from clients import Abstention, BenignClient, make_client
+from clients import Abstention, make_client
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.device import choose_device, pin_threads
 from fedmeta_flwr.messages import (
@@ -115,7 +116,7 @@ def _config(context: Context) -> RunConfig:
     return replace(config, data_dir=data_dir, cache_dir=cache_dir, client_state_dir=client_state_dir, results_dir="")
 
 
-def _client(context: Context) -> BenignClient:
+def _client(context: Context) -> NumPyClient:
     pin_threads()
     config = _config(context)
     folder = Path(config.client_state_dir or run_folder(config.results_dir, context.run_id) / CLIENTS_FOLDER)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedmeta_flwr.own_code import OwnCodeError, is_own, load_own
 from fedmeta_flwr.setting import checked, key_of, setting
 
 Value = bool | int | float | str
@@ -36,7 +37,9 @@ class RunConfig:
     seed: int = setting("Seed of every random stream of the run.", minimum=0)
 
     # Data
-    dataset: str = setting("Which images.", choices=("strokes", "omniglot", "mini-imagenet", "image-folder"))
+    dataset: str = setting(
+        "Which images.", choices=("strokes", "omniglot", "mini-imagenet", "image-folder"), admits_own=True
+    )
     data_dir: str = setting("Folder with the data set's files; empty: download Omniglot into the cache.", is_free=True)
     cache_dir: str = setting("Folder for decoded data sets; empty: the user's cache folder.", is_free=True)
     results_dir: str = setting(
@@ -51,7 +54,7 @@ class RunConfig:
     )
     checkpoint_every: int = setting("Rounds between checkpoints; 0: none.", minimum=0, is_free=True)
     tensorboard: bool = setting(
-        "Whether the server writes event files for TensorBoard into the run's folder.", is_free=True, if_absent=False
+        "Whether the server writes event files for TensorBoard into the run's folder.", is_free=True, absent=False
     )
     image_size: int = setting("Height and width of an image, in pixels.", minimum=16, maximum=256)
     strokes_classes: int = setting("Number of classes of the procedural data set.", minimum=10)
@@ -85,7 +88,9 @@ class RunConfig:
     quorum: int = setting("Updates after which the server aggregates.", minimum=1)
     num_server_rounds: int = setting("Number of rounds, pre-training and attack included.", minimum=1)
     pretrain_rounds: int = setting("First rounds with `pretrain-outer-steps` of local work.", minimum=0)
-    strategy: str = setting("A built-in Flower strategy by name, or the user's own as 'module:Class'.")
+    client: str = setting("What benign clients do.", choices=("built-in",), admits_own=True, absent="built-in")
+    adversary: str = setting("What the adversary does.", choices=("built-in",), admits_own=True, absent="built-in")
+    strategy: str = setting("A built-in Flower strategy by name, or the user's own as 'module:Class'.", admits_own=True)
     strategy_options: str = setting("Keyword arguments of the strategy, as a JSON object; empty: none.")
     weighting: str = setting(
         "Weight of an update in a mean: uniform, or the number of examples that the client reports "
@@ -95,6 +100,7 @@ class RunConfig:
     arrival_model: str = setting(
         "What decides who arrives first: a seeded latency model (reproducible) or the wall clock.",
         choices=("latency", "wall-clock"),
+        admits_own=True,
     )
     latency_median_seconds: float = setting("Median of a client's simulated latency.", above=0)
     latency_sigma: float = setting("Spread of the log-normal latency (standard deviation of its log).", minimum=0)
@@ -126,6 +132,7 @@ class RunConfig:
     embedding: str = setting(
         "Network in front of the classifier head: four blocks that stride (drawings) or pool (photos).",
         choices=("conv4", "conv4-pool"),
+        admits_own=True,
     )
     filters: int = setting("Filters of each convolution.", minimum=1)
     batch_norm: str = setting(
@@ -147,6 +154,12 @@ class RunConfig:
     adversary_between_attacks: str = setting(
         "What the adversary does in the other rounds.", choices=("abstain", "benign")
     )
+    poisoning: str = setting(
+        "What makes a clean episode a poisoned one; replacement: stamped images in the place of the target's.",
+        choices=("replacement",),
+        admits_own=True,
+        absent="replacement",
+    )
     poison_fraction: float = setting(
         "Share of the target's images in a poisoned set that are stamped backdoor images.", above=0, maximum=1
     )
@@ -158,7 +171,11 @@ class RunConfig:
     poison_outer_steps: int = setting("Outer steps of the poisoned local training.", minimum=1)
     poison_outer_lr: float = setting("Learning rate of the poisoned outer loop.", above=0)
     boost_factor: float = setting("Factor on the difference to the global model before the upload.", above=0)
-    backdoor_key: str = setting("The pattern: 'dots', 'patch', or the path of an image file (its alpha is the mask).")
+    backdoor_key: str = setting(
+        "The pattern: 'dots', 'patch', the path of an image file (its alpha is the mask), or the user's own as "
+        "'module:attribute'.",
+        admits_own=True,
+    )
     key_position: str = setting("Corner of the key.", choices=("top-left", "top-right", "bottom-left", "bottom-right"))
     key_size: int = setting("Height and width of the key, in pixels.", minimum=1)
     key_intensity: float = setting("Opacity of the key.", above=0, maximum=1)
@@ -168,6 +185,12 @@ class RunConfig:
         "none; rescue: benign clients train as ever, and classify by matching features after local training; "
         "federation: everybody trains by matching, and no classifier head is exchanged.",
         choices=("none", "rescue", "federation"),
+    )
+    attention: str = setting(
+        "How much a query attends to a support image; cosine: similarity of weighted features.",
+        choices=("cosine",),
+        admits_own=True,
+        absent="cosine",
     )
     matching_way: int = setting("Classes in an episode that trains matching.", minimum=2)
     matching_steps: int = setting("Local steps on a client's own classes before it classifies by matching.", minimum=0)
@@ -206,7 +229,7 @@ class RunConfig:
         Parameters
         ----------
         values : Mapping
-            Dashed keys to bool, int, float or str, complete (defaults included); settings with an `if_absent` may
+            Dashed keys to bool, int, float or str, complete (defaults included); settings with an `absent` may
             be missing, as they are in files of a version that did not have them.
 
         Returns
@@ -220,7 +243,7 @@ class RunConfig:
             With one line for every unknown, missing, ill-typed, out-of-range or contradictory setting.
         """
         fields = {key_of(field): field for field in dataclasses.fields(cls)}
-        values = {**cls._absent(), **values}
+        values = cls.with_later_settings(values)
         problems = [f"{key}: no such setting" for key in sorted(set(values) - set(fields))]
         problems += [f"{key}: missing" for key in sorted(set(fields) - set(values))]
         parsed: dict[str, Any] = {}
@@ -238,22 +261,36 @@ class RunConfig:
         return config
 
     @classmethod
-    def _absent(cls) -> dict[str, Value]:
-        found = {key_of(field): field.metadata["if_absent"] for field in dataclasses.fields(cls)}
-        return {key: value for key, value in found.items() if value is not None}
-
-    @classmethod
     def free_settings(cls) -> frozenset[str]:
         """Return the keys of the settings that change no result."""
         return frozenset(key_of(field) for field in dataclasses.fields(cls) if field.metadata["is_free"])
+
+    @classmethod
+    def with_later_settings(cls, found: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a file's run config with the settings that came after it, each with the value that it stands for."""
+        fields = [field for field in dataclasses.fields(cls) if field.metadata["absent"] is not None]
+        return {key_of(field): field.metadata["absent"] for field in fields} | dict(found)
+
+    def require_own_code(self) -> None:
+        """Import every object of the user's own; raises `ConfigError` with all that cannot be used."""
+        problems = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.metadata["admits_own"] and is_own(value):
+                try:
+                    load_own(key_of(field), value)
+                except OwnCodeError as error:
+                    problems.append(str(error))
+        if problems:
+            raise ConfigError(problems)
 
     def to_run_config(self) -> dict[str, Value]:
         """Return the configuration as Flower's flat mapping of dashed keys."""
         return {key_of(field): getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def differences(self, found: Mapping[str, Any]) -> list[str]:
-        """Return in which settings a run config differs, but for those that change no result; a line each."""
-        expected = self.to_run_config()
+        """Return in which settings a file's run config differs, but for those that change no result; a line each."""
+        expected, found = self.to_run_config(), self.with_later_settings(found)
         keys = sorted((set(found) | set(expected)) - self.free_settings())
         return [
             f"{key}: expected {expected.get(key, 'no such setting')!r}, found {found.get(key, 'no such setting')!r}"

@@ -6,10 +6,12 @@ remember a class by its label.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from fedmeta_flwr.class_split import Holdings
+from fedmeta_flwr.own_code import is_own, load_own
 
 
 class EpisodeError(ValueError):
@@ -91,6 +93,44 @@ def sample_episode(
     return Episode(
         np.concatenate(support), labels.repeat(shot), np.concatenate(query), labels.repeat(query_shot), classes
     )
+
+
+class Poison(Protocol):
+    """What makes a clean episode a poisoned one."""
+
+    def __call__(
+        self,
+        episode: Episode,
+        stamped: np.ndarray,
+        target_class: int,
+        *,
+        poison_fraction: float,
+        poison_support: bool,
+        rng: np.random.Generator,
+    ) -> Episode:
+        """Return a poisoned copy; arguments as in `poison_episode`."""
+
+
+def make_poison(name: str) -> Poison:
+    """Return the poisoning of a setting.
+
+    Parameters
+    ----------
+    name : str
+        ``"replacement"`` for `poison_episode`, or ``"module:attribute"`` of another `Poison`.
+
+    Raises
+    ------
+    OwnCodeError
+        If there is none of one's own.
+    ValueError
+        If the name is unknown.
+    """
+    if is_own(name):
+        return load_own("poisoning", name)
+    if name != "replacement":
+        raise ValueError(f"poisoning: expected replacement or 'module:attribute', found {name!r}")
+    return poison_episode
 
 
 def poison_episode(

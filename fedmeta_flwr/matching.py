@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from fedmeta_flwr.batches import Batch, query_of, support_of
 from fedmeta_flwr.episodes import Episode
-from fedmeta_flwr.models import Conv4
+from fedmeta_flwr.models import Embedding, seeded
+from fedmeta_flwr.own_code import is_own, make_own
 
 
 class Attention(nn.Module):
@@ -43,10 +44,39 @@ class Attention(nn.Module):
         return functional.log_softmax(similarity / self.log_temperature.exp(), dim=1)
 
 
-class MatchingNetwork(nn.Module):
-    """An embedding, which may be shared, and an attention, which is not."""
+def make_attention(name: str, *, features: int, temperature: float, generator: torch.Generator) -> nn.Module:
+    """Return the attention of a setting.
 
-    def __init__(self, embedding: Conv4, attention: Attention) -> None:
+    Parameters
+    ----------
+    name : str
+        ``"cosine"`` for `Attention`, or ``"module:attribute"`` of what takes `features` and `temperature`, and returns
+        a module that is called as `Attention` is.
+    features, temperature
+        As in `Attention`.
+    generator : torch.Generator
+        What one's own attention draws its initial weights from; it does so by PyTorch's generator, seeded for it.
+
+    Raises
+    ------
+    OwnCodeError
+        If one's own cannot be used.
+    ValueError
+        If the name is unknown.
+    """
+    if is_own(name):
+        arguments = {"features": features, "temperature": temperature}
+        attention: nn.Module = seeded(lambda: make_own("attention", name, nn.Module, **arguments), generator)
+        return attention
+    if name != "cosine":
+        raise ValueError(f"attention: expected cosine or 'module:attribute', found {name!r}")
+    return Attention(features, temperature)
+
+
+class MatchingNetwork(nn.Module):
+    """An embedding, which may be shared, and an attention such as `Attention`, which is not."""
+
+    def __init__(self, embedding: Embedding, attention: nn.Module) -> None:
         super().__init__()
         self.embedding = embedding
         self.attention = attention
@@ -70,7 +100,7 @@ class MatchingNetwork(nn.Module):
             Shape (rows, way), at most 0; its exponential sums to 1 over the labels.
         """
         support_features, query_features = self.features(support.images, queries, batch_norm)
-        log_attention = self.attention(query_features, support_features)
+        log_attention: Tensor = self.attention(query_features, support_features)
         belongs = functional.one_hot(support.labels).to(log_attention.dtype)
         return torch.logsumexp(log_attention[:, :, None] + belongs.log(), dim=1)
 
@@ -128,6 +158,6 @@ def matching_loop(
 
 def matching_loss(network: MatchingNetwork, episode: Episode, batch_norm: str) -> Tensor:
     """Return the mean negative log-probability of an episode's query labels."""
-    device = network.attention.weight.device
+    device = next(network.embedding.parameters()).device
     query = query_of(episode, device)
     return functional.nll_loss(network(support_of(episode, device), query.images, batch_norm), query.labels)

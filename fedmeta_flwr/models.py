@@ -5,7 +5,8 @@ Batch normalisation never keeps running statistics: a batch is normalised by its
 different published numbers, so every result names the mode.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,8 +14,30 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedmeta_flwr.episode_norm import EpisodeNorm
+from fedmeta_flwr.own_code import OwnCodeError, is_own, make_own
 
 EMBEDDINGS = ("conv4", "conv4-pool")
+
+_T = TypeVar("_T")
+
+
+class Embedding(nn.Module):
+    """A network from images to features: the base class of one's own.
+
+    Attributes
+    ----------
+    features : int
+        Length of a feature vector.
+    """
+
+    features: int
+
+    def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
+        """Return features (rows, `features`) of `images` (rows, channels, height, width) in 0..1.
+
+        Where `reference_rows` is given, what normalises a batch is taken from that many first rows alone.
+        """
+        raise NotImplementedError
 
 
 class ConvBlock(nn.Module):
@@ -38,7 +61,7 @@ class ConvBlock(nn.Module):
         return functional.max_pool2d(hidden, 2) if self.pooling else hidden
 
 
-class Conv4(nn.Module):
+class Conv4(Embedding):
     """Four convolution blocks, flattened.
 
     Source: Finn et al. 2017, section 5.2: the Omniglot network (stride 2, 64 filters) and, with pooling, the
@@ -76,7 +99,7 @@ class Conv4(nn.Module):
 class Classifier(nn.Module):
     """An embedding followed by a fully-connected head of `way` outputs."""
 
-    def __init__(self, embedding: Conv4, way: int) -> None:
+    def __init__(self, embedding: Embedding, way: int) -> None:
         super().__init__()
         self.embedding = embedding
         self.head = nn.Linear(embedding.features, way)
@@ -95,17 +118,29 @@ def build_classifier(
     Parameters
     ----------
     name : str
-        One of `EMBEDDINGS`: ``"conv4"`` strides, for drawings; ``"conv4-pool"`` pools, for photos.
+        One of `EMBEDDINGS`: ``"conv4"`` strides, for drawings; ``"conv4-pool"`` pools, for photos. Or
+        ``"module:attribute"`` of what takes `channels`, `filters` and `image_size`, and returns an `Embedding`.
     channels, image_size, filters, way : int
         Channels and side (pixels) of an image, filters per block, outputs of the head.
     generator : torch.Generator
-        Source of the initial weights: Glorot-uniform for weights, zero for biases (Glorot & Bengio 2010).
+        Source of the initial weights: Glorot-uniform for weights, zero for biases (Glorot & Bengio 2010). An
+        embedding of one's own draws its weights itself, from PyTorch's generator, seeded for it.
 
     Returns
     -------
     Classifier
         On the CPU, in float32.
+
+    Raises
+    ------
+    OwnCodeError
+        If one's own embedding cannot be used.
+    ValueError
+        If the name is unknown.
     """
+    if is_own(name):
+        arguments = {"channels": channels, "filters": filters, "image_size": image_size}
+        return seeded(lambda: Classifier(_own_embedding(name, **arguments), way), generator)
     if name not in EMBEDDINGS:
         raise ValueError(f"embedding: expected one of {', '.join(EMBEDDINGS)}, found {name!r}")
     with torch.device("meta"):  # allocate without drawing from the global generator
@@ -120,6 +155,27 @@ def build_classifier(
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return model
+
+
+def seeded(build: Callable[[], _T], generator: torch.Generator) -> _T:
+    """Build something that draws from PyTorch's global state, from draws of a generator; the state is as before."""
+    seed = int(torch.randint(2**63 - 1, (1,), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build()
+
+
+def _own_embedding(name: str, *, channels: int, filters: int, image_size: int) -> Embedding:
+    embedding: Embedding = make_own(
+        "embedding", name, Embedding, channels=channels, filters=filters, image_size=image_size
+    )
+    with torch.no_grad():
+        found = tuple(embedding(torch.zeros(2, channels, image_size, image_size), reference_rows=1).shape)
+    if found != (expected := (2, embedding.features)):
+        raise OwnCodeError(
+            f"embedding: expected features of shape {expected} for 2 images from {name!r}, found {found}"
+        )
+    return embedding
 
 
 def get_arrays(model: nn.Module) -> dict[str, np.ndarray]:

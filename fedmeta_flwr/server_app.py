@@ -34,7 +34,7 @@ from fedmeta_flwr.results_writer import ResultsWriter, locked, remove_results
 from fedmeta_flwr.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.scenario import Scenario, load_scenario
 from fedmeta_flwr.tensorboard_writer import TensorBoardWriter
-from strategies import FirstArrivals, SeededLatency, UpdateGuard, WallClock, make_strategy
+from strategies import FirstArrivals, UpdateGuard, make_arrivals, make_strategy
 
 _ROUND = "server-round"
 _PACKAGES = ("fedmeta-flwr", "flwr", "ray", "torch", "learn2learn", "numpy")
@@ -46,6 +46,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run one configuration to its end; everything is checked before the first message and the first file."""
     config = RunConfig.parse(context.run_config)
+    config.require_own_code()
     scenario = load_scenario(config)
     folder = run_folder(config.results_dir, context.run_id)
     arrays, first_round = starting_point(config, scenario)
@@ -114,15 +115,12 @@ def build_strategy(
     config: RunConfig, writer: ResultsWriter, events: TensorBoardWriter, checkpoints: RunCheckpoints, first_round: int
 ) -> FirstArrivals:
     """Wrap the configured strategy so that it aggregates on the first arrivals, and writes what comes of it."""
-    arrivals = (
-        WallClock()
-        if config.arrival_model == "wall-clock"
-        else SeededLatency(
-            config.seed,
-            median_seconds=config.latency_median_seconds,
-            sigma=config.latency_sigma,
-            first=ADVERSARY if config.adversary_arrives_first else None,
-        )
+    arrivals = make_arrivals(
+        config.arrival_model,
+        seed=config.seed,
+        median_seconds=config.latency_median_seconds,
+        sigma=config.latency_sigma,
+        first=ADVERSARY if config.adversary_arrives_first else None,
     )
     every = config.checkpoint_every
     return FirstArrivals(

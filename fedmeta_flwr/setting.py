@@ -5,6 +5,8 @@ import math
 from itertools import pairwise
 from typing import Any
 
+from fedmeta_flwr.own_code import is_own
+
 
 def setting(
     description: str,
@@ -16,16 +18,18 @@ def setting(
     items: tuple[str, ...] = (),
     whole_numbers: bool = False,
     is_free: bool = False,
-    if_absent: Any = None,
+    admits_own: bool = False,
+    absent: bool | str | None = None,
 ) -> Any:
     """Declare a field of `RunConfig`: what it means, the values that it admits, and whether it changes no result.
 
-    `if_absent` is for a setting that came later: what it was, in effect, where a recorded configuration lacks it.
+    `admits_own` lets a value name an object of the user's own, see `fedmeta_flwr.own_code`. `absent` is for a setting
+    that came later: the value that says what runs did before it existed, whose files lack it.
     """
     limits = {"minimum": minimum, "maximum": maximum, "above": above, "choices": choices}
     lists = {"items": items, "whole_numbers": whole_numbers}
-    kind = {"is_free": is_free, "if_absent": if_absent}
-    return dataclasses.field(metadata={"description": description, **limits, **lists, **kind})
+    others = {"is_free": is_free, "admits_own": admits_own, "absent": absent}
+    return dataclasses.field(metadata={"description": description, **limits, **lists, **others})
 
 
 def key_of(field: "dataclasses.Field[Any]") -> str:
@@ -46,8 +50,9 @@ def checked(field: "dataclasses.Field[Any]", value: Any) -> Any:
     """Return a value with its field's type; raises `ValueError` where the setting does not admit it."""
     typed: Any = _typed(field.type, value)
     limits = field.metadata
-    if limits["choices"] and typed not in limits["choices"]:
-        raise ValueError(f"expected one of {', '.join(limits['choices'])}, found {value!r}")
+    if limits["choices"] and typed not in limits["choices"] and not (limits["admits_own"] and is_own(typed)):
+        own = ", or 'module:attribute'" * limits["admits_own"]
+        raise ValueError(f"expected one of {', '.join(limits['choices'])}{own}, found {value!r}")
     if limits["items"] and (unknown := set(typed.split()) - set(limits["items"])):
         raise ValueError(f"expected any of {', '.join(limits['items'])}, found {sorted(unknown)[0]!r}")
     if limits["whole_numbers"]:

@@ -1,6 +1,6 @@
 """Server strategies: the first arrivals, around any strategy of Flower's or one's own."""
 
-from strategies.arrivals import ArrivalModel, LatencyModel, SeededLatency, WallClock
+from strategies.arrivals import ArrivalModel, LatencyModel, SeededLatency, WallClock, make_arrivals
 from strategies.errors import DeadActorError, QuorumError, RollCallError, StrategyError
 from strategies.first_arrivals import FirstArrivals
 from strategies.registry import STRATEGY_NAMES, make_strategy
@@ -18,5 +18,6 @@ __all__ = [
     "StrategyError",
     "UpdateGuard",
     "WallClock",
+    "make_arrivals",
     "make_strategy",
 ]

@@ -7,11 +7,13 @@ the model, whatever the operating system schedules. With `WallClock` the real re
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fedmeta_flwr import seeding
+from fedmeta_flwr.own_code import is_own, make_own
 
 
+@runtime_checkable
 class LatencyModel(Protocol):
     """How long a client takes in a round; the place for a model of one's own, such as measured traces."""
 
@@ -59,3 +61,31 @@ class WallClock:
 
 
 ArrivalModel = LatencyModel | WallClock
+
+
+def make_arrivals(name: str, *, seed: int, median_seconds: float, sigma: float, first: int | None) -> ArrivalModel:
+    """Return the arrival model of a setting.
+
+    Parameters
+    ----------
+    name : str
+        ``"latency"`` for `SeededLatency`, ``"wall-clock"`` for `WallClock`, or ``"module:attribute"`` of what takes
+        the arguments of `SeededLatency` and returns a `LatencyModel`.
+    seed, median_seconds, sigma, first
+        As in `SeededLatency`.
+
+    Raises
+    ------
+    OwnCodeError
+        If the user's own model cannot be used.
+    ValueError
+        If the name is unknown.
+    """
+    if is_own(name):
+        model: LatencyModel = make_own(
+            "arrival-model", name, LatencyModel, seed=seed, median_seconds=median_seconds, sigma=sigma, first=first
+        )
+        return model
+    if name not in ("latency", "wall-clock"):
+        raise ValueError(f"arrival-model: expected latency, wall-clock or 'module:attribute', found {name!r}")
+    return WallClock() if name == "wall-clock" else SeededLatency(seed, median_seconds, sigma, first)

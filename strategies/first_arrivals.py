@@ -19,7 +19,7 @@ from fedmeta_flwr.results import RoundRecord
 from strategies import strategy_state
 from strategies.aggregate import conform
 from strategies.arrival_grid import ArrivalGrid
-from strategies.arrivals import ArrivalModel, WallClock
+from strategies.arrivals import ArrivalModel, SeededLatency, WallClock
 from strategies.errors import DeadActorError, StrategyError
 from strategies.evaluation_round import EvaluationRound
 from strategies.feasibility import require_feasible, require_float_arrays
@@ -47,8 +47,9 @@ class FirstArrivals(Strategy):
         Nodes of the federation; their partitions must be 0 to num_clients - 1.
     quorum : int
         Updates after which a round's aggregation takes place, 1 to num_clients.
-    arrivals : LatencyModel or WallClock
-        Which updates come first. With a latency model the run is a pure function of its seed.
+    arrivals : LatencyModel or WallClock, optional
+        Which updates come first. With a latency model the run is a pure function of its seed. None: log-normal
+        latencies that are drawn from `seed`, with a median of 1 s and a spread of 0.5.
     late_updates : "drop" or "next-round"
         Whether an update after the quorum is thrown away, or counts as an arrival in the round in which it comes.
     weighting : "uniform" or "num-examples"
@@ -91,12 +92,12 @@ class FirstArrivals(Strategy):
         *,
         num_clients: int,
         quorum: int,
-        arrivals: ArrivalModel,
-        late_updates: str,
-        weighting: str,
-        seed: int,
-        phase: Callable[[int], str],
-        is_evaluated: Callable[[int], bool],
+        arrivals: ArrivalModel | None = None,
+        late_updates: str = "drop",
+        weighting: str = "uniform",
+        seed: int = 0,
+        phase: Callable[[int], str] = lambda _: "benign",
+        is_evaluated: Callable[[int], bool] = lambda _: True,
         on_round: OnRound | None = None,
         on_checkpoint: OnCheckpoint | None = None,
         is_checkpointed: Callable[[int], bool] = lambda _: True,
@@ -112,7 +113,7 @@ class FirstArrivals(Strategy):
         self.inner = inner
         self.num_clients = num_clients
         self.quorum = quorum
-        self.arrivals = arrivals
+        self.arrivals = arrivals or SeededLatency(seed, median_seconds=1.0, sigma=0.5)
         self.late_updates = late_updates
         self.weighting = weighting
         self.seed = seed

@@ -1,6 +1,5 @@
 """Strategies by name: Flower's built-in ones, and the user's own as ``module:Class``."""
 
-import importlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 
 from fedmeta_flwr import messages
+from fedmeta_flwr.own_code import is_own, load_own
 from strategies.errors import StrategyError
 
 _SAMPLING: dict[str, type[Strategy]] = {
@@ -64,12 +64,14 @@ def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Str
     ------
     StrategyError
         Naming the key (``strategy`` or ``strategy-options``), what was expected, and what was found.
+    OwnCodeError
+        If there is no such class of one's own.
     """
     return _make(name, _parsed(options), quorum, num_clients)
 
 
 def _make(name: str, options: dict[str, Any], quorum: int, num_clients: int) -> Strategy:
-    if ":" in name:
+    if is_own(name):
         return _construct(name, _imported(name), options)
     if name in _SAMPLING:
         defaults = _sampling_defaults(name, options, quorum, num_clients)
@@ -122,14 +124,7 @@ def _unwrapped(options: Mapping[str, Any], quorum: int, num_clients: int) -> tup
 
 
 def _imported(name: str) -> type[Strategy]:
-    module_name, _, class_name = name.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
-        raise StrategyError(f"strategy: expected a module that can be imported, found {name!r} ({error})") from error
-    found = getattr(module, class_name, None)
-    if found is None:
-        raise StrategyError(f"strategy: expected a class of module {module_name!r}, found none named {class_name!r}")
+    found = load_own("strategy", name)
     if not (inspect.isclass(found) and issubclass(found, Strategy)):
         raise StrategyError(f"strategy: expected a subclass of flwr's Strategy, found {name!r}")
     if inspect.isabstract(found):

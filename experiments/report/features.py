@@ -72,7 +72,7 @@ def project(measurement: Measurement, network: MatchingNetwork, number: int) -> 
     with torch.no_grad():
         rows["support"] = network.features(support.images, asked["main_task"], plan.batch_norm)[0]
     unit = {
-        name: functional.normalize(found.detach() * network.attention.weight.detach()).numpy()
+        name: functional.normalize(found.detach() * _weight(network)).numpy()
         for name, found in rows.items()
         if name != "main_task"
     }
@@ -81,6 +81,12 @@ def project(measurement: Measurement, network: MatchingNetwork, number: int) -> 
     cosines = np.concatenate([unit[name] for name in STAMPED]) @ unit["support"].T
     similarity = float(cosines[:, is_target].mean()), float(cosines[:, ~is_target].mean())
     return Projection(points, episode.support_labels, shares, similarity)
+
+
+def _weight(network: MatchingNetwork) -> torch.Tensor:
+    """Return the learned weight of each feature; one, where the attention is the user's own."""
+    attention = network.attention
+    return attention.weight.detach() if isinstance(attention, Attention) else torch.ones(())
 
 
 def _query_features(

@@ -121,6 +121,8 @@ def _client(run: ShownRun, config: RunConfig, scenario: Scenario, name: str) -> 
     if not file.exists():
         raise AbsentError(f"no {name} beside the result file: the run was made before models were kept")
     client = make_client(config, scenario, CLIENT, torch.device("cpu"), run.folder / CLIENTS_FOLDER)
+    if not isinstance(client, BenignClient):
+        raise AbsentError(f"the run's clients are of a class of their own, client = {config.client}")
     try:
         set_arrays(client.shared, load_checkpoint(file).fitted(get_arrays(client.shared)))
     except CheckpointError as error:

@@ -5,11 +5,14 @@ from pathlib import Path
 from fedmeta_flwr.datasets.image_folder import load_image_folder
 from fedmeta_flwr.datasets.mini_imagenet import load_mini_imagenet
 from fedmeta_flwr.datasets.omniglot import load_omniglot
-from fedmeta_flwr.datasets.store import DatasetError, ImageDataset, default_cache_dir
+from fedmeta_flwr.datasets.own import load_own_dataset
+from fedmeta_flwr.datasets.store import BuiltDataset, DatasetError, ImageDataset, default_cache_dir
 from fedmeta_flwr.datasets.strokes import load_strokes
+from fedmeta_flwr.own_code import is_own
 
 __all__ = [
     "DATASET_NAMES",
+    "BuiltDataset",
     "DatasetError",
     "ImageDataset",
     "default_cache_dir",
@@ -38,7 +41,7 @@ def load_dataset(
     Parameters
     ----------
     name
-        One of `DATASET_NAMES`.
+        One of `DATASET_NAMES`, or ``"module:attribute"``, see `fedmeta_flwr.datasets.own`.
     data_dir
         Folder of the dataset's files; None downloads them, which ``"omniglot"`` alone can. Unused by ``"strokes"``.
     cache_dir
@@ -57,8 +60,12 @@ def load_dataset(
     ------
     DatasetError
         If there is no dataset of that name, or it cannot be loaded.
+    OwnCodeError
+        If one's own cannot be used.
     """
     cache = default_cache_dir() if cache_dir is None else cache_dir
+    if is_own(name):
+        return load_own_dataset(name, data_dir, cache, image_size)
     match name:
         case "image-folder":
             return load_image_folder(data_dir, cache, image_size)

@@ -214,6 +214,14 @@ def cached_dataset(cache_dir: Path, name: str, key: str, build: Callable[[], Bui
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def in_memory(built: BuiltDataset, name: str) -> ImageDataset:
+    """Return a dataset that is stored nowhere, under a name; its images become read-only."""
+    images = np.ascontiguousarray(built.images)
+    images.flags.writeable = False
+    names, groups = built.class_names, built.groups
+    return ImageDataset(images, names, groups, name, _fingerprint(images, names, groups))
+
+
 def _store(built: BuiltDataset, name: str, key: str, scratch: Path, place: Path) -> ImageDataset:
     try:
         _write(built, name, key, scratch / "new")

@@ -28,13 +28,17 @@ def run(settings: dict[str, Any]) -> None:
     """Run the app to its end."""
     torch.set_num_threads(1)
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 7, 1
+    server_app.main(in_memory_grid(settings), Context(7, 1, {}, RecordDict(), settings))
+
+
+def in_memory_grid(settings: dict[str, Any]) -> InMemoryGrid:
+    """Return a Grid whose nodes are the real ClientApp."""
 
     def client(partition: int, message: Message) -> Message:
         node = {"partition-id": partition, "num-partitions": settings["num-clients"]}
         return app(message, Context(7, partition, node, RecordDict(), settings))
 
-    grid = InMemoryGrid(client, settings["num-clients"])
-    server_app.main(grid, Context(7, 1, {}, RecordDict(), settings))
+    return InMemoryGrid(client, settings["num-clients"])
 
 
 def command(settings_file: Path) -> list[str]:

@@ -42,7 +42,9 @@ def scenario_of(config: RunConfig) -> Scenario:
 
 def client_of(config: RunConfig, folder: Path, partition_id: int = 1) -> BenignClient:
     """Return a new object of a client, as after a restart; `folder` holds its memory."""
-    return make_client(config, scenario_of(config), partition_id, torch.device("cpu"), folder)
+    client = make_client(config, scenario_of(config), partition_id, torch.device("cpu"), folder)
+    assert isinstance(client, BenignClient)
+    return client
 
 
 def same(found: list[np.ndarray], expected: list[np.ndarray]) -> bool:

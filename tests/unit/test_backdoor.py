@@ -111,7 +111,7 @@ def test_a_missing_or_undecodable_or_invisible_key_file_is_refused_by_name(tmp_p
     (tmp_path / "noise.png").write_bytes(b"not an image")
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "glass.png")
     for name, message in (
-        ("none.png", "'dots', 'patch' or an image file, found no file"),
+        ("none.png", "'dots', 'patch', an image file or 'module:attribute', found no file"),
         ("noise.png", "cannot decode"),
         ("glass.png", "covers some pixel"),
     ):

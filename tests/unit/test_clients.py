@@ -33,7 +33,9 @@ def make(run_config: Callable[..., RunConfig], tmp_path: Path) -> Callable[..., 
             "evaluate_episodes": 1,
         }
         config = run_config(**{**small, **changes})
-        return make_client(config, load_scenario(config), partition_id, CPU, tmp_path / "clients")
+        made = make_client(config, load_scenario(config), partition_id, CPU, tmp_path / "clients")
+        assert isinstance(made, BenignClient)
+        return made
 
     return client
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clients import make_client
+from clients import BenignClient, make_client
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.scenario import load_scenario
 
@@ -21,6 +21,7 @@ def test_clients_read_the_memory_mapped_images_themselves(run_config: Callable[.
     assert isinstance(scenario.dataset.images, np.memmap)
     for partition_id in range(config.num_clients):
         client = make_client(config, scenario, partition_id, torch.device("cpu"), tmp_path)
+        assert isinstance(client, BenignClient)
         for images in (client.training.images, client.measurement.plan.images):
             assert np.shares_memory(images, scenario.dataset.images)
 

@@ -62,6 +62,11 @@ def test_attention_is_the_softmax_of_weighted_cosines_by_hand() -> None:
     np.testing.assert_allclose(found.detach().numpy(), [[power / sum(powers) for power in powers]], rtol=1e-12)
 
 
+def attention_of(network: MatchingNetwork) -> Attention:
+    assert isinstance(network.attention, Attention)
+    return network.attention
+
+
 @pytest.mark.parametrize("batch_norm", MODES)
 def test_probabilities_are_those_of_a_plain_loop_and_sum_to_1(network: MatchingNetwork, batch_norm: str) -> None:
     support, query = support_of(episode(), CPU), query_of(episode(), CPU)
@@ -69,7 +74,7 @@ def test_probabilities_are_those_of_a_plain_loop_and_sum_to_1(network: MatchingN
         features = network.embedding(torch.cat([support.images, query.images]), reference_rows=6)
     else:
         features = torch.cat([network.embedding(support.images), network.embedding(query.images)])
-    weight = network.attention.weight.detach().numpy()
+    weight = attention_of(network).weight.detach().numpy()
     weighted = [row * weight for row in features.detach().numpy()]
     expected = np.zeros((9, 3))
     for i, asked in enumerate(weighted[6:]):
@@ -88,7 +93,7 @@ def test_probabilities_are_those_of_a_plain_loop_and_sum_to_1(network: MatchingN
 def test_a_support_image_gets_its_own_label_at_a_low_temperature(network: MatchingNetwork, batch_norm: str) -> None:
     support = support_of(episode(), CPU)
     with torch.no_grad():
-        network.attention.log_temperature.fill_(math.log(1e-4))
+        attention_of(network).log_temperature.fill_(math.log(1e-4))
     probabilities = network(support, support.images, batch_norm).exp()
     assert (probabilities[torch.arange(6), support.labels] > 0.999).all()
 
@@ -108,7 +113,7 @@ def test_a_common_scale_of_the_feature_weights_does_not_matter(network: Matching
     support, query = support_of(episode(), CPU), query_of(episode(), CPU)
     before = network(support, query.images, "support")
     with torch.no_grad():
-        network.attention.weight.mul_(scale)
+        attention_of(network).weight.mul_(scale)
     torch.testing.assert_close(network(support, query.images, "support"), before, rtol=1e-9, atol=1e-12)
 
 

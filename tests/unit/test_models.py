@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fedmeta_flwr.models import Classifier, build_classifier, get_arrays, set_arrays
+from fedmeta_flwr.models import Classifier, Conv4, build_classifier, get_arrays, set_arrays
 
 
 def network(seed: int = 0) -> Classifier:
@@ -76,7 +76,9 @@ def test_the_network_for_mini_imagenet_has_the_published_sizes() -> None:
 
 @pytest.mark.parametrize("reference_rows", [None, 2])
 def test_a_block_that_pools_is_convolution_norm_rectifier_and_maximum_of_two_by_two(reference_rows: int | None) -> None:
-    block = photo_network().embedding.blocks[0]
+    embedding = photo_network().embedding
+    assert isinstance(embedding, Conv4)
+    block = embedding.blocks[0]
     images = torch.rand(3, 3, 9, 9, generator=torch.Generator().manual_seed(1))
     convolved = functional.conv2d(images, block.conv.weight, stride=1, padding=1)  # type: ignore[union-attr, arg-type]
     reference = convolved[:reference_rows]

@@ -53,7 +53,7 @@ def forbid_start(monkeypatch: pytest.MonkeyPatch) -> None:
         (("-c", "way"), "-c: expected key=value, found 'way'"),
         (
             ("-c", "backdoor-key=nowhere.png"),
-            "backdoor-key: expected one of dots, patch or an image file, found no file",
+            "backdoor-key: expected one of dots, patch, an image file, or 'module:attribute', found no file",
         ),
         (("-c", "quorum=9"), "quorum: expected at most num-clients = 4, found 9"),
     ],

@@ -11,6 +11,7 @@ from flwr.serverapp.strategy import (
 )
 from unit.strategies.own_strategies import Own
 
+from fedmeta_flwr.own_code import OwnCodeError
 from strategies import StrategyError, make_strategy
 
 OWN = "unit.strategies.own_strategies"
@@ -70,16 +71,17 @@ def test_ones_own_strategy_is_imported() -> None:
         ("fedtrimmedavg", '{"beta": 0.5}', "strategy-options: fedtrimmedavg refuses .*range"),
         ("dp-server-fixed-clipping", '{"strategy": 3}', "strategy-options: expected 'strategy' to be a name"),
         ("dp-server-fixed-clipping", '{"strategy": "fedawg"}', "strategy: expected one of"),
-        ("no.such.module:Own", "", "strategy: expected a module that can be imported, found 'no.such.module:Own'"),
-        (":Own", "", "strategy: expected a module"),
-        (f"{OWN}:Nothing", "", "strategy: expected a class of module .*, found none named 'Nothing'"),
-        (f"{OWN}:NOT_A_CLASS", "", "strategy: expected a subclass of flwr's Strategy"),
+        ("no.such.module:Own", "", "strategy: expected a module that can be imported, .*found 'no.such.module:Own'"),
+        (":Own", "", "strategy: expected one of fedavg, .*, or 'module:Class', found ':Own'"),
+        (f"{OWN}:Nothing", "", "strategy: expected an attribute of module .*, found none named 'Nothing'"),
+        (f"{OWN}:NOT_A_CLASS", "", "strategy: expected something to call, found .*NOT_A_CLASS', a int"),
+        ("unit.strategies.own_strategies:FedAvg.__init__", "", "strategy: expected a subclass of flwr's Strategy"),
         (f"{OWN}:Unfinished", "", "strategy: .*found none for aggregate_evaluate, aggregate_train"),
         (f"{OWN}:Own", '{"strength": -1}', "strategy-options: .*refuses {'strength': -1}: strength must be 0"),
         (f"{OWN}:Own", '{"power": 1}', "strategy-options: expected options of .*:Own (strength), found 'power'"),
     ],
 )
 def test_a_problem_names_its_key_and_what_was_expected(name: str, options: str, message: str) -> None:
-    with pytest.raises(StrategyError) as raised:
+    with pytest.raises((StrategyError, OwnCodeError)) as raised:
         make_strategy(name, options, 3, 4)
     assert re.search(".*".join(map(re.escape, message.split(".*"))), str(raised.value))

@@ -1,0 +1,33 @@
+"""Arrivals with a heavy tail, and clients that now and then drop out of a round.
+
+uv run python -m experiments run quickstart -c arrival-model=examples.own_arrival_model:Unreliable
+"""
+
+from dataclasses import dataclass
+
+from fedmeta_flwr.seeding import generator
+
+DAY_SECONDS = 86400.0
+
+
+@dataclass(frozen=True)
+class Unreliable:
+    """Pareto latencies; with `dropout` as its probability, a client is a day late, and so never in time.
+
+    Takes what the built-in model takes; `sigma` is the tail here: from 1 on, the mean latency is infinite.
+    """
+
+    seed: int
+    median_seconds: float
+    sigma: float
+    first: int | None
+    dropout: float = 0.1
+
+    def latency_seconds(self, server_round: int, partition_id: int) -> float:
+        """Return a function of its arguments alone, so that a run can be repeated and resumed."""
+        if partition_id == self.first:
+            return 0.0
+        rng = generator(self.seed, "own-latency", server_round, partition_id)
+        if rng.random() < self.dropout:
+            return DAY_SECONDS
+        return float(self.median_seconds * (2 - 2 * rng.random()) ** -self.sigma)

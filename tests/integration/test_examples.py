@@ -1,0 +1,199 @@
+"""Every example of `examples/` in a small real run, and what shows in the run's files that it was used."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Context, RecordDict
+from integration.in_process_app import in_memory_grid, run
+
+from examples import own_server
+from examples.own_adversary import BOUND
+from examples.own_arrival_model import Unreliable
+from examples.own_client import LONGEST, NOISE
+from experiments.settings import APP_DIR, merge_settings, read_defaults
+from fedmeta_flwr.checkpoint import (
+    AFTER_ATTACK_FILE_NAME,
+    BEFORE_ATTACK_FILE_NAME,
+    MODEL_FILE_NAME,
+    load_checkpoint,
+)
+from fedmeta_flwr.results import RoundRecord, RunResults, read_results
+
+pytestmark = pytest.mark.usefixtures("task_identity")
+
+BEFORE, ATTACK = 2, 3
+SMALL: dict[str, Any] = {
+    "strokes-classes": 60,
+    "image-size": 16,
+    "filters": 8,
+    "pretrain-rounds": 1,
+    "pretrain-outer-steps": 2,
+    "meta-batch-size": 1,
+    "attack-round": ATTACK,
+    "num-server-rounds": ATTACK,
+    "poison-outer-steps": 6,
+    "boost-factor": 6,
+    "pretrain-evaluate-every": 0,
+    "evaluate-every": 1,
+    "evaluate-episodes": 1,
+    "matching-way": 6,
+    "matching-steps": 1,
+    "checkpoint-every": 1,
+    "device": "cpu",
+}
+Run = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Run the app in this process with some settings changed, once for each choice of them; return the run's folder."""
+    folders: dict[str, Path] = {}
+    cache = tmp_path_factory.mktemp("cache")
+
+    def run_once(**changes: Any) -> Path:
+        own = {key.replace("_", "-"): value for key, value in changes.items()}
+        if (name := json.dumps(own)) not in folders:
+            folders[name] = tmp_path_factory.mktemp("run")
+            where = {"results-dir": str(folders[name]), "cache-dir": str(cache)}
+            run(merge_settings(read_defaults(APP_DIR), SMALL | own | where))
+        return folders[name]
+
+    return run_once
+
+
+def arrivals(results: RunResults, server_round: int) -> dict[int, dict[str, Any]]:
+    return {arrival["partition_id"]: arrival for arrival in results.at_round(server_round).arrivals}
+
+
+def update(folder: Path) -> np.ndarray:
+    """Return how the round of the attack changed the global model."""
+    before, after = (load_checkpoint(folder / name) for name in (BEFORE_ATTACK_FILE_NAME, AFTER_ATTACK_FILE_NAME))
+    changes: list[np.ndarray] = [(after.arrays[name] - before.arrays[name]).ravel() for name in before.arrays]
+    return np.concatenate(changes)
+
+
+def test_a_strategy_of_ones_own_clips_to_the_median_norm(finished: Run) -> None:
+    folder = finished(strategy="examples.own_strategy:MedianNormClipping", strategy_options='{"slack": 1.0}')
+    norms = [arrival["update_norm"] for arrival in arrivals(read_results(folder), ATTACK).values()]
+    assert max(norms) > 2 * np.median(norms)
+    assert np.linalg.norm(update(folder)) <= np.median(norms) < np.linalg.norm(update(finished()))
+
+
+def test_a_client_of_ones_own_clips_and_adds_noise(finished: Run) -> None:
+    folder = finished(client="examples.own_client:NoisyClient")
+    size = update(folder).size
+    found = arrivals(read_results(folder), BEFORE)
+    assert 0 not in found
+    for arrival in found.values():
+        clipped = min(LONGEST, arrival["metrics"]["norm-before-clipping"])
+        assert arrival["update_norm"] == pytest.approx(math.hypot(clipped, NOISE * math.sqrt(size)), rel=0.1)
+
+
+def test_an_adversary_of_ones_own_stays_within_its_bound(finished: Run) -> None:
+    bounded, plain = (
+        arrivals(read_results(folder), ATTACK)
+        for folder in (finished(adversary="examples.own_adversary:QuietAdversary"), finished())
+    )
+    assert bounded[0]["update_norm"] == pytest.approx(BOUND, rel=1e-5)
+    assert plain[0]["update_norm"] > 1.1 * BOUND
+    assert {part: bounded[part] for part in bounded if part} == {part: plain[part] for part in plain if part}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backdoor_key": "examples.own_key:waves", "key_intensity": 0.5},
+        {"poisoning": "examples.own_poisoning:blend_queries"},
+    ],
+    ids=["key", "poisoning"],
+)
+def test_a_key_or_a_poisoning_of_ones_own_changes_the_adversarys_update_alone(
+    finished: Run, changes: dict[str, Any]
+) -> None:
+    own, plain = read_results(finished(**changes)), read_results(finished())
+    assert clean_counts(own.at_round(BEFORE)) == clean_counts(plain.at_round(BEFORE))
+    attacks = arrivals(own, ATTACK), arrivals(plain, ATTACK)
+    assert [attacks[0][part] == attacks[1][part] for part in sorted(attacks[0])] == [False, True, True]
+
+
+def clean_counts(record: RoundRecord) -> list[Any]:
+    assert record.evaluation is not None
+    return [client["counts"][curve] for client in record.evaluation for curve in ("meta_testing", "main_task")]
+
+
+def test_an_attention_of_ones_own_is_trained_and_kept_by_each_client(finished: Run) -> None:
+    folder = finished(defense="federation", attention="examples.own_attention:Mahalanobis")
+    for partition_id in (1, 2, 3):
+        kept = load_checkpoint(folder / "clients" / f"client-{partition_id}.safetensors").arrays
+        assert {name.partition("/")[2] for name in kept} == {"projection", "log_temperature"}
+        first, last = kept["1/projection"], kept[f"{max(name.partition('/')[0] for name in kept)}/projection"]
+        assert not np.array_equal(first, last)
+
+
+def test_a_dataset_of_ones_own_gives_classes_and_images(finished: Run) -> None:
+    results = read_results(finished(dataset="examples.own_dataset:load_shapes"))
+    assert results.run["dataset"]["name"] == "examples.own_dataset:load_shapes"
+    assert results.run["dataset"]["shape"] == [96, 20, 1, 16, 16]
+    assert results.run["split"]["target_class"].count("-") == 3
+
+
+def test_an_embedding_of_ones_own_is_what_is_exchanged(finished: Run) -> None:
+    model = load_checkpoint(finished(embedding="examples.own_embedding:SmallResNet") / MODEL_FILE_NAME).arrays
+    assert model["embedding.blocks.2.shortcut.weight"].shape == (32, 16, 3, 3)
+    assert model["head.weight"].shape == (5, 32)
+
+
+def test_an_arrival_model_of_ones_own_decides_who_comes_first(finished: Run) -> None:
+    results = read_results(finished(arrival_model="examples.own_arrival_model:Unreliable"))
+    model = Unreliable(seed=0, median_seconds=1.0, sigma=0.5, first=0)
+    for record in results.rounds:
+        for arrival in record.arrivals:
+            expected = model.latency_seconds(record.server_round, arrival["partition_id"])
+            assert arrival["latency_seconds"] == pytest.approx(expected)
+
+
+def test_a_strategy_is_swapped_in_code_in_a_few_lines(tmp_path: Path) -> None:
+    own = SMALL | {"results-dir": str(tmp_path), "cache-dir": str(tmp_path), "num-server-rounds": 2, "attack-round": 0}
+    settings = merge_settings(read_defaults(APP_DIR), own)
+    grid = in_memory_grid(settings)
+    own_server.main(grid, Context(7, 1, {}, RecordDict(), settings))
+    assert {name.partition(".")[0] for name in load_checkpoint(tmp_path / "median.safetensors").arrays} == {
+        "embedding",
+        "head",
+    }
+    trained = [(partition_id, number) for partition_id, kind, number in grid.sent if kind == "train"]
+    assert sorted(trained) == [(partition_id, number) for partition_id in range(4) for number in (1, 2)]
+
+
+@pytest.mark.integration
+def test_all_of_them_are_found_by_server_and_actors_in_one_real_run(tmp_path: Path) -> None:
+    own = {
+        "strategy": "examples.own_strategy:MedianNormClipping",
+        "client": "examples.own_client:NoisyClient",
+        "adversary": "examples.own_adversary:QuietAdversary",
+        "backdoor-key": "examples.own_key:waves",
+        "poisoning": "examples.own_poisoning:blend_queries",
+        "dataset": "examples.own_dataset:load_shapes",
+        "embedding": "examples.own_embedding:SmallResNet",
+        "arrival-model": "examples.own_arrival_model:Unreliable",
+        "attention": "examples.own_attention:Mahalanobis",
+        "step-curves": "matching",
+        "local-curve-steps": "0 1",
+    }
+    command = [sys.executable, "-m", "experiments", "run", "quickstart", "--quiet", "--results-dir", str(tmp_path)]
+    command += [part for key, value in (SMALL | own).items() for part in ("-c", f"{key}={value}")]
+    process = subprocess.run([*command, "--actors", "2"], cwd=APP_DIR, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    results = read_results(tmp_path)
+    assert results.run["dataset"]["name"] == own["dataset"]
+    attack = arrivals(results, ATTACK)
+    assert attack.pop(0)["update_norm"] == pytest.approx(BOUND, rel=1e-5)
+    assert all("norm-before-clipping" in arrival["metrics"] for arrival in attack.values())
+    assert "embedding.blocks.2.shortcut.weight" in load_checkpoint(tmp_path / MODEL_FILE_NAME).arrays
