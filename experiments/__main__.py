@@ -7,39 +7,36 @@ import typer
 from click import Choice
 
 from experiments.benchmark import BENCHMARKS
-from experiments.catalog import DATASETS, EXPERIMENTS, PROFILES
+from experiments.catalog import DATASETS, PROFILES
+from experiments.completion import complete_config, complete_experiment, complete_setting
 from experiments.settings import APP_DIR
+
+_EXIT_CODES = """Exit codes: 0 done; 1 failed; 2 a mistake in the command, the configuration or the data; 130 Ctrl-C; \
+143 terminated."""
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Reproduce *Backdoor Attacks on Federated Meta-Learning*.",
+    epilog=_EXIT_CODES,
 )
 
-_RUN_EXAMPLES = """Examples:
 
-- `python -m experiments run quickstart -c seed=1 -c num-server-rounds=80`
+def _epilog(*examples: str) -> str:
+    listed = "\n\n".join(f"- `python -m experiments {example}`" for example in examples)
+    return f"{_EXIT_CODES}\n\nExamples:\n\n{listed}"
 
-- `python -m experiments run omniglot-case-a --data-dir ~/omniglot --actors 4`
-
-- `python -m experiments run my-config.toml --results-dir results/mine`
-
-- `python -m experiments run my-config.toml --results-dir results/mine --resume`
-"""
-
-_REPRODUCE_EXAMPLES = """Examples:
-
-- `python -m experiments reproduce`
-
-- `python -m experiments reproduce persistence fine-tuning --dataset omniglot --profile full --seeds 5 --data-dir DIR`
-
-- `python -m experiments reproduce rescue --first-seed 100 --results-dir results/trial`
-"""
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("-c", "--set", metavar="KEY=VALUE", help="Override a setting; the value is TOML or plain text."),
+    typer.Option(
+        "-c",
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting; the value is TOML or plain text.",
+        autocompletion=complete_setting,
+    ),
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with the dataset's files (setting data-dir).")]
 ResultsDir = Annotated[
@@ -56,22 +53,23 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in the results folder, from its newest checkpoint.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+FilesOnly = Annotated[bool, typer.Option("--quiet", "-q", help="Show no table, only the names of the files.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="One JSON document on standard output, all else on standard error.")
+]
 AppDir = Annotated[Path, typer.Option("--app", help="Folder of the Flower App.", hidden=True)]
 
 
-def _complete_config(incomplete: str) -> list[str]:
-    from experiments.settings import CONFIGS_DIR
-
-    return sorted(path.stem for path in CONFIGS_DIR.glob(f"{incomplete}*.toml"))
-
-
-def _complete_name(incomplete: str) -> list[str]:
-    return [name for name in EXPERIMENTS if name.startswith(incomplete)]
-
-
-@app.command(epilog=_RUN_EXAMPLES)
+@app.command(
+    epilog=_epilog(
+        "run quickstart -c seed=1 -c num-server-rounds=80",
+        "run omniglot-case-a --data-dir ~/omniglot --actors 4",
+        "run my-config.toml --results-dir results/mine --resume",
+        "run my-config.toml --json > run.json",
+    )
+)
 def run(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", autocompletion=_complete_config)],
+    config: Annotated[str, typer.Argument(metavar="CONFIG", autocompletion=complete_config)],
     *,
     overrides: Overrides = None,
     data_dir: DataDir = None,
@@ -81,14 +79,12 @@ def run(
     app_dir: AppDir = APP_DIR,
     ray_address: RayAddress = None,
     resume: Resume = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run one configuration to its end; print its table and draw its figure.
 
     CONFIG is a name in experiments/configs or the path of a TOML file with settings, which stand above the defaults
     in pyproject.toml; options stand above both.
-
-    Ends with 0 when the run completed, 1 when it failed, 2 for a mistake in the configuration or the data,
-    130 on Ctrl-C and 143 when terminated.
     """
     from experiments.session import RunRequest, run_session
 
@@ -102,11 +98,12 @@ def run(
         app_dir=app_dir,
         ray_address=ray_address,
         resume=resume,
+        as_json=as_json,
     )
     raise typer.Exit(run_session(request))
 
 
-@app.command(epilog="Example: `python -m experiments quickstart`")
+@app.command(epilog=_epilog("quickstart", "quickstart -c seed=100 --results-dir results/first --json"))
 def quickstart(
     *,
     overrides: Overrides = None,
@@ -114,14 +111,29 @@ def quickstart(
     actors: Actors = None,
     quiet: Quiet = False,
     app_dir: AppDir = APP_DIR,
+    as_json: AsJson = False,
 ) -> None:
     """Run the main experiment on the embedded data, which needs no download."""
-    run("quickstart", overrides=overrides, results_dir=results_dir, actors=actors, quiet=quiet, app_dir=app_dir)
+    run(
+        "quickstart",
+        overrides=overrides,
+        results_dir=results_dir,
+        actors=actors,
+        quiet=quiet,
+        app_dir=app_dir,
+        as_json=as_json,
+    )
 
 
-@app.command(epilog=_REPRODUCE_EXAMPLES)
+@app.command(
+    epilog=_epilog(
+        "reproduce",
+        "reproduce persistence fine-tuning --dataset omniglot --profile full --seeds 5 --data-dir DIR",
+        "reproduce rescue --first-seed 100 --results-dir results/trial --json > verdicts.json",
+    )
+)
 def reproduce(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAMES]", autocompletion=_complete_name)] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAMES]", autocompletion=complete_experiment)] = None,
     *,
     dataset: Annotated[str, typer.Option(click_type=Choice(DATASETS), help="Which images.")] = "strokes",
     profile: Annotated[str, typer.Option(click_type=Choice(PROFILES), help="How much is run.")] = "quick",
@@ -133,6 +145,7 @@ def reproduce(
     actors: Actors = None,
     quiet: Quiet = False,
     app_dir: AppDir = APP_DIR,
+    as_json: AsJson = False,
 ) -> None:
     """Run what is missing of the catalog's experiments, draw their figures, and judge the poster's claims.
 
@@ -154,22 +167,23 @@ def reproduce(
         quiet=quiet,
         app_dir=app_dir,
     )
-    raise typer.Exit(reproduce_session(request))
+    raise typer.Exit(reproduce_session(request, as_json=as_json))
 
 
-@app.command()
-def catalog() -> None:
+@app.command(epilog=_epilog("catalog", "catalog --json"))
+def catalog(*, as_json: AsJson = False) -> None:
     """List the experiments of the catalog: figure, claims, runs."""
-    from rich.console import Console
+    from experiments.session import catalog_session
 
-    from experiments.table import catalog_table
-
-    Console().print(catalog_table())
+    raise typer.Exit(catalog_session(as_json=as_json))
 
 
-@app.command(epilog="Example: `python -m experiments figures results/quickstart-20250101-120000`")
+@app.command(epilog=_epilog("figures results/quickstart-20250101-120000", "figures results/reproduction --json"))
 def figures(
     path: Annotated[Path, typer.Argument(metavar="PATH")],
+    *,
+    quiet: FilesOnly = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw figures again, from result files alone.
 
@@ -178,20 +192,23 @@ def figures(
     """
     from experiments.session import figures_session
 
-    raise typer.Exit(figures_session(path))
+    raise typer.Exit(figures_session(path, quiet=quiet, as_json=as_json))
 
 
-@app.command(epilog="Example: `python -m experiments claims results/reproduction`")
+@app.command(epilog=_epilog("claims results/reproduction", "claims results/reproduction --json"))
 def claims(
     path: Annotated[Path, typer.Argument(metavar="ROOT")],
+    *,
+    quiet: FilesOnly = False,
+    as_json: AsJson = False,
 ) -> None:
     """Judge the poster's claims P1 to P8 by the result files of a results root: text, JSON and Markdown."""
     from experiments.session import claims_session
 
-    raise typer.Exit(claims_session(path))
+    raise typer.Exit(claims_session(path, quiet=quiet, as_json=as_json))
 
 
-@app.command(epilog="Example: `python -m experiments report results/reproduction --output report.html`")
+@app.command(epilog=_epilog("report results/reproduction", "report results/reproduction --output report.html"))
 def report(
     path: Annotated[Path, typer.Argument(metavar="PATH")],
     *,
@@ -199,6 +216,7 @@ def report(
         Path | None, typer.Option(help="The HTML file. [default: PATH/report.html]", show_default=False)
     ] = None,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a page about results: claims, figures, the federation, pictures, episodes, features, settings.
 
@@ -206,10 +224,10 @@ def report(
     """
     from experiments.session import report_session
 
-    raise typer.Exit(report_session(path, output, data_dir))
+    raise typer.Exit(report_session(path, output, data_dir, as_json=as_json))
 
 
-@app.command(epilog="Example: `python -m experiments bench update`")
+@app.command(epilog=_epilog("bench update", "bench round --repetitions 3 --json"))
 def bench(
     name: Annotated[str, typer.Argument(click_type=Choice(tuple(BENCHMARKS)))],
     *,
@@ -217,6 +235,8 @@ def bench(
         int | None, typer.Option(min=1, help="Timed turns of each contender. [default: the benchmark's own]")
     ] = None,
     results_dir: Annotated[Path, typer.Option(help="Folder for the numbers.")] = Path("results/benchmarks"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure speed, as a ratio to something measured in the same run: a table, and all numbers as JSON.
 
@@ -224,7 +244,38 @@ def bench(
     """
     from experiments.session import benchmark_session
 
-    raise typer.Exit(benchmark_session(name, repetitions, results_dir))
+    raise typer.Exit(benchmark_session(name, repetitions, results_dir, quiet=quiet, as_json=as_json))
+
+
+@app.command(epilog=_epilog("doctor", "doctor --dataset omniglot --data-dir ~/omniglot", "doctor --no-run --json"))
+def doctor(
+    *,
+    dataset: Annotated[
+        str | None, typer.Option(click_type=Choice(DATASETS), help="Look at this data set, too.", show_default=False)
+    ] = None,
+    data_dir: DataDir = None,
+    results_dir: Annotated[Path, typer.Option(help="Folder that runs write below.")] = Path("results"),
+    cache_dir: Annotated[Path | None, typer.Option(help="Folder for decoded data sets.", show_default=False)] = None,
+    runs: Annotated[bool, typer.Option("--run/--no-run", help="Whether to run two rounds.")] = True,
+    app_dir: AppDir = APP_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Look at everything that a run needs, and say what is wrong and how to mend it.
+
+    Versions, cores, memory, GPUs, ports, folders, data, what other runs left behind, and a run of two rounds. Ends
+    with 1 when something is wrong; warnings are not.
+    """
+    from experiments.doctor import DoctorRequest, doctor_session
+
+    request = DoctorRequest(
+        dataset=dataset,
+        data_dir=data_dir,
+        cache_dir=cache_dir,
+        results_dir=results_dir,
+        runs=runs,
+        app_dir=app_dir,
+    )
+    raise typer.Exit(doctor_session(request, as_json=as_json))
 
 
 if __name__ == "__main__":

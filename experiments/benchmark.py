@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,28 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from experiments.benchmarks.race import Tell, Turn
 from experiments.settings import APP_DIR
 from experiments.simulation import actor_environment, read_git_revision
 
-BENCHMARKS = {
-    "update": "a benign client's local update, beside a bare loop and learn2learn's own way",
-    "evaluate": "a client's evaluation, beside a bare loop",
-    "round": "a round of the simulation, beside a bare pool of processes; start-up and shut-down",
-    "scale": "a round of the simulation, from 4 to 1024 clients",
-}
-"""What each benchmark measures; the module of the same name in `experiments.benchmarks` does it."""
 
+@dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark measures, and how many turns it has where nothing else is asked for."""
+
+    text: str
+    repetitions: int
+
+
+BENCHMARKS = {
+    "update": Benchmark("a benign client's local update, beside a bare loop and learn2learn's own way", 9),
+    "evaluate": Benchmark("a client's evaluation, beside a bare loop", 7),
+    "round": Benchmark("a round of the simulation, beside a bare pool of processes; start-up and shut-down", 8),
+    "scale": Benchmark("a round of the simulation, from 4 to 1024 clients", 1),
+}
+"""All benchmarks by name, which is that of a module in `experiments.benchmarks`."""
+
+_TURN = "turn: "
 _PACKAGES = ("flwr", "learn2learn", "numpy", "ray", "torch")
 
 
@@ -33,7 +45,9 @@ class BenchmarkError(RuntimeError):
     """A benchmark that failed; with its own last words."""
 
 
-def run_benchmark(name: str, repetitions: int | None, folder: Path) -> tuple[dict[str, Any], Path]:
+def run_benchmark(
+    name: str, repetitions: int | None, folder: Path, tell: Tell = lambda turn: None
+) -> tuple[dict[str, Any], Path]:
     """Measure in a process like an actor's, and write the result.
 
     Parameters
@@ -44,6 +58,8 @@ def run_benchmark(name: str, repetitions: int | None, folder: Path) -> tuple[dic
         Timed runs of each contender; None: the benchmark's own default.
     folder : Path
         Where ``bench-NAME.json`` goes.
+    tell : callable
+        Told how far it has come.
 
     Returns
     -------
@@ -57,26 +73,9 @@ def run_benchmark(name: str, repetitions: int | None, folder: Path) -> tuple[dic
     BenchmarkError
         If the benchmark fails; with its own last words.
     """
-    module = f"experiments.benchmarks.{name}"
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="fedmeta-bench-") as temporary:
-        rows_file = Path(temporary) / "rows.json"
-        repetitions = repetitions or importlib.import_module(module).DEFAULT_REPETITIONS
-        command = [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-m",
-            "experiments.benchmark",
-            name,
-            str(repetitions),
-            str(rows_file),
-        ]
-        environment = {**os.environ, **actor_environment(), "PYTHONPATH": str(APP_DIR)}
-        finished = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
-        if finished.returncode:
-            raise BenchmarkError(f"benchmark {name} failed:\n{finished.stderr[-2000:]}")
-        rows = json.loads(rows_file.read_text(encoding="utf-8"))
+    repetitions = repetitions or BENCHMARKS[name].repetitions
+    rows = _measure(name, repetitions, tell)
     result = {
         "benchmark": name,
         "git_revision": read_git_revision(APP_DIR),
@@ -92,9 +91,34 @@ def run_benchmark(name: str, repetitions: int | None, folder: Path) -> tuple[dic
     return result, file
 
 
+def _measure(name: str, repetitions: int, tell: Tell) -> list[dict[str, Any]]:
+    environment = {**os.environ, **actor_environment(), "PYTHONPATH": str(APP_DIR)}
+    with tempfile.TemporaryDirectory(prefix="fedmeta-bench-") as temporary:
+        rows_file, errors_file = Path(temporary, "rows.json"), Path(temporary, "errors")
+        command = [sys.executable, "-W", "ignore", "-m", "experiments.benchmark", name, str(repetitions)]
+        with (
+            errors_file.open("wb") as errors,
+            subprocess.Popen(
+                [*command, str(rows_file)], env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+            ) as process,
+        ):
+            try:
+                for line in process.stdout or ():
+                    if line.startswith(_TURN):
+                        tell(Turn(**json.loads(line.removeprefix(_TURN))))
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            last_words = errors_file.read_text(encoding="utf-8", errors="replace")[-2000:]
+            raise BenchmarkError(f"benchmark {name} failed:\n{last_words}")
+        rows: list[dict[str, Any]] = json.loads(rows_file.read_text(encoding="utf-8"))
+    return rows
+
+
 def benchmark_table(result: dict[str, Any]) -> Table:
     """Return the rows as a table; a ratio is how many times as fast the first contender of a case is."""
-    title = f"{result['benchmark']}: {BENCHMARKS[result['benchmark']]}; {result['repetitions']} turns"
+    title = f"{result['benchmark']}: {BENCHMARKS[result['benchmark']].text}; {result['repetitions']} turns"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for heading in ("case", "contender"):
         table.add_column(heading)
@@ -109,7 +133,11 @@ def benchmark_table(result: dict[str, Any]) -> Table:
     return table
 
 
+def _print_turn(turn: Turn) -> None:
+    print(_TURN + json.dumps(vars(turn)), flush=True)
+
+
 if __name__ == "__main__":
-    _, chosen, turns, target = sys.argv
-    measured = importlib.import_module(f"experiments.benchmarks.{chosen}").measure(int(turns))
+    _, chosen, number, target = sys.argv
+    measured = importlib.import_module(f"experiments.benchmarks.{chosen}").measure(int(number), _print_turn)
     Path(target).write_text(json.dumps(measured), encoding="utf-8")

@@ -29,7 +29,7 @@ def write_claims(judged: Sequence[Judged], folder: Path) -> list[Path]:
         The two files. The same results give the same bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"format": FORMAT, "collections": [claims_json(one) for one in judged]}
+    record = claims_record(judged)
     texts = {
         folder / "claims.json": json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False),
         folder / "claims.md": "\n\n".join(("# Claims", LEGEND, *map(claims_markdown, judged))),
@@ -37,6 +37,11 @@ def write_claims(judged: Sequence[Judged], folder: Path) -> list[Path]:
     for path, text in texts.items():
         path.write_text(text + "\n", encoding="utf-8")
     return list(texts)
+
+
+def claims_record(judged: Sequence[Judged]) -> dict[str, Any]:
+    """Return what ``claims.json`` holds."""
+    return {"format": FORMAT, "collections": [claims_json(one) for one in judged]}
 
 
 def claims_json(judged: Judged) -> dict[str, Any]:

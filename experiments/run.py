@@ -3,6 +3,7 @@
 import re
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,7 +23,11 @@ _LOOK_SECONDS = 0.25
 _LONGEST_POLL_SECONDS = 30.0
 _SETTLING_SECONDS = 0.5
 _LONGEST_END_SECONDS = 20.0
-_TRACEBACK_LINES = 12
+_TRACEBACK = "Traceback (most recent call last):\n"
+_DIRECT_CAUSE = "The above exception was the direct cause of the following exception:"
+_TRACEBACK_LINES = 24
+_STARTS = 3
+_RAY_START = "ray.init("
 _OWN_PACKAGES = ("fedmeta_flwr", "strategies", "clients")
 _FLOWER_PREFIX = "Simulation failed with exception: "
 
@@ -110,13 +115,20 @@ def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: 
 def run_on(
     superlink: LocalSuperLink, config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show
 ) -> RunResults:
-    """Run one configuration on a SuperLink and wait for its end; all else as in `run_to_end`."""
-    run_id = superlink.submit(app_dir, config.to_run_config(), size)
-    status = _wait(superlink, run_id, ResultFollower(Path(config.results_dir)), show)
-    if not status.is_completed:
+    """Run one configuration on a SuperLink and wait for its end; all else as in `run_to_end`.
+
+    Ray gives its node 30 seconds to start, which on a busy machine may not do: then the run is handed in again.
+    """
+    for start in range(1, _STARTS + 1):
+        run_id = superlink.submit(app_dir, config.to_run_config(), size)
+        status = _wait(superlink, run_id, ResultFollower(Path(config.results_dir)), show)
+        if status.is_completed:
+            break
         reason = failure_reason(status, superlink.log(run_id))
-        is_resumable = (Path(config.results_dir) / FOLDER_NAME).is_dir()
-        raise RunFailedError(reason + "\nIt can go on from its last checkpoint: run with --resume." * is_resumable)
+        if _RAY_START not in reason or start == _STARTS:
+            is_resumable = (Path(config.results_dir) / FOLDER_NAME).is_dir()
+            raise RunFailedError(reason + "\nIt can go on from its last checkpoint: run with --resume." * is_resumable)
+        config = replace(config, resume=True)  # what there is of it is a beginning without clients
     return read_results(Path(config.results_dir))
 
 
@@ -161,14 +173,21 @@ def failure_reason(status: RunStatus, log: str) -> str:
     """Say why a run failed.
 
     An exception class of this project carries a message for the user: that alone is said. Any other is a defect:
-    Flower's details are followed by the last lines of the traceback.
+    Flower's details are followed by the last lines of the traceback, of its first cause where it names one.
     """
     plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
-    before, mark, trace = plain.rpartition("Traceback (most recent call last):\n")
-    text = re.split(r"^[A-Z]+ *:", trace, maxsplit=1, flags=re.MULTILINE)[0] if mark else before + trace
+    *before, last = plain.split(_TRACEBACK)
+    text = _traceback_alone(last) if before else last
     lines = text.strip("\n").splitlines()
-    raised = [line for line in lines if re.match(r"[\w.]+(:|$)", line)] if mark else []
+    raised = [line for line in lines if re.match(r"[\w.]+(:|$)", line)] if before else []
     reason = f"{status.status}: {status.details.removeprefix(_FLOWER_PREFIX)}"
     if raised and raised[0].partition(".")[0] in _OWN_PACKAGES:
         return reason
+    while before and before[-1].rstrip().endswith(_DIRECT_CAUSE):
+        lines = _traceback_alone(before.pop()).strip("\n").splitlines()
     return "\n".join([reason, *lines[-_TRACEBACK_LINES:]])
+
+
+def _traceback_alone(text: str) -> str:
+    """Leave out what was logged after a traceback, and that it caused another one."""
+    return re.split(r"^[A-Z]+ *:", text.partition(_DIRECT_CAUSE)[0], maxsplit=1, flags=re.MULTILINE)[0]

@@ -7,12 +7,15 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.benchmark import BenchmarkError, benchmark_table, run_benchmark
-from experiments.claims_files import write_claims
+from experiments.benchmark_progress import show_turns
+from experiments.catalog import EXPERIMENTS
+from experiments.claims_files import claims_record, write_claims
 from experiments.claims_judging import judge_collection
 from experiments.claims_table import claims_renderable
 from experiments.collection import collect
 from experiments.figures import FIGURE_NAME, draw_persistence
 from experiments.interruption import Interrupted, interruptible
+from experiments.output import Output
 from experiments.panels import draw_collection
 from experiments.progress import show_progress
 from experiments.reproduce import ReproduceRequest, reproduce
@@ -20,7 +23,7 @@ from experiments.run import RunFailedError, new_results_dir, prepare, run_to_end
 from experiments.settings import find_config, load_config
 from experiments.simulation import simulation_size
 from experiments.superlink import SuperLinkError
-from experiments.table import results_table
+from experiments.table import catalog_table, milestones, results_table
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
 from fedmeta_flwr.run_checkpoints import finished
@@ -51,6 +54,8 @@ class RunRequest:
         Ray cluster to run on; None: a Ray of one's own.
     resume : bool
         Whether to go on with the run in the results folder.
+    as_json : bool
+        Whether standard output is for one JSON document.
     """
 
     config: str
@@ -62,93 +67,146 @@ class RunRequest:
     app_dir: Path
     ray_address: str | None = None
     resume: bool = False
+    as_json: bool = False
 
 
 def run_session(request: RunRequest) -> int:
     """Run one configuration, report on it, and return the exit code."""
-    return _exit_code(lambda: _run(request))
+    output = Output("run", request.as_json)
+    return _exit_code(lambda: _run(request, output), output)
 
 
-def figures_session(path: Path) -> int:
+def figures_session(path: Path, *, quiet: bool = False, as_json: bool = False) -> int:
     """Draw the figure of a result file or of its folder, or all figures of a results root; return the exit code."""
-    if path.is_dir() and not (path / FILE_NAME).exists():
-        return _exit_code(lambda: _draw_root(path, Console()))
-    return _exit_code(lambda: _report(read_results(path), path if path.is_dir() else path.parent, Console()))
-
-
-def reproduce_session(request: ReproduceRequest) -> int:
-    """Run what is missing of the catalog, draw, judge, and return the exit code."""
+    output = Output("figures", as_json)
 
     def command() -> None:
-        console = Console(highlight=False, soft_wrap=True)
-        reproduce(request, console)
-        _draw_root(request.results_root, console)
-        _judge_root(request.results_root, console)
+        if path.is_dir() and not (path / FILE_NAME).exists():
+            _draw_root(path, output)
+        else:
+            folder = path if path.is_dir() else path.parent
+            _report(read_results(path), folder, output, is_shown=not quiet)
 
-    return _exit_code(command)
+    return _exit_code(command, output)
 
 
-def claims_session(root: Path) -> int:
+def reproduce_session(request: ReproduceRequest, *, as_json: bool = False) -> int:
+    """Run what is missing of the catalog, draw, judge, and return the exit code."""
+    output = Output("reproduce", as_json)
+
+    def command() -> None:
+        planned = reproduce(request, output.console)
+        output.document["runs"] = [
+            {
+                "dataset": request.dataset,
+                "profile": request.profile,
+                "seed": one.config.seed,
+                "run": one.run.name,
+                "results_dir": str(one.folder),
+                "seconds": one.seconds(),
+            }
+            for one in planned
+        ]
+        _draw_root(request.results_root, output)
+        _judge_root(request.results_root, output)
+
+    return _exit_code(command, output)
+
+
+def claims_session(root: Path, *, quiet: bool = False, as_json: bool = False) -> int:
     """Judge the claims by a results root, and return the exit code."""
-    return _exit_code(lambda: _judge_root(root, Console()))
+    output = Output("claims", as_json)
+    return _exit_code(lambda: _judge_root(root, output, is_shown=not quiet), output)
 
 
-def report_session(path: Path, output: Path | None, data_dir: Path | None) -> int:
+def report_session(path: Path, output_file: Path | None, data_dir: Path | None, *, as_json: bool = False) -> int:
     """Write the report about a results root or a run, and return the exit code."""
+    output = Output("report", as_json)
 
     def command() -> None:
         from experiments.report import write_report
 
-        Console(highlight=False, soft_wrap=True).print(f"Report: {write_report(path, output, data_dir)}", markup=False)
+        file = write_report(path, output_file, data_dir)
+        output.document["report"] = str(file)
+        output.console.print(f"Report: {file}", markup=False)
 
-    return _exit_code(command)
+    return _exit_code(command, output)
 
 
-def benchmark_session(name: str, repetitions: int | None, folder: Path) -> int:
-    """Run a benchmark, show its table, keep its numbers, and return the exit code."""
+def catalog_session(*, as_json: bool = False) -> int:
+    """List the catalog, and return the exit code."""
+    output = Output("catalog", as_json)
 
     def command() -> None:
-        result, file = run_benchmark(name, repetitions, folder)
-        console = Console(highlight=False)
-        console.print(benchmark_table(result))
-        console.print(f"{result['seconds']:.0f} s; numbers: {file}", markup=False, soft_wrap=True)
+        output.document["experiments"] = [
+            {"name": one.name, "text": one.text, "claims": list(one.claims), "runs": list(one.runs)}
+            for one in EXPERIMENTS.values()
+        ]
+        output.show(catalog_table())
 
-    return _exit_code(command)
+    return _exit_code(command, output)
 
 
-def _draw_root(root: Path, console: Console) -> None:
+def benchmark_session(
+    name: str, repetitions: int | None, folder: Path, *, quiet: bool = False, as_json: bool = False
+) -> int:
+    """Run a benchmark, show its table, keep its numbers, and return the exit code."""
+    output = Output("bench", as_json)
+
+    def command() -> None:
+        with show_turns(Console(stderr=True, highlight=False), quiet=quiet) as show:
+            result, file = run_benchmark(name, repetitions, folder, show)
+        output.document.update(result, files=[str(file)])
+        output.show(benchmark_table(result))
+        output.console.print(f"{result['seconds']:.0f} s; numbers: {file}", markup=False)
+
+    return _exit_code(command, output)
+
+
+def _draw_root(root: Path, output: Output) -> None:
     files = [file for collection in collect(root) for file in draw_collection(collection, root / FIGURES)]
-    console.print("Figures:", *(f"  {file}" for file in files), sep="\n", markup=False)
+    _name("Figures:", files, output)
 
 
-def _judge_root(root: Path, console: Console) -> None:
+def _judge_root(root: Path, output: Output, *, is_shown: bool = True) -> None:
     judged = [judge_collection(collection) for collection in collect(root)]
-    for one in judged:
-        console.print(claims_renderable(one))
-    console.print("Claims:", *(f"  {file}" for file in write_claims(judged, root)), sep="\n", markup=False)
+    for one in judged if is_shown else ():
+        output.show(claims_renderable(one))
+    output.document.update(claims_record(judged))
+    _name("Claims:", write_claims(judged, root), output)
 
 
-def _exit_code(command: Callable[[], None]) -> int:
+def _name(heading: str, files: list[Path], output: Output) -> None:
+    """Name files that were written."""
+    output.document.setdefault("files", []).extend(map(str, files))
+    output.console.print(heading, *(f"  {file}" for file in files), sep="\n", markup=False)
+
+
+def _exit_code(command: Callable[[], None], output: Output | None = None) -> int:
     """Bad input is a ValueError of this project, before anything starts; a run that fails is a RuntimeError."""
+    output = output or Output("")
     errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    code, problem = COMPLETED, None
     try:
-        with interruptible():
+        with interruptible(), output.kept_clean():
             command()
     except Interrupted as interruption:
-        errors.print(f"Interrupted: {interruption}; run --resume, or reproduce, goes on from the last checkpoint.")
-        return interruption.exit_code
+        code, problem = interruption.exit_code, str(interruption)
+        errors.print(f"Interrupted: {problem}; run --resume, or reproduce, goes on from the last checkpoint.")
     except (RunFailedError, SuperLinkError, BenchmarkError) as error:
-        errors.print(f"Run failed: {error}")
-        return FAILED
+        code, problem = FAILED, str(error)
+        errors.print(f"Run failed: {problem}")
     except ValueError as error:
-        errors.print(f"Error: {error}")
-        return BAD_INPUT
-    return COMPLETED
+        code, problem = BAD_INPUT, str(error)
+        errors.print(f"Error: {problem}")
+    output.hand_over(code, problem)
+    return code
 
 
-def _run(request: RunRequest) -> None:
+def _run(request: RunRequest, output: Output) -> None:
     config = _load(request)
-    console = Console(highlight=False, soft_wrap=True)
+    output.document["results_dir"] = config.results_dir
+    console = output.console
     results = finished(config, Path(config.results_dir)) if config.resume else None
     if results is None:
         prepare(config)
@@ -156,7 +214,7 @@ def _run(request: RunRequest) -> None:
         console.print(f"{size.describe()}; results: {config.results_dir}", markup=False)
         with show_progress(config, console, quiet=request.quiet) as show:
             results = run_to_end(config, size, app_dir=request.app_dir, show=show)
-    _report(results, Path(config.results_dir), console)
+    _report(results, Path(config.results_dir), output)
 
 
 def _load(request: RunRequest) -> RunConfig:
@@ -172,11 +230,17 @@ def _load(request: RunRequest) -> RunConfig:
     return replace(config, results_dir=str(folder))
 
 
-def _report(results: RunResults, folder: Path, console: Console) -> None:
+def _report(results: RunResults, folder: Path, output: Output, *, is_shown: bool = True) -> None:
     files = [folder / FILE_NAME]
-    if results.evaluated():
-        console.print(results_table(results))
+    rows = milestones(results) if results.evaluated() else {}
+    if rows:
         files += draw_persistence(results, folder / FIGURE_NAME)
-    else:
-        console.print("No round was evaluated: no table and no figure.")
-    console.print("Files:", *(f"  {file}" for file in files), sep="\n", markup=False)
+    if rows and is_shown:
+        output.show(results_table(results))
+    elif is_shown:
+        output.console.print("No round was evaluated: no table and no figure.")
+    output.document["table"] = [
+        {"name": name, "server_round": record.server_round, "accuracies": record.accuracies()}
+        for name, record in rows.items()
+    ]
+    _name("Files:", files, output)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedmeta_flwr.backdoor import BUILT_IN_KEYS
 from fedmeta_flwr.config import ConfigError, RunConfig
 
 APP_DIR = Path(__file__).resolve().parent.parent
@@ -120,6 +119,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 def _with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """Flower starts the app in another folder: a relative path would mean another file there."""
+    from fedmeta_flwr.backdoor import BUILT_IN_KEYS  # brings PyTorch along, which --help and Tab do without
+
     absolute = dict(values)
     for key in (*_PATHS, _KEY):
         path = values.get(key)

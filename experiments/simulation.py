@@ -144,11 +144,12 @@ def _without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
 
 def default_actors(clients: int) -> int:
     """Return a few more actors than cores: three clients' equal work then takes two cores 1.5 turns, and not 2."""
-    cores = _count_cores()
+    cores = count_cores()
     return min(cores + (cores + 1) // 2, clients)
 
 
-def _count_cores() -> int:
+def count_cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 

@@ -50,6 +50,9 @@ class RunConfig:
         is_free=True,
     )
     checkpoint_every: int = setting("Rounds between checkpoints; 0: none.", minimum=0, is_free=True)
+    tensorboard: bool = setting(
+        "Whether the server writes event files for TensorBoard into the run's folder.", is_free=True, if_absent=False
+    )
     image_size: int = setting("Height and width of an image, in pixels.", minimum=16, maximum=256)
     strokes_classes: int = setting("Number of classes of the procedural data set.", minimum=10)
     strokes_drawers: int = setting("Drawings per class of the procedural data set.", minimum=10)
@@ -203,7 +206,8 @@ class RunConfig:
         Parameters
         ----------
         values : Mapping
-            Dashed keys to bool, int, float or str, complete (defaults included).
+            Dashed keys to bool, int, float or str, complete (defaults included); settings with an `if_absent` may
+            be missing, as they are in files of a version that did not have them.
 
         Returns
         -------
@@ -216,6 +220,7 @@ class RunConfig:
             With one line for every unknown, missing, ill-typed, out-of-range or contradictory setting.
         """
         fields = {key_of(field): field for field in dataclasses.fields(cls)}
+        values = {**cls._absent(), **values}
         problems = [f"{key}: no such setting" for key in sorted(set(values) - set(fields))]
         problems += [f"{key}: missing" for key in sorted(set(fields) - set(values))]
         parsed: dict[str, Any] = {}
@@ -231,6 +236,11 @@ class RunConfig:
         if contradictions := _contradictions(config):
             raise ConfigError(contradictions)
         return config
+
+    @classmethod
+    def _absent(cls) -> dict[str, Value]:
+        found = {key_of(field): field.metadata["if_absent"] for field in dataclasses.fields(cls)}
+        return {key: value for key, value in found.items() if value is not None}
 
     @classmethod
     def free_settings(cls) -> frozenset[str]:

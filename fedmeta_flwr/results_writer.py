@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from fedmeta_flwr.results import FILE_NAME, FORMAT, TIMES_FILE_NAME, ResultsError, RoundRecord, parse_line
 
-_LOCK_FILE_NAME = ".lock"
+LOCK_FILE_NAME = ".lock"
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def locked(folder: Path) -> Iterator[None]:
     ResultsError
         If another process holds it, or the folder cannot be written.
     """
-    lock = FileLock(folder / _LOCK_FILE_NAME, blocking=False)
+    lock = FileLock(folder / LOCK_FILE_NAME, blocking=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()

@@ -29,10 +29,11 @@ from fedmeta_flwr.checkpoint import (
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.messages import TRAIN_LOSS, from_record, to_record
 from fedmeta_flwr.models import get_arrays
-from fedmeta_flwr.results import ResultsError, RoundRecord, run_folder
+from fedmeta_flwr.results import ResultsError, RoundRecord, read_results, run_folder
 from fedmeta_flwr.results_writer import ResultsWriter, locked, remove_results
 from fedmeta_flwr.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.scenario import Scenario, load_scenario
+from fedmeta_flwr.tensorboard_writer import TensorBoardWriter
 from strategies import FirstArrivals, SeededLatency, UpdateGuard, WallClock, make_strategy
 
 _ROUND = "server-round"
@@ -56,8 +57,13 @@ def main(grid: Grid, context: Context) -> None:
         state = checkpoints.newest(config) if config.resume else None
         if config.resume and state is None:
             remove_results(folder)
-        with ResultsWriter(folder, after_round=state and state["server_round"]) as writer:
-            strategy = build_strategy(config, writer, checkpoints, first_round)
+        with (
+            ResultsWriter(folder, after_round=state and state["server_round"]) as writer,
+            TensorBoardWriter(
+                folder, config, scenario, read_results(folder).rounds if state is not None else ()
+            ) as events,
+        ):
+            strategy = build_strategy(config, writer, events, checkpoints, first_round)
             if state is None:
                 checkpoints.remove_all()
                 writer.write_run(run_record(config, scenario, digest(arrays)))
@@ -82,13 +88,16 @@ def _run(strategy: FirstArrivals, grid: Grid, arrays: ArrayRecord, config: RunCo
     writer.write_end("completed", time.monotonic() - started, model_digest=digest(final))
 
 
-def _write_round(record: RoundRecord, arrays: ArrayRecord, writer: ResultsWriter, config: RunConfig) -> None:
+def _write_round(
+    record: RoundRecord, arrays: ArrayRecord, writer: ResultsWriter, events: TensorBoardWriter, config: RunConfig
+) -> None:
     """Write what came of a round; of the rounds before the first attack and of that attack, the global model, too."""
     number = record.server_round
     kept = {config.attack_round - 1: BEFORE_ATTACK_FILE_NAME, config.attack_round: AFTER_ATTACK_FILE_NAME}
     if config.attack_round and number in kept:
         _save_model(writer.path.with_name(kept[number]), from_record(arrays), config, number)
     writer.write_round(record)
+    events.write(record)
 
 
 def _save_model(path: Path, arrays: Mapping[str, np.ndarray], config: RunConfig, server_round: int) -> None:
@@ -96,12 +105,13 @@ def _save_model(path: Path, arrays: Mapping[str, np.ndarray], config: RunConfig,
 
 
 def _recorded(config: RunConfig) -> dict[str, Value]:
-    """Return the settings that files keep: the same whether the run went on or not."""
-    return replace(config, resume=False).to_run_config()
+    """Return the settings that files keep: the same whether the run went on or not, with event files or without."""
+    settings = replace(config, resume=False).to_run_config()
+    return {key: value for key, value in settings.items() if key != "tensorboard"}
 
 
 def build_strategy(
-    config: RunConfig, writer: ResultsWriter, checkpoints: RunCheckpoints, first_round: int
+    config: RunConfig, writer: ResultsWriter, events: TensorBoardWriter, checkpoints: RunCheckpoints, first_round: int
 ) -> FirstArrivals:
     """Wrap the configured strategy so that it aggregates on the first arrivals, and writes what comes of it."""
     arrivals = (
@@ -125,7 +135,7 @@ def build_strategy(
         seed=config.seed,
         phase=config.phase,
         is_evaluated=config.is_evaluated,
-        on_round=lambda record, arrays: _write_round(record, arrays, writer, config),
+        on_round=lambda record, arrays: _write_round(record, arrays, writer, events, config),
         on_checkpoint=(lambda number, state: checkpoints.save(number, state, config)) if every else None,
         is_checkpointed=lambda server_round: server_round % every == 0,
         guard=UpdateGuard(

@@ -16,11 +16,16 @@ def setting(
     items: tuple[str, ...] = (),
     whole_numbers: bool = False,
     is_free: bool = False,
+    if_absent: Any = None,
 ) -> Any:
-    """Declare a field of `RunConfig`: what it means, the values that it admits, and whether it changes no result."""
+    """Declare a field of `RunConfig`: what it means, the values that it admits, and whether it changes no result.
+
+    `if_absent` is for a setting that came later: what it was, in effect, where a recorded configuration lacks it.
+    """
     limits = {"minimum": minimum, "maximum": maximum, "above": above, "choices": choices}
     lists = {"items": items, "whole_numbers": whole_numbers}
-    return dataclasses.field(metadata={"description": description, **limits, **lists, "is_free": is_free})
+    kind = {"is_free": is_free, "if_absent": if_absent}
+    return dataclasses.field(metadata={"description": description, **limits, **lists, **kind})
 
 
 def key_of(field: "dataclasses.Field[Any]") -> str:

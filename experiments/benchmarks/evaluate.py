@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from experiments.benchmarks import bare_loop
-from experiments.benchmarks.race import Contender, race
+from experiments.benchmarks.race import Contender, Tell, Turn, race
 from experiments.benchmarks.workload import CPU, INNER_STEPS, SHOT, WAY, Workload, as_task, drawings, in_default_layout
 from fedmeta_flwr.backdoor import build_key
 from fedmeta_flwr.batches import to_batch
@@ -18,13 +18,12 @@ from fedmeta_flwr.device import fast_layout
 from fedmeta_flwr.evaluation import Counts, EvaluationPlan, by_fine_tuning, evaluate, stamped_images
 from fedmeta_flwr.results import CURVES
 
-DEFAULT_REPETITIONS = 7
 BATCH_NORM = "support"
 CURVE_STEPS = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 400, 500)
 _EPISODES = {(INNER_STEPS,): 10, CURVE_STEPS: 1}
 
 
-def measure(repetitions: int) -> list[dict[str, Any]]:
+def measure(repetitions: int, tell: Tell) -> list[dict[str, Any]]:
     """Return a row for each contender of each case; one thread. An episode is one draw: all four curves."""
     torch.set_num_threads(1)
     rows = []
@@ -36,8 +35,13 @@ def measure(repetitions: int) -> list[dict[str, Any]]:
                 Contender("bare loop", partial(bare_counts, workload, plan, steps), episodes),
             ]
             case = f"{workload.name}, {BATCH_NORM}, {steps[-1]} steps, asked at {len(steps)} of them"
-            rows += [{"case": case, **row} for row in race(contenders, repetitions)]
+            on_turn = partial(_tell, tell, case, repetitions)
+            rows += [{"case": case, **row} for row in race(contenders, repetitions, on_turn)]
     return rows
+
+
+def _tell(tell: Tell, case: str, turns: int, number: int) -> None:
+    tell(Turn(case, number, turns))
 
 
 def evaluation_plan(workload: Workload, episodes: int) -> EvaluationPlan:

@@ -29,7 +29,30 @@ class Contender:
     units: float
 
 
-def race(contenders: Sequence[Contender], repetitions: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Turn:
+    """How far a benchmark has come.
+
+    Attributes
+    ----------
+    case : str
+        What is measured.
+    number, turns : int
+        Turns that have ended, and how many there are; what is not timed counts as none.
+    """
+
+    case: str
+    number: int
+    turns: int
+
+
+Tell = Callable[[Turn], None]
+"""Told whenever a turn has ended."""
+
+
+def race(
+    contenders: Sequence[Contender], repetitions: int, on_turn: Callable[[int], None] = lambda turns: None
+) -> list[dict[str, Any]]:
     """Time all contenders.
 
     Parameters
@@ -38,6 +61,8 @@ def race(contenders: Sequence[Contender], repetitions: int) -> list[dict[str, An
         The first is the one that the others are compared with.
     repetitions : int
         Timed runs of each, after one that is not timed.
+    on_turn : callable
+        Told how many turns have ended: 0 at first, then after every one.
 
     Returns
     -------
@@ -46,6 +71,7 @@ def race(contenders: Sequence[Contender], repetitions: int) -> list[dict[str, An
         how many times as fast the first contender is: ``median``, ``lowest`` and ``highest`` of the ratios of turns.
     """
     seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    on_turn(0)
     for contender in contenders:
         contender.run()
     for turn in range(repetitions):
@@ -54,6 +80,7 @@ def race(contenders: Sequence[Contender], repetitions: int) -> list[dict[str, An
             began = time.perf_counter()
             contender.run()
             seconds[contender.name].append(time.perf_counter() - began)
+        on_turn(turn + 1)
     rates = {one.name: [one.units / taken for taken in seconds[one.name]] for one in contenders}
     first = rates[contenders[0].name]
     return [

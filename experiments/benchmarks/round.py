@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from clients.factory import initial_model, make_client, shared_part
-from experiments.benchmarks.race import spread
+from experiments.benchmarks.race import Tell, Turn, spread
 from experiments.benchmarks.timed_run import TimedRun, timed_run
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from experiments.simulation import SimulationSize
@@ -26,23 +26,25 @@ from fedmeta_flwr.models import get_arrays
 from fedmeta_flwr.results import RoundRecord
 from fedmeta_flwr.scenario import Scenario, load_scenario
 
-DEFAULT_REPETITIONS = 8
 NOOP_APP = Path(__file__).parent / "noop_app"
 _NOOP_ROUNDS = 40
 _WARM_UP_ROUNDS = 1
 Arrays = list[np.ndarray]
 
 
-def measure(repetitions: int) -> list[dict[str, Any]]:
+def measure(repetitions: int, tell: Tell) -> list[dict[str, Any]]:
     """Return rows of a simulation of so many rounds of more than a second of work for each client, and of a pool's."""
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="fedmeta-bench-") as temporary:
         config = busy_config(Path(temporary), repetitions + _WARM_UP_ROUNDS)
         size = SimulationSize(nodes=4, actors=cores)
-        run = timed_run(APP_DIR, config.to_run_config(), size)
+        rounds = config.num_server_rounds
+        run = timed_run(APP_DIR, config.to_run_config(), size, lambda number: tell(Turn("simulation", number, rounds)))
         records = run.results.rounds
         simulated = [record.seconds for record in records][_WARM_UP_ROUNDS:]
+        tell(Turn("bare pool", 0, rounds))
         pooled, work_seconds = replay(config, records, cores)
+        tell(Turn("clients without work", 0, _NOOP_ROUNDS))
         noop = _noop_rounds(Path(temporary) / "noop", size)
     pooled = pooled[_WARM_UP_ROUNDS:]
     case = f"4 clients, 3 arrivals, {cores} processes, {statistics.median(work_seconds):.1f} s of work for a client"

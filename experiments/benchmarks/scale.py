@@ -4,21 +4,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks.race import spread
+from experiments.benchmarks.race import Tell, Turn, spread
 from experiments.benchmarks.timed_run import timed_run
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from experiments.simulation import SimulationSize, default_actors
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.scenario import load_scenario
 
-DEFAULT_REPETITIONS = 1
 SIZES = (4, 16, 64, 256, 1024)
 _LINEAR_FROM = 64
 _CLASSES_PER_CLIENT = 3
 _META_TEST_FRACTION = 0.1
 
 
-def measure(repetitions: int) -> list[dict[str, Any]]:
+def measure(repetitions: int, tell: Tell) -> list[dict[str, Any]]:
     """Return a row for each number of clients: so many rounds after one that is not counted, quorum three quarters.
 
     The ratio is to growth in proportion to the number of clients: a round's time for each of 64 clients, to that at
@@ -27,7 +26,7 @@ def measure(repetitions: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="fedmeta-bench-") as temporary:
         for clients in SIZES:
-            rows.append(_row(clients, repetitions, Path(temporary)))
+            rows.append(_row(clients, repetitions, Path(temporary), tell))
     base = next(row["milliseconds_per_client"]["median"] for row in rows if row["clients"] == _LINEAR_FROM)
     for row in rows:
         row["ratio"] = spread([base * row["clients"] / (1000 * value) for value in row["seconds"]])
@@ -38,13 +37,15 @@ def measure(repetitions: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(clients: int, rounds: int, folder: Path) -> dict[str, Any]:
+def _row(clients: int, rounds: int, folder: Path, tell: Tell) -> dict[str, Any]:
     config = many_clients(clients, rounds + 1, folder)
     load_scenario(config)  # the images are drawn before anything is timed
-    run = timed_run(APP_DIR, config.to_run_config(), SimulationSize(clients, default_actors(clients)))
+    size = SimulationSize(clients, default_actors(clients))
+    case = f"{clients} clients, quorum {config.quorum}"
+    run = timed_run(APP_DIR, config.to_run_config(), size, lambda number: tell(Turn(case, number, rounds + 1)))
     seconds = [record.seconds for record in run.results.rounds][1:]
     return {
-        "case": f"{clients} clients, quorum {config.quorum}",
+        "case": case,
         "contender": "a round",
         "clients": clients,
         "per_second": len(seconds) / sum(seconds),

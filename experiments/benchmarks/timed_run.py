@@ -1,7 +1,7 @@
 """One simulation with its times and its memory."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,13 @@ class TimedRun:
     actor_mebibytes: float = 0.0
 
 
-def timed_run(app_dir: Path, settings: Mapping[str, Any], size: SimulationSize) -> TimedRun:
-    """Run an app to its end on a SuperLink of its own, and watch it.
+def timed_run(
+    app_dir: Path,
+    settings: Mapping[str, Any],
+    size: SimulationSize,
+    on_round: Callable[[int], None] = lambda number: None,
+) -> TimedRun:
+    """Run an app to its end on a SuperLink of its own, and watch it; `on_round` is told how many rounds have ended.
 
     Raises
     ------
@@ -60,6 +65,7 @@ def timed_run(app_dir: Path, settings: Mapping[str, Any], size: SimulationSize) 
         while (results := follower.read()) is None or results.end is None:
             processes = superlink.processes()
             _note_memory(processes, largest)
+            on_round(len(results.rounds) if results is not None else 0)
             if results is not None and results.rounds and first is None:
                 first = time.monotonic() - results.rounds[0].seconds
             if not any(_MAIN in _command(pid) for pid in processes) and time.monotonic() - began > _STARTUP_SECONDS:

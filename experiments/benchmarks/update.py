@@ -10,14 +10,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.benchmarks import bare_loop
 from experiments.benchmarks.learn2learn_way import own_way
-from experiments.benchmarks.race import Contender, race
+from experiments.benchmarks.race import Contender, Tell, Turn, race
 from experiments.benchmarks.workload import CPU, META_BATCH_SIZE, SHOT, WAY, Workload, as_task, drawings, photos
 from fedmeta_flwr.device import fast_layout
 from fedmeta_flwr.episodes import Episode
 from fedmeta_flwr.meta_learning import meta_gradient
 from fedmeta_flwr.seeding import generator
 
-DEFAULT_REPETITIONS = 9
 _OUTER_STEPS = 2
 _EPISODES = _OUTER_STEPS * META_BATCH_SIZE
 _MATRIX_SIDE = 1024
@@ -25,7 +24,7 @@ _IMAGES_PER_EPISODE = 2 * WAY * SHOT
 OURS, BARE, OWN, PEAK = "this project", "bare loop", "learn2learn's own way", "matrix multiplication"
 
 
-def measure(repetitions: int) -> list[dict[str, Any]]:
+def measure(repetitions: int, tell: Tell) -> list[dict[str, Any]]:
     """Return a row for each contender of each case; one thread.
 
     The bare loop is handed ready-made tensors; this project draws its episodes from a memory-mapped array, as a client
@@ -41,11 +40,11 @@ def measure(repetitions: int) -> list[dict[str, Any]]:
             (photographed, "fomaml", "transductive"),
             (photographed, "maml", "transductive"),
         ):
-            rows += _race(workload, algorithm, batch_norm, repetitions)
+            rows += _race(workload, algorithm, batch_norm, repetitions, tell)
     return rows
 
 
-def _race(workload: Workload, algorithm: str, batch_norm: str, repetitions: int) -> list[dict[str, Any]]:
+def _race(workload: Workload, algorithm: str, batch_norm: str, repetitions: int, tell: Tell) -> list[dict[str, Any]]:
     case = f"{workload.name}, {algorithm}, {batch_norm}"
     flops = count_flops(workload, algorithm, batch_norm)
     with ExitStack() as stack:
@@ -58,7 +57,7 @@ def _race(workload: Workload, algorithm: str, batch_norm: str, repetitions: int)
             contenders.append(Contender(OWN, run, _EPISODES))
         matrices = torch.rand(2, _MATRIX_SIDE, _MATRIX_SIDE)
         contenders.append(Contender(PEAK, lambda: matrices[0] @ matrices[1], 2 * _MATRIX_SIDE**3 / flops))
-        rows = race(contenders, repetitions)
+        rows = race(contenders, repetitions, lambda number: tell(Turn(case, number, repetitions)))
     share = {row["contender"]: row["ratio"] for row in rows}[PEAK]
     return [{"case": case, **row} | _more(row, flops, share) for row in rows]
 

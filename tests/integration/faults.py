@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from integration.in_process_app import run_in_process
 from integration.kill_trials import SETTINGS
 
 from experiments.settings import APP_DIR, merge_settings, read_defaults
@@ -77,11 +78,7 @@ class FaultyRuns:
 
     def reference(self) -> dict[str, bytes]:
         """Return what an undisturbed run writes, made without Ray; its files are gone again."""
-        file = self._folder / "settings.json"
-        file.write_text(json.dumps(self._settings), encoding="utf-8")
-        paths = {"PYTHONPATH": f"{APP_DIR}{os.pathsep}{APP_DIR / 'tests'}"}
-        command = [sys.executable, "-W", "ignore", "-m", "integration.in_process_app", str(file)]
-        subprocess.run(command, env=self._environment | paths, cwd=APP_DIR, check=True, capture_output=True)
+        run_in_process(self._settings)
         written = self.written()
         for path in self.results_dir.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -11,7 +11,6 @@ a run comes to its end, its result file and its model are compared, byte by byte
 
 import argparse
 import json
-import os
 import random
 import shutil
 import signal
@@ -28,6 +27,8 @@ from typing import Any
 
 import psutil
 import tomli_w
+from integration.in_process_app import command as in_process_command
+from integration.in_process_app import environment
 
 from experiments.processes import Descendants
 from experiments.settings import APP_DIR, merge_settings, read_defaults
@@ -97,8 +98,7 @@ class Series:
 
     def __init__(self, engine: str, folder: Path, seed: int) -> None:
         self.engine = engine
-        paths = {"PYTHONPATH": f"{APP_DIR}{os.pathsep}{APP_DIR / 'tests'}"}
-        self._environment = {**os.environ, **paths, "FEDMETA_GIT_REVISION": read_git_revision(APP_DIR)}
+        self._environment = environment() | {"FEDMETA_GIT_REVISION": read_git_revision(APP_DIR)}
         self.run_dir = folder / "run"
         self._reference = folder / "reference"
         self._rng = random.Random(seed)
@@ -193,7 +193,7 @@ class Series:
 
     def _command(self) -> list[str]:
         if self.engine == "in-process":
-            return [sys.executable, "-W", "ignore", "-m", "integration.in_process_app", str(self._settings_file)]
+            return in_process_command(self._settings_file)
         command = [sys.executable, "-m", "experiments", "run", str(self._config_file), "--quiet", "--resume"]
         return [*command, "--actors", "1", "--results-dir", str(self.run_dir)]
 

@@ -1,9 +1,5 @@
 """The app on the deployment engine of Flower: SuperLink and SuperNodes as processes, with TLS and registered nodes."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +8,7 @@ from typing import Any
 
 import pytest
 from integration.deployment import Authority, Deployment, Started, make_node_key
+from integration.in_process_app import run_in_process, without_times
 
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.results import FILE_NAME, RunResults, read_results
@@ -104,18 +101,8 @@ def test_every_round_aggregates_the_quorum(deployed: Deployed) -> None:
 
 def test_the_bits_are_those_of_the_app_in_one_process(deployed: Deployed, tmp_path: Path) -> None:
     # Those are the bits of a simulation, too: see `integration.kill_trials`.
-    file = tmp_path / "settings.json"
-    file.write_text(json.dumps(merge_settings(read_defaults(APP_DIR), settings(tmp_path))), encoding="utf-8")
-    command = [sys.executable, "-W", "ignore", "-m", "integration.in_process_app", str(file)]
-    paths = {"PYTHONPATH": f"{APP_DIR}{os.pathsep}{APP_DIR / 'tests'}"}
-    subprocess.run(command, env=os.environ | paths, cwd=APP_DIR, check=True, capture_output=True)
+    run_in_process(merge_settings(read_defaults(APP_DIR), settings(tmp_path)))
     assert without_times(deployed.results) == without_times(read_results(tmp_path / "run"))
-
-
-def without_times(results: RunResults) -> list[Any]:
-    rounds = [{**vars(record), "seconds": None} for record in results.rounds]
-    assert results.end is not None
-    return [results.run["split"], results.run["dataset"], *rounds, results.end["model_digest"]]
 
 
 def test_every_node_works_in_the_folders_of_its_own_configuration(deployed: Deployed) -> None:

@@ -23,10 +23,10 @@ def wait_for_round(results_dir: Path, server_round: int, process: "subprocess.Po
 
 
 def test_a_round_goes_on_without_clients_that_raise_or_hang(tmp_path: Path) -> None:
-    # Only in rounds is the timeout short: on a busy machine, actors take long to start and answer the roll call.
+    # On a busy machine, a client at work must not be taken for the one that hangs.
     runs = FaultyRuns(
         tmp_path, tmp_path / "run", **{"num-server-rounds": 8, "attack-round": 0, "late-updates": "drop",
-        "adversary-between-attacks": "benign", "latency-sigma": 0.0, "round-timeout-seconds": 25.0,
+        "adversary-between-attacks": "benign", "latency-sigma": 0.0, "round-timeout-seconds": 90.0,
         "registration-timeout-seconds": 300.0},
     )  # fmt: skip
     faults = [[2, 1, "raise"], [4, 2, 3600.0]]

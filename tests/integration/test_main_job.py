@@ -1,18 +1,17 @@
 """The app itself through a real `flwr run` on Ray, small enough for a test."""
 
-import json
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from integration.in_process_app import run_in_process, without_times
 
 from experiments.processes import Descendants
-from experiments.settings import APP_DIR
+from experiments.settings import APP_DIR, CONFIGS_DIR, merge_settings, read_defaults, read_settings
 from fedmeta_flwr.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
     BEFORE_ATTACK_FILE_NAME,
@@ -45,11 +44,11 @@ def run(results_dir: Path, *arguments: str, **settings: str | int | float) -> "s
     return subprocess.run([*command, *arguments], cwd=APP_DIR, capture_output=True, text=True, check=False)
 
 
-def without_times(results: RunResults) -> list[Any]:
-    """Return all records but for what the wall clock and the folder put into them."""
-    rounds = [{**vars(record), "seconds": None} for record in results.rounds]
-    assert results.end is not None
-    return [results.run["split"], results.run["dataset"], *rounds, results.end["model_digest"]]
+def run_beside(results_dir: Path, **settings: str | int | float) -> RunResults:
+    """Run the same configuration without Flower's runtime and Ray."""
+    own = read_settings(CONFIGS_DIR / "quickstart.toml") | SMALL | settings | {"results-dir": str(results_dir)}
+    run_in_process(merge_settings(read_defaults(APP_DIR), own))
+    return read_results(results_dir)
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +91,8 @@ def test_the_first_record_names_all_that_the_run_depends_on(finished: RunResults
     assert finished.run["config"]["batch-norm"] == "support"
 
 
-def test_the_same_configuration_gives_the_same_bits_on_one_actor(finished: RunResults, tmp_path: Path) -> None:
-    process = run(tmp_path / "again", "--actors", "1")
-    assert process.returncode == 0, process.stderr
-    assert without_times(read_results(tmp_path / "again")) == without_times(finished)
+def test_the_same_configuration_gives_the_same_bits_without_ray(finished: RunResults, tmp_path: Path) -> None:
+    assert without_times(run_beside(tmp_path / "again")) == without_times(finished)
 
 
 def test_the_same_configuration_gives_the_same_bits_on_a_cluster_of_two_nodes(
@@ -148,9 +145,9 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_evaluation_does_not_change_what_is_trained(finished: RunResults, tmp_path: Path) -> None:
-    process = run(tmp_path / "blind", "--actors", "1", **{"evaluate-every": 0})
-    assert process.returncode == 0, process.stderr
-    assert without_times(read_results(tmp_path / "blind"))[-1] == without_times(finished)[-1]
+    blind = run_beside(tmp_path / "blind", **{"evaluate-every": 0})
+    assert not any(record.evaluation for record in blind.rounds)
+    assert without_times(blind)[-1] == without_times(finished)[-1]
 
 
 def test_bad_input_ends_the_run_before_it_begins(tmp_path: Path) -> None:
@@ -170,13 +167,9 @@ def test_bad_input_ends_the_run_before_it_begins(tmp_path: Path) -> None:
 
 
 def test_settings_reach_the_clients_as_they_were_given(tmp_path: Path) -> None:
-    settings: dict[str, str | int | float] = {
-        "algorithm": "reptile",
-        "strategy": "fedmedian",
-        "num-server-rounds": 3,
-    }
+    settings: dict[str, str | int | float] = {"algorithm": "reptile", "strategy": "fedmedian", "num-server-rounds": 3}
     process = run(tmp_path / "run", "--actors", "1", **settings)
     assert process.returncode == 0, process.stderr
-    record = json.loads((tmp_path / "run" / FILE_NAME).read_text().splitlines()[0])
-    assert record["config"]["algorithm"] == "reptile"
-    assert record["config"]["strategy"] == "fedmedian"
+    results = read_results(tmp_path / "run")
+    assert {key: results.run["config"][key] for key in settings} == settings
+    assert without_times(results) == without_times(run_beside(tmp_path / "beside", **settings))

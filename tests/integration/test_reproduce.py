@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from integration.in_process_app import run_in_process
 
 from experiments.settings import APP_DIR
 from fedmeta_flwr.results import STEP_CURVES, at_steps, read_results
@@ -75,10 +76,7 @@ def test_an_attacked_run_goes_on_where_its_pre_training_ended(root: Path) -> Non
 def test_going_on_from_a_model_gives_the_bits_of_a_run_without_a_break(root: Path, tmp_path: Path) -> None:
     settings = json.loads((root / SEED / "attack-a" / "results.jsonl").read_text().splitlines()[0])["config"]
     settings |= {"initial-model": "", "results-dir": str(tmp_path / "whole"), "client-state-dir": ""}
-    file = tmp_path / "whole.toml"
-    file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
-    process = experiments("run", str(file), "--quiet")
-    assert process.returncode == 0, process.stderr
+    run_in_process(settings)
     whole, parts = read_results(tmp_path / "whole"), read_results(root / SEED / "attack-a")
     assert whole.end is not None
     assert parts.end is not None

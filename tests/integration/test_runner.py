@@ -190,6 +190,7 @@ def test_an_app_that_fails_for_the_user_ends_with_1_and_its_message_alone(start:
     runner.assert_nothing_is_left()
 
 
+@pytest.mark.long
 def test_an_app_with_a_defect_ends_with_1_and_the_end_of_its_traceback(start: Callable[..., Runner]) -> None:
     runner = start("-c", "data-dir=defect")
     _, errors = runner.process.communicate(timeout=300)
@@ -199,7 +200,9 @@ def test_an_app_with_a_defect_ends_with_1_and_the_end_of_its_traceback(start: Ca
     runner.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 def test_a_signal_ends_a_run_in_seconds(number: signal.Signals, exit_code: int, start: Callable[..., Runner]) -> None:
     runner = start("-c", "num-server-rounds=100000")
     runner.wait_for_results()

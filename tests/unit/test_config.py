@@ -13,6 +13,14 @@ def test_the_defaults_are_a_valid_configuration_and_survive_a_round_trip() -> No
     assert RunConfig.parse(config.to_run_config()) == config
 
 
+def test_a_file_of_a_version_without_a_later_setting_is_read_as_what_it_was() -> None:
+    recorded = {key: value for key, value in default_values().items() if key != "tensorboard"}
+    config = RunConfig.parse(recorded)
+    assert not config.tensorboard
+    assert config.differences(default_values()) == []
+    assert RunConfig.parse(default_values()).differences(recorded) == []
+
+
 def test_one_error_lists_every_problem_with_key_expected_and_found() -> None:
     values = {**default_values(), "way": "five", "case": "d", "outer-lr": 0, "no-such-key": 1}
     del values["shot"]

@@ -13,7 +13,7 @@ from .conftest import MakeConfig
 def test_actors_are_a_few_more_than_cores_and_no_more_than_clients_unless_told_otherwise(
     cores: int, actors: int | None, expected: int, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulation, "_count_cores", lambda: cores)
+    monkeypatch.setattr(simulation, "count_cores", lambda: cores)
     assert simulation_size(make_config(num_clients=4, device="cpu"), actors).actors == expected
 
 
