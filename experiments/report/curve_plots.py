@@ -23,6 +23,7 @@ from fedmeta_flwr.results import CURVES
 from fedmeta_flwr.statistics import Curve, EpisodeCounts, accuracy, band
 
 _HEIGHT = 300
+_FEW_ROUNDS = 8
 _UNDEFENDED = "no defense"
 _LEFT_OF_ZERO = -0.25  # in the units of `step_place`: where the model without a defense stands
 _APART = 0.07
@@ -69,8 +70,15 @@ def panel_plot(panel: Panel, row: str) -> Plot:
         layout["shapes"] = [attack_line(panel.attack)]
     if panel.along_steps:
         layout["xaxis"] |= _step_axis(panel)
+    elif _span(points) < _FEW_ROUNDS:
+        layout["xaxis"]["dtick"] = 1  # there is no half a round
     spec = spec_of(traces, title=title, height=_HEIGHT, **layout)
     return Plot(spec, _label(title, panel, points), _table(title, panel, points, reference))
+
+
+def _span(points: Mapping[str, Mapping[int, Point]]) -> int:
+    xs = [x for along in points.values() for x in along]
+    return max(xs) - min(xs)
 
 
 def attack_line(x: float) -> dict[str, Any]:

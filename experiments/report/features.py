@@ -132,7 +132,14 @@ def projection_plot(projection: Projection, title: str, target: int) -> Plot:
     traces += [
         _cloud(projection.points[name], _STAMPED_NAMES[name], symbol, None, 7) for name, symbol in _SYMBOLS.items()
     ]
-    axis = {"showticklabels": False, "zeroline": False, "showgrid": False, "showline": True, "mirror": True}
+    axis = {
+        "showticklabels": False,
+        "zeroline": False,
+        "showgrid": False,
+        "showline": True,
+        "mirror": True,
+        "ticks": "",
+    }
     first, second = (f"{100 * share:.0f} % of the variance" for share in projection.shares)
     spec = spec_of(
         traces,

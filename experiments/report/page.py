@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from experiments.claims_table import LEGEND
@@ -114,9 +113,9 @@ def render(parts: Sequence[Part]) -> str:
         curves=[_curve(curve) for curve in CURVES],
         plots=plots,
         version=version("fedmeta-flwr"),
-        plotlyjs=Markup(get_plotlyjs()),
-        style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=Markup((_TEMPLATES / "report.js").read_text(encoding="utf-8")),
+        plotlyjs=get_plotlyjs(),
+        style=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        script=(_TEMPLATES / "report.js").read_text(encoding="utf-8"),
     )
 
 
