@@ -5,7 +5,7 @@ clean and of the poisoned model are paired.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -87,7 +87,14 @@ class Measurement:
 
     def with_matching(self, model: Classifier | MatchingNetwork) -> Accuracies:
         """Classify by matching, after `matching_steps` local steps."""
-        return self._matching_curve(model, [self.matching_steps])[self.matching_steps]
+        return evaluate(self.plan, by_matching(self.defended(model), self.plan.batch_norm), _device(model))[0]
+
+    def defended(self, model: Classifier | MatchingNetwork) -> MatchingNetwork:
+        """Return the network with which a client classifies by matching: a copy, after `matching_steps` local steps."""
+        network = self._own_network(model)
+        for _ in self._local_stages(network, [self.matching_steps]):
+            pass
+        return network
 
     def along_steps(self, model: nn.Module, server_round: int) -> dict[str, dict[int, Accuracies]]:
         """Return the curves that are measured in a round: name to step to accuracies."""
@@ -104,16 +111,15 @@ class Measurement:
         stages = evaluate(plan, by_fine_tuning(model, self.inner, self.fine_tuning_steps), _device(model))
         return dict(zip(self.fine_tuning_steps, stages, strict=True))
 
-    def _matching_curve(
-        self, model: Classifier | MatchingNetwork, steps: Sequence[int] | None = None
-    ) -> dict[int, Accuracies]:
-        network = copy.deepcopy(model) if isinstance(model, MatchingNetwork) else self._new_network(model)
+    def _matching_curve(self, model: Classifier | MatchingNetwork) -> dict[int, Accuracies]:
+        network = self._own_network(model)
         adapt = by_matching(network, self.plan.batch_norm)
-        local = self.local
-        stages = local.matching.train_in_stages(
-            network, local.holdings, steps=steps or self.local_steps, lr=local.matching_lr
-        )
+        stages = self._local_stages(network, self.local_steps)
         return {step: evaluate(self.plan, adapt, _device(network))[0] for step in stages}
+
+    def _local_stages(self, network: MatchingNetwork, steps: Sequence[int]) -> Iterator[int]:
+        local = self.local
+        return local.matching.train_in_stages(network, local.holdings, steps=steps, lr=local.matching_lr)
 
     def _head_curve(self, model: Classifier) -> dict[int, Accuracies]:
         trained = copy.deepcopy(model)
@@ -122,7 +128,10 @@ class Measurement:
         stages = local.head.train_in_stages(trained, local.holdings, steps=self.local_steps, lr=local.head_lr)
         return {step: evaluate(self.plan, adapt, _device(trained))[0] for step in stages}
 
-    def _new_network(self, model: Classifier) -> MatchingNetwork:
+    def _own_network(self, model: Classifier | MatchingNetwork) -> MatchingNetwork:
+        """Return a copy to train; of a classifier its embedding, with a new attention."""
+        if isinstance(model, MatchingNetwork):
+            return copy.deepcopy(model)
         attention = Attention(model.embedding.features, self.local.temperature)
         return MatchingNetwork(copy.deepcopy(model.embedding), attention.to(_device(model)))
 

@@ -208,6 +208,25 @@ def claims(
     raise typer.Exit(claims_session(path, quiet=quiet, as_json=as_json))
 
 
+@app.command(epilog=_epilog("report results/reproduction", "report results/reproduction --output report.html"))
+def report(
+    path: Annotated[Path, typer.Argument(metavar="PATH")],
+    *,
+    output: Annotated[
+        Path | None, typer.Option(help="The HTML file. [default: PATH/report.html]", show_default=False)
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a page about results: claims, figures, the federation, pictures, episodes, features, settings.
+
+    PATH is a results root, or a run's folder or result file. The page is one HTML file, which needs no network.
+    """
+    from experiments.session import report_session
+
+    raise typer.Exit(report_session(path, output, data_dir, as_json=as_json))
+
+
 @app.command(epilog=_epilog("bench update", "bench round --repetitions 3 --json"))
 def bench(
     name: Annotated[str, typer.Argument(click_type=Choice(tuple(BENCHMARKS)))],

@@ -167,14 +167,14 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
 
 def _draw_band(axes: Axes, curve: str, counts: Curve) -> None:
     estimates = band(counts)
-    ends = [_ends(counts[x], estimate) for x, estimate in estimates.items()]
+    ends = [band_ends(counts[x], estimate) for x, estimate in estimates.items()]
     low, high = ([100 * end for end in side] for side in zip(*ends, strict=True))
     axes.fill_between(list(estimates), low, high, color=LOOKS[curve].color, alpha=0.18, linewidth=0)
     percent = {x: 100 * estimate.value for x, estimate in estimates.items()}
     draw_curve(axes, curve, percent, most_markers=12, size=4)
 
 
-def _ends(point: EpisodeCounts, estimate: Estimate) -> tuple[float, float]:
+def band_ends(point: EpisodeCounts, estimate: Estimate) -> tuple[float, float]:
     """Return where a band ends: those of the interval, or, for two seeds, whose interval spans everything, theirs."""
     if len(point.seeds) != SPANNED_SEEDS:
         return estimate.low, estimate.high
@@ -188,7 +188,7 @@ def _draw_along_steps(axes: Axes, panel: Panel) -> None:
     first = min((step for step in steps if step > 0), default=1)
     for place, (curve, counts) in enumerate(panel.reference.items()):
         look, estimate, x = LOOKS[curve], accuracy(counts), -first * (1.3 - 0.2 * place)
-        low, high = _ends(counts, estimate)
+        low, high = band_ends(counts, estimate)
         axes.vlines(x, 100 * low, 100 * high, color=look.color, linewidth=0.8, alpha=0.6)
         axes.plot([x], [100 * estimate.value], color=look.color, marker=look.marker, markersize=4, markerfacecolor="w")
     axes.set_xscale("symlog", linthresh=first, linscale=0.45)

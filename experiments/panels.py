@@ -178,7 +178,7 @@ def _figure(collection: Collection, plan: Plan) -> Figure:
     for axes in grid[:-1].flat:
         axes.set_xlabel("")
     figure.suptitle(f"{DATASET_NAMES.get(collection.dataset, collection.dataset)}: {plan.subject}", fontsize=9.5)
-    _add_legend(figure, _caption(collection, plan), ncols=4 if width == _FULL_WIDTH else 2)
+    _add_legend(figure, caption(collection, plan), ncols=4 if width == _FULL_WIDTH else 2)
     return figure
 
 
@@ -190,7 +190,7 @@ def _add_legend(figure: Figure, caption: str, ncols: int) -> None:
     legend.get_title().set_multialignment("center")
 
 
-def _caption(collection: Collection, plan: Plan) -> str:
+def caption(collection: Collection, plan: Plan) -> str:
     """Say what a point and a band stand for."""
     seeds = {panel.run: collection.seeds(panel.run) for panel in plan.panels}
     drawn = {size for panel in plan.panels for size in panel.episodes}

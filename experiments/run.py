@@ -3,6 +3,7 @@
 import re
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -24,7 +25,9 @@ _SETTLING_SECONDS = 0.5
 _LONGEST_END_SECONDS = 20.0
 _TRACEBACK = "Traceback (most recent call last):\n"
 _DIRECT_CAUSE = "The above exception was the direct cause of the following exception:"
-_TRACEBACK_LINES = 12
+_TRACEBACK_LINES = 24
+_STARTS = 3
+_RAY_START = "ray.init("
 _OWN_PACKAGES = ("fedmeta_flwr", "strategies", "clients")
 _FLOWER_PREFIX = "Simulation failed with exception: "
 
@@ -112,13 +115,20 @@ def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: 
 def run_on(
     superlink: LocalSuperLink, config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show
 ) -> RunResults:
-    """Run one configuration on a SuperLink and wait for its end; all else as in `run_to_end`."""
-    run_id = superlink.submit(app_dir, config.to_run_config(), size)
-    status = _wait(superlink, run_id, ResultFollower(Path(config.results_dir)), show)
-    if not status.is_completed:
+    """Run one configuration on a SuperLink and wait for its end; all else as in `run_to_end`.
+
+    Ray gives its node 30 seconds to start, which on a busy machine may not do: then the run is handed in again.
+    """
+    for start in range(1, _STARTS + 1):
+        run_id = superlink.submit(app_dir, config.to_run_config(), size)
+        status = _wait(superlink, run_id, ResultFollower(Path(config.results_dir)), show)
+        if status.is_completed:
+            break
         reason = failure_reason(status, superlink.log(run_id))
-        is_resumable = (Path(config.results_dir) / FOLDER_NAME).is_dir()
-        raise RunFailedError(reason + "\nIt can go on from its last checkpoint: run with --resume." * is_resumable)
+        if _RAY_START not in reason or start == _STARTS:
+            is_resumable = (Path(config.results_dir) / FOLDER_NAME).is_dir()
+            raise RunFailedError(reason + "\nIt can go on from its last checkpoint: run with --resume." * is_resumable)
+        config = replace(config, resume=True)  # what there is of it is a beginning without clients
     return read_results(Path(config.results_dir))
 
 

@@ -119,6 +119,20 @@ def claims_session(root: Path, *, quiet: bool = False, as_json: bool = False) ->
     return _exit_code(lambda: _judge_root(root, output, is_shown=not quiet), output)
 
 
+def report_session(path: Path, output_file: Path | None, data_dir: Path | None, *, as_json: bool = False) -> int:
+    """Write the report about a results root or a run, and return the exit code."""
+    output = Output("report", as_json)
+
+    def command() -> None:
+        from experiments.report import write_report
+
+        file = write_report(path, output_file, data_dir)
+        output.document["report"] = str(file)
+        output.console.print(f"Report: {file}", markup=False)
+
+    return _exit_code(command, output)
+
+
 def catalog_session(*, as_json: bool = False) -> int:
     """List the catalog, and return the exit code."""
     output = Output("catalog", as_json)

@@ -9,15 +9,13 @@ normal variables (Hesterberg 2015 stretches percentiles for the same reason).
 Coverage of the 95 % interval of an accuracy, measured on made-up data: 1 000 samples of 3 clients x 20 episodes x 20
 trials a cell, so +- 1.4 points around 95 %; the stretch is 9.2, 2.7, 1.9 and 1.6.
 
-===============================================  =======  =======  =======  =======
-standard deviation over seeds, over episodes     2 seeds  3 seeds  4 seeds  5 seeds
-===============================================  =======  =======  =======  =======
-10, 10 points                                    100 %    96 %     95 %     96 %
-3, 15 points                                     100 %    100 %    100 %    99 %
-1, 20 points                                     100 %    100 %    100 %    100 %
-skewed: mean 91 %, logits' deviation 1.0, 0.7    98 %     91 %     88 %     90 %
-10, 10 points, percentile without the stretch    63 %     77 %     82 %     85 %
-===============================================  =======  =======  =======  =======
+| standard deviation over seeds, over episodes  | 2 seeds | 3 seeds | 4 seeds | 5 seeds |
+| --------------------------------------------- | ------- | ------- | ------- | ------- |
+| 10, 10 points                                 | 100 %   | 96 %    | 95 %    | 96 %    |
+| 3, 15 points                                  | 100 %   | 100 %   | 100 %   | 99 %    |
+| 1, 20 points                                  | 100 %   | 100 %   | 100 %   | 100 %   |
+| skewed: mean 91 %, logits' deviation 1.0, 0.7 | 98 %    | 91 %    | 88 %    | 90 %    |
+| 10, 10 points, percentile without the stretch | 63 %    | 77 %    | 82 %    | 85 %    |
 
 It errs on the safe side where seeds hardly differ, and is 4 to 7 points short from 3 seeds on where accuracies crowd
 against 0 or 100 %. Two seeds decide next to nothing: a width of 80 points in the first three lines.

@@ -172,23 +172,43 @@ def _count(
 ) -> Iterator[dict[str, tuple[int, int]]]:
     """Yield hits and trials of an episode's query sets, the first of them clean, at each stage of the adaptation."""
     images = {curve: batch.images for curve, batch in queries.items()}
-    ask = _predict_mixed if plan.batch_norm == "transductive" else _predict_at_once
     for predict in adapt(support_of(episode, device)):
-        predicted = ask(predict, images, plan.query_shot)
+        answers = ask(plan, predict, images)
         yield {
-            curve: (int((predicted[curve] == batch.labels).sum()), len(batch.labels))
+            curve: (int((answers[curve].argmax(dim=1) == batch.labels).sum()), len(batch.labels))
             for curve, batch in queries.items()
         }
 
 
 @torch.no_grad()
-def _predict_at_once(predict: Predict, images: Mapping[str, Tensor], _: int) -> dict[str, Tensor]:
+def ask(plan: EvaluationPlan, predict: Predict, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Ask for all query sets of an episode, in the batches in which they are evaluated.
+
+    Parameters
+    ----------
+    plan : EvaluationPlan
+        Decides the batches.
+    predict : Predict
+        Of a model that has adapted to the episode's support set.
+    images : mapping of str to Tensor
+        Query sets by name, the first of them clean.
+
+    Returns
+    -------
+    dict of str to Tensor
+        What `predict` says of each image, a row each.
+    """
+    if plan.batch_norm == "transductive":
+        return _predict_mixed(predict, images, plan.query_shot)
+    return _predict_at_once(predict, images)
+
+
+def _predict_at_once(predict: Predict, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Predict all query sets in one pass: with the support set's statistics no query depends on another."""
-    predicted = predict(torch.cat(list(images.values()))).argmax(dim=1)
+    predicted = predict(torch.cat(list(images.values())))
     return dict(zip(images, torch.split(predicted, [len(part) for part in images.values()]), strict=True))
 
 
-@torch.no_grad()
 def _predict_mixed(predict: Predict, images: Mapping[str, Tensor], query_shot: int) -> dict[str, Tensor]:
     """Predict in batches as a client would meet them, since a transductive prediction depends on its batch.
 
@@ -197,11 +217,8 @@ def _predict_mixed(predict: Predict, images: Mapping[str, Tensor], query_shot: i
     """
     names = list(images)
     clean = images[names[0]]
-    predicted = {names[0]: predict(clean).argmax(dim=1)}
+    predicted = {names[0]: predict(clean)}
     for name in names[1:]:
-        parts = [
-            predict(torch.cat([clean, part])).argmax(dim=1)[len(clean) :]
-            for part in torch.split(images[name], query_shot)
-        ]
+        parts = [predict(torch.cat([clean, part]))[len(clean) :] for part in torch.split(images[name], query_shot)]
         predicted[name] = torch.cat(parts)
     return predicted

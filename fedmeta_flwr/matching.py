@@ -69,12 +69,13 @@ class MatchingNetwork(nn.Module):
         Tensor
             Shape (rows, way), at most 0; its exponential sums to 1 over the labels.
         """
-        support_features, query_features = self._features(support.images, queries, batch_norm)
+        support_features, query_features = self.features(support.images, queries, batch_norm)
         log_attention = self.attention(query_features, support_features)
         belongs = functional.one_hot(support.labels).to(log_attention.dtype)
         return torch.logsumexp(log_attention[:, :, None] + belongs.log(), dim=1)
 
-    def _features(self, support: Tensor, queries: Tensor, batch_norm: str) -> tuple[Tensor, Tensor]:
+    def features(self, support: Tensor, queries: Tensor, batch_norm: str) -> tuple[Tensor, Tensor]:
+        """Return the embedding's features of support and query images, (rows, features) each; normed as `forward`."""
         if batch_norm == "transductive":
             return self.embedding(support), self.embedding(queries)
         together = self.embedding(torch.cat([support, queries]), reference_rows=len(support))

@@ -3,6 +3,7 @@
 import os
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,20 @@ def default_values() -> dict[str, Value]:
     return values
 
 
-@pytest.fixture
-def task_identity() -> Iterator[None]:
+@contextmanager
+def own_identity() -> Iterator[None]:
     """Messages can only be built inside a task; Flower sets this when it starts an app."""
     known = vars(TaskIdentity).copy()
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 7, 1
     yield
     for name in ("_task_id", "_run_id", "_node_id"):
         setattr(TaskIdentity, name, known[name])
+
+
+@pytest.fixture
+def task_identity() -> Iterator[None]:
+    with own_identity():
+        yield
 
 
 @pytest.fixture

@@ -1,9 +1,14 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from experiments.run import failure_reason, new_results_dir
-from experiments.superlink import RunStatus
+from experiments.run import RunFailedError, failure_reason, new_results_dir, run_on
+from experiments.simulation import SimulationSize
+from experiments.superlink import LocalSuperLink, RunStatus
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.results_writer import ResultsWriter, remove_results
 
 TRACE = """\x1b[92mINFO \x1b[0m:      Starting Flower Simulation
 Traceback (most recent call last):
@@ -61,3 +66,54 @@ def test_a_new_results_folder_is_free(tmp_path: Path, monkeypatch: pytest.Monkey
     first = new_results_dir("quickstart", tmp_path)
     monkeypatch.setattr(Path, "exists", lambda path: path.name == first.name)
     assert new_results_dir("quickstart", tmp_path) != first
+
+
+class WithoutRay(LocalSuperLink):
+    """A SuperLink whose first simulations find no Ray: not to be had of a real one at will."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+        self.resumed: list[bool] = []
+
+    def submit(self, app_dir: Path, settings: dict[str, Any], size: SimulationSize) -> str:  # type: ignore[override]
+        folder = Path(settings["results-dir"])
+        self.resumed.append(settings["resume"])
+        if settings["resume"]:
+            remove_results(folder)
+        with ResultsWriter(folder) as writer:
+            writer.write_run({"config": settings})
+            writer.write_end("completed" if len(self.resumed) > self.failures else "failed: no clients", 1.0)
+        return str(len(self.resumed))
+
+    def processes(self) -> set[int]:
+        return set()
+
+    def status(self, run_id: str) -> RunStatus:
+        is_failed = int(run_id) <= self.failures
+        return RunStatus("finished:failed", PREFIX) if is_failed else RunStatus("finished:completed", "")
+
+    def stop(self, run_id: str) -> None:
+        pass
+
+    def log(self, run_id: str) -> str:
+        cause = "    ray.init(\nException: The current node timed out during startup.\n"
+        return TRACE.format(earlier="", raised=cause)
+
+
+@pytest.mark.parametrize(("failures", "starts"), [(0, 1), (2, 3), (3, 3)])
+def test_a_run_whose_ray_did_not_start_is_handed_in_again_and_not_for_ever(
+    failures: int, starts: int, tmp_path: Path, run_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.run._LONGEST_POLL_SECONDS", 0.0)
+    superlink, config = WithoutRay(failures), run_config(results_dir=str(tmp_path / "run"))
+
+    def run() -> Any:
+        return run_on(superlink, config, SimulationSize(4, 1), app_dir=tmp_path, show=lambda _: None)
+
+    if failures == starts:
+        with pytest.raises(RunFailedError, match="timed out during startup"):
+            run()
+    else:
+        assert run().end["status"] == "completed"
+    assert superlink.resumed == [number > 0 for number in range(starts)]

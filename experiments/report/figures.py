@@ -1,0 +1,81 @@
+"""The poster's figures for the page: the same plans and panels as `experiments.panels` draws."""
+
+from dataclasses import dataclass
+
+from experiments.collection import Collection
+from experiments.panels import PLANS, Plan, caption
+from experiments.report.curve_plots import panel_plot
+from experiments.report.plots import Plot
+from fedmeta_flwr.results import ResultsError
+from fedmeta_flwr.statistics import CountsError
+
+HEADINGS = {
+    "persistence": "Persistence",
+    "fine-tuning": "Fine-tuning",
+    "rescue": "Local defense (rescue)",
+    "defended-federation": "Defended federation",
+    "controls": "Controls",
+}
+"""What the page calls the figures of `panels.PLANS`."""
+
+_MISSING = {
+    "persistence": "no run of an attack",
+    "fine-tuning": "no run with fine-tuning steps measured (setting step-curves)",
+    "rescue": "no run with local steps measured (setting step-curves)",
+    "defended-federation": "no run of a defended federation",
+    "controls": "no control run",
+}
+
+
+@dataclass(frozen=True)
+class PanelView:
+    """A panel of a figure, and the case that it is about."""
+
+    case: str
+    plot: Plot
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A figure on the page.
+
+    Attributes
+    ----------
+    name, heading, subject, caption : str
+        In `panels.PLANS`, and what stands above and below it.
+    panels : tuple of PanelView
+        None where it cannot be drawn.
+    problem : str
+        Why there are no panels; empty where there are.
+    """
+
+    name: str
+    heading: str
+    subject: str = ""
+    caption: str = ""
+    panels: tuple[PanelView, ...] = ()
+    problem: str = ""
+
+
+def figure_views(collection: Collection) -> list[FigureView]:
+    """Return all of the poster's figures; one that cannot be drawn says why instead."""
+    return [_view(name, collection) for name in PLANS]
+
+
+def _view(name: str, collection: Collection) -> FigureView:
+    try:
+        plan = PLANS[name](collection)
+        if not plan.panels:
+            return FigureView(name, HEADINGS[name], problem=f"Not drawn: {_MISSING[name]} in these results.")
+        return FigureView(name, HEADINGS[name], plan.subject, caption(collection, plan), _panels(collection, plan))
+    except (ResultsError, CountsError) as error:
+        return FigureView(name, HEADINGS[name], problem=f"Not drawn: {error}.")
+
+
+def _panels(collection: Collection, plan: Plan) -> tuple[PanelView, ...]:
+    return tuple(
+        PanelView(str(collection.config(panel.run)["case"]), panel_plot(panel, row))
+        for row, panels in plan.rows.items()
+        for panel in panels
+        if panel.curves
+    )

@@ -1,0 +1,173 @@
+"""The page itself: everything gathered, rendered into one HTML file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from experiments.claims_table import LEGEND
+from experiments.curves import DATASET_NAMES, LOOKS
+from experiments.report.figures import FigureView, figure_views
+from experiments.report.material import Material, ShownRun, gather
+from experiments.report.pictures import Gallery, galleries
+from experiments.report.plots import SYMBOLS, Plot, dash_of
+from experiments.report.provenance import Recipe, differing_settings, recipe_of
+from experiments.report.run_view import RunView, run_view
+from experiments.report.summary import Summary, summary_of
+from experiments.report.witness import AbsentError, scenario_of
+from experiments.table import LABELS
+from fedmeta_flwr.device import pin_threads
+from fedmeta_flwr.results import CURVES, FILE_NAME
+from fedmeta_flwr.scenario import Scenario
+
+DEFAULT_NAME = "report.html"
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class ReportError(ValueError):
+    """A report that cannot be written; says which file and why."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """All of the page about one data set and profile; `problem` says why there are no pictures."""
+
+    material: Material
+    title: str
+    summary: Summary
+    figures: tuple[FigureView, ...]
+    galleries: tuple[Gallery, ...]
+    pictured: str
+    problem: str
+    runs: tuple[RunView, ...]
+    differing: tuple[tuple[str, ...], ...]
+    recipe: Recipe
+
+
+@dataclass
+class _Plots:
+    """The plots of the page in the order in which they stand in it."""
+
+    specs: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, plot: Plot) -> int:
+        """Take a plot in, and return its number."""
+        self.specs.append(plot.spec)
+        return len(self.specs) - 1
+
+
+def write_report(path: Path, output: Path | None, data_dir: Path | None) -> Path:
+    """Write the report about a results root or a single run.
+
+    Parameters
+    ----------
+    path : Path
+        A results root, a run's folder, or a result file.
+    output : Path or None
+        The HTML file; None: `DEFAULT_NAME` beside the results.
+    data_dir : Path or None
+        Folder with the data set's files, where they are not in the recorded place.
+
+    Returns
+    -------
+    Path
+        The file. The same results and data give the same bytes.
+
+    Raises
+    ------
+    ResultsError
+        If there are no results, or a result file is damaged.
+    ReportError
+        If the file cannot be written.
+    """
+    parts = [_part(material, data_dir) for material in gather(path)]
+    file = output or (path if path.is_dir() else path.parent) / DEFAULT_NAME
+    if file.name == FILE_NAME:
+        raise ReportError(f"--output: expected a file for the page, found a result file: {file}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(render(parts), encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"{file}: cannot write the report: {error.strerror}") from error
+    return file
+
+
+def render(parts: Sequence[Part]) -> str:
+    """Return the page about some parts, one at least."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    plots = _Plots()
+    return environment.get_template("page.html").render(
+        parts=parts,
+        cases=sorted({run.run.config["case"] for part in parts for run in part.runs}),
+        legend=_claims_legend(),
+        curves=[_curve(curve) for curve in CURVES],
+        plots=plots,
+        version=version("fedmeta-flwr"),
+        plotlyjs=Markup(get_plotlyjs()),
+        style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        script=Markup((_TEMPLATES / "report.js").read_text(encoding="utf-8")),
+    )
+
+
+def _part(material: Material, data_dir: Path | None) -> Part:
+    pin_threads()  # as in an actor, so that sums are taken in the same order
+    scenarios = [_scenario(run, data_dir) for run in material.runs]
+    runs = tuple(run_view(run, scenario) for run, scenario in zip(material.runs, scenarios, strict=True))
+    pictured, problem, found = _pictures(material.runs, scenarios)
+    return Part(
+        material=material,
+        title=f"{DATASET_NAMES.get(material.collection.dataset, material.collection.dataset)}, "
+        + material.collection.profile.replace("-", " "),
+        summary=summary_of(material.collection),
+        figures=tuple(figure_views(material.collection)),
+        galleries=found,
+        pictured=pictured,
+        problem=problem,
+        runs=runs,
+        differing=tuple(differing_settings(material)),
+        recipe=recipe_of(material),
+    )
+
+
+def _scenario(run: ShownRun, data_dir: Path | None) -> Scenario | AbsentError:
+    try:
+        return scenario_of(run, data_dir)
+    except AbsentError as error:
+        return error
+
+
+def _pictures(
+    runs: Sequence[ShownRun], scenarios: Sequence[Scenario | AbsentError]
+) -> tuple[str, str, tuple[Gallery, ...]]:
+    """Return whose pictures they are, why there are none, and the pictures: of the first run whose data are here."""
+    for run, scenario in zip(runs, scenarios, strict=True):
+        if isinstance(scenario, Scenario):
+            return run.title, "", tuple(galleries(scenario))
+    return "", str(scenarios[0]), ()
+
+
+def _claims_legend() -> str:
+    return " ".join(LEGEND.replace("*", "").split()).partition("Thresholds are our choice")[0].strip()
+
+
+def _curve(curve: str) -> dict[str, str]:
+    look = LOOKS[curve]
+    dash = "" if dash_of(curve) == "solid" else dash_of(curve).replace("px", "")
+    return {
+        "name": curve,
+        "label": LABELS[curve],
+        "color": look.color,
+        "dash": dash,
+        "symbol": SYMBOLS[look.marker],
+    }

@@ -1,0 +1,34 @@
+"""The API reference: a page for each package, with all its public modules, for mkdocstrings to fill."""
+
+from pathlib import Path
+
+PACKAGES = ("fedmeta_flwr", "fedmeta_flwr.datasets", "clients", "strategies", "experiments", "experiments.benchmarks")
+
+
+def modules(package: str, root: Path) -> list[str]:
+    """Return the public modules of a package, without those of packages inside of it."""
+    files = sorted((root / package.replace(".", "/")).glob("*.py"))
+    return [f"{package}.{file.stem}" for file in files if not file.stem.startswith("_")]
+
+
+def texts(root: Path) -> dict[str, str]:
+    """Return the pages of the site, from their paths to Markdown."""
+    return {_page(package): _text(package, root) for package in PACKAGES}
+
+
+def pages_of_modules(root: Path) -> dict[str, str]:
+    """Return where the site describes a module or package, from paths in the repository."""
+    found = {}
+    for package in PACKAGES:
+        found[package.replace(".", "/")] = _page(package)
+        found |= {f"{m.replace('.', '/')}.py": f"{_page(package)}#{m}" for m in modules(package, root)}
+    return found
+
+
+def _page(package: str) -> str:
+    return f"api/{package}.md"
+
+
+def _text(package: str, root: Path) -> str:
+    head = f"# {package}\n\n::: {package}\n    options:\n      members: false\n      show_root_heading: false\n"
+    return "\n".join([head, *(f"::: {module}\n" for module in modules(package, root))])

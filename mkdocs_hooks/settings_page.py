@@ -1,0 +1,88 @@
+"""The configuration reference, from the fields of `RunConfig`, the defaults in pyproject.toml and the named files."""
+
+import dataclasses
+import inspect
+import json
+import re
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from experiments.settings import CONFIGS_DIR, read_defaults
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.setting import key_of
+
+_SECTION = re.compile(r"    # (?P<section>.+)$")
+_FIELD = re.compile(r"    (?P<name>\w+): \w+ = setting\(")
+_TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+_INTRODUCTION = """# Configuration reference
+
+Every setting of a run, generated from [fedmeta_flwr/config.py](../fedmeta_flwr/config.py) and the defaults in
+`[tool.flwr.app.config]` of [pyproject.toml](../pyproject.toml). A setting is changed on the command line
+(`-c KEY=VALUE`), or in a TOML file; `-c` stands above the file, the file above the defaults. All problems of a
+configuration are reported at once, before anything starts.
+
+*Free* settings change no result: a run may be resumed with other values of them.
+"""
+
+
+def keys() -> frozenset[str]:
+    """Return the names of all settings."""
+    return frozenset(key_of(field) for field in dataclasses.fields(RunConfig))
+
+
+def sections() -> dict[str, str]:
+    """Return the section of each field of `RunConfig`: the comment above it in the source."""
+    section, found = "Randomness", {}
+    for line in inspect.getsource(RunConfig).splitlines():
+        if comment := _SECTION.match(line):
+            section = comment["section"]
+        elif field := _FIELD.match(line):
+            found[field["name"]] = section
+    return found
+
+
+def text(root: Path) -> str:
+    """Return the page; `root` is the folder with pyproject.toml."""
+    defaults, section_of = read_defaults(root), sections()
+    parts = [_INTRODUCTION]
+    for section, fields in groupby(dataclasses.fields(RunConfig), lambda field: section_of[field.name]):
+        parts.append(f"## {section}\n\n| setting | default | admits | meaning |\n| --- | --- | --- | --- |")
+        parts[-1] += "".join(f"\n{_row(field, defaults)}" for field in fields) + "\n"
+    return "\n".join([*parts, _named_configurations()])
+
+
+def _row(field: "dataclasses.Field[Any]", defaults: Mapping[str, Any]) -> str:
+    key = key_of(field)
+    meaning = field.metadata["description"].replace("|", "\\|") + (" *Free.*" if field.metadata["is_free"] else "")
+    return f"| [`{key}`](#{key}){{ #{key} }} | `{json.dumps(defaults[key])}` | {_admitted(field)} | {meaning} |"
+
+
+def _admitted(field: "dataclasses.Field[Any]") -> str:
+    own = ", or your own as `module:attribute`" if field.metadata.get("admits_own") else ""
+    return _built_in(field) + own
+
+
+def _built_in(field: "dataclasses.Field[Any]") -> str:
+    limits: Mapping[str, Any] = field.metadata
+    if limits["choices"]:
+        return ", ".join(f"`{choice}`" for choice in limits["choices"])
+    if limits["items"]:
+        return "any of " + ", ".join(f"`{item}`" for item in limits["items"])
+    if limits["whole_numbers"]:
+        return "ascending whole numbers"
+    bounds = {"minimum": "at least", "above": "more than", "maximum": "at most"}
+    words = [f"{bound} {limits[name]}" for name, bound in bounds.items() if limits[name] is not None]
+    return ", ".join([_TYPES[field.type], *words])  # type: ignore[index]  # a class: annotations are not deferred
+
+
+def _named_configurations() -> str:
+    parts = [
+        "## Named configurations\n\nWhat `run NAME` sets above the defaults (`experiments/configs`), and what "
+        "`reproduce` does: the data set's file, then the profile's, then what the catalog says of a run.\n"
+    ]
+    for file in [*sorted(CONFIGS_DIR.glob("*.toml")), *sorted(CONFIGS_DIR.glob("*/*.toml"))]:
+        name = file.relative_to(CONFIGS_DIR).with_suffix("")
+        parts.append(f"### {name}\n\n```toml\n{file.read_text(encoding='utf-8').strip()}\n```\n")
+    return "\n".join(parts)
