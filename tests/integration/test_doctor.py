@@ -12,7 +12,7 @@ import pytest
 
 from experiments.settings import APP_DIR
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 MARK = "FEDMETA_TEST_MARK"
 

@@ -178,7 +178,7 @@ def test_a_run_without_evaluation_has_neither_table_nor_figure(make_results: Mak
     assert "No round was evaluated" in result.stdout
 
 
-COMMANDS = ("run", "quickstart", "reproduce", "catalog", "figures", "claims", "bench", "doctor")
+COMMANDS = ("run", "quickstart", "reproduce", "catalog", "figures", "claims", "report", "bench", "doctor")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
