@@ -25,7 +25,7 @@ app = typer.Typer(
 
 def _epilog(*examples: str) -> str:
     listed = "\n\n".join(f"- `python -m experiments {example}`" for example in examples)
-    return f"{_EXIT_CODES}\n\nExamples:\n\n{listed}"
+    return f"{_EXIT_CODES}\n\n\n\nExamples:\n\n{listed}"  # Typer leaves one blank line of two
 
 
 Overrides = Annotated[

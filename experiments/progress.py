@@ -62,6 +62,8 @@ class Standing:
         Estimate; None before the first round has ended.
     later_seconds : float or None
         Estimate of what follows after this run; None where nothing does, or nothing is known of it.
+    seconds_per_round : float or None
+        Mean of the last ten rounds; None before the first has ended.
     """
 
     server_round: int
@@ -71,6 +73,7 @@ class Standing:
     elapsed_seconds: float
     remaining_seconds: float | None
     later_seconds: float | None = None
+    seconds_per_round: float | None = None
 
     @property
     def headline(self) -> str:
@@ -87,8 +90,10 @@ class Standing:
 
     @property
     def times(self) -> str:
-        """Return the time since the start, and the time left."""
+        """Return the time since the start, the time of a round, and the time left."""
         elapsed = f"{clock(self.elapsed_seconds)} elapsed"
+        if self.seconds_per_round is not None:
+            elapsed += f", {self.seconds_per_round:.1f} s a round"
         if self.remaining_seconds is None:
             return elapsed
         later = "" if self.later_seconds is None else f", then {clock(self.later_seconds)} more"
@@ -118,6 +123,7 @@ def standing(config: RunConfig, results: RunResults | None, elapsed_seconds: flo
         evaluation=evaluated[-1] if evaluated else None,
         elapsed_seconds=elapsed_seconds,
         remaining_seconds=None if left is None else max(0.0, left - idle_seconds),
+        seconds_per_round=fmean(record.seconds for record in rounds[-_RECENT_ROUNDS:]) if rounds else None,
     )
 
 

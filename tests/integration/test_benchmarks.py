@@ -23,6 +23,7 @@ def test_a_benchmark_shows_a_table_and_keeps_its_numbers(tmp_path: Path) -> None
     process = subprocess.run([*command, *arguments], cwd=APP_DIR, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     assert "bare loop" in process.stdout
+    assert process.stderr.count("| turn 0/1 |") == 2  # a line when each of the two cases begins
     result = json.loads((tmp_path / "numbers" / "bench-evaluate.json").read_text(encoding="utf-8"))
     assert {"git_revision", "machine", "versions", "repetitions", "seconds"} <= set(result)
     assert [row["contender"] for row in result["rows"]] == ["this project", "bare loop"] * 2

@@ -29,6 +29,7 @@ SMALL = {
     "fine-tuning-curve-episodes": 1,
     "fine-tuning-curve-steps": "0 3 5",
     "local-curve-steps": "0 2",
+    "tensorboard": "false",
 }
 SEED = Path("strokes") / "quick" / "seed-7"
 

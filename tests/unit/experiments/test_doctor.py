@@ -1,6 +1,7 @@
 """What the doctor says of real failures."""
 
 import json
+import os
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ from experiments.checks.data import check_data
 from experiments.checks.finding import Finding
 from experiments.checks.folders import check_folder, check_leftovers, check_locks
 from experiments.checks.machine import check_loopback, check_memory, check_port, check_shared_memory
+from experiments.checks.trial import check_run
 from experiments.checks.versions import check_versions
 from experiments.settings import APP_DIR
 from fedmeta_flwr.results_writer import locked
@@ -72,7 +74,7 @@ def test_a_missing_folder_of_shared_memory_is_a_warning(tmp_path: Path) -> None:
     assert only(check_shared_memory(tmp_path)).verdict == "ok"
 
 
-def test_a_port_in_use_is_told(tmp_path: Path) -> None:
+def test_a_port_in_use_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert (check_port(port).verdict, check_port(port).found) == ("warning", "in use")
@@ -104,8 +106,6 @@ def test_a_results_folder_in_use_is_told_and_an_old_lock_is_not(tmp_path: Path) 
 
 
 def test_what_a_killed_run_left_is_told(tmp_path: Path) -> None:
-    import os
-
     assert only(check_leftovers(tmp_path)).verdict == "ok"
     for name in ("fedmeta-abcd1234", "fedmeta-bench-abcd1234", "fedmeta-new_1234"):
         (tmp_path / name).mkdir()
@@ -116,9 +116,7 @@ def test_what_a_killed_run_left_is_told(tmp_path: Path) -> None:
     assert found.advice.endswith(f"rm -r {tmp_path / 'fedmeta-abcd1234'}")
 
 
-def test_data_is_looked_at_through_the_loaders(
-    tmp_path: Path, write_drawings: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_is_looked_at_through_the_loaders(tmp_path: Path, write_drawings: Callable[[Path], None]) -> None:
     missing = only(check_data(None, tmp_path / "none", tmp_path, APP_DIR))
     assert (missing.verdict, missing.found) == ("wrong", f"no folder {tmp_path / 'none'}")
     (tmp_path / "data").mkdir()
@@ -151,6 +149,12 @@ def write_drawings() -> Callable[[Path], None]:
                 Image.new("1", (105, 105), drawer % 2).save(file)
 
     return write
+
+
+def test_a_run_that_cannot_begin_is_wrong_with_its_reason(tmp_path: Path) -> None:
+    found = only(check_run(pyproject(tmp_path, PROJECT)))
+    assert found.verdict == "wrong"
+    assert "expected a table [tool.flwr.app.config] with the defaults, found none" in found.found
 
 
 def doctor(*arguments: str) -> Result:

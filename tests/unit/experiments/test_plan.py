@@ -110,6 +110,15 @@ def test_results_of_another_version_are_refused(plan: Plan) -> None:
         planned.seconds()
 
 
+def test_a_run_of_before_there_were_event_files_counts(plan: Plan) -> None:
+    (planned,) = plan("no-attack")[1:2]
+    with ResultsWriter(planned.folder) as writer:
+        config = planned.config.to_run_config()
+        writer.write_run({"config": {key: value for key, value in config.items() if key != "tensorboard"}})
+        writer.write_end("completed", 2.5)
+    assert planned.seconds() == 2.5
+
+
 def test_paths_and_device_do_not_make_another_configuration(plan: Plan) -> None:
     planned = plan("boost-1")[0]
     with ResultsWriter(planned.folder) as writer:

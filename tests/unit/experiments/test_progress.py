@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from experiments.benchmark_progress import show_turns
+from experiments.benchmarks.race import Turn
 from experiments.progress import ResultFollower, clock, remaining_seconds, show_progress, standing
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import CURVES, RoundRecord, RunResults
@@ -47,6 +49,12 @@ def test_an_evaluation_to_come_costs_what_it_added_so_far(make_config: MakeConfi
 def test_only_recent_rounds_count(make_config: MakeConfig) -> None:
     config = make_config(attack_round=0, evaluate_every=0, num_server_rounds=21, pretrain_rounds=21)
     assert remaining_seconds(config, finished(config, [100.0] * 10 + [1.0] * 10)) == pytest.approx(1.0)
+
+
+def test_the_pace_is_that_of_the_last_ten_rounds(make_config: MakeConfig) -> None:
+    config = make_config(attack_round=0, evaluate_every=0, num_server_rounds=21, pretrain_rounds=21)
+    results = RunResults({}, finished(config, [100.0] * 10 + [1.5] * 10), None)
+    assert standing(config, results, 1015.0, 0.0).times == "16:55 elapsed, 1.5 s a round, 0:02 left"
 
 
 def test_nothing_is_left_after_the_last_round(make_config: MakeConfig, make_results: MakeResults) -> None:
@@ -128,4 +136,14 @@ def test_a_terminal_shows_the_last_round_and_quiet_shows_nothing(
         with show_progress(make_config(), console, quiet=quiet) as show:
             show(make_results(num_server_rounds=9) if not quiet else None)
     assert "round 9/8, benign" in written[False].getvalue()
+    assert written[True].getvalue() == ""
+
+
+def test_a_terminal_shows_case_and_turn_of_a_benchmark_and_quiet_shows_nothing() -> None:
+    written = {quiet: io.StringIO() for quiet in (False, True)}
+    for quiet, file in written.items():
+        with show_turns(Console(file=file, force_terminal=True, width=120), quiet=quiet) as tell:
+            tell(Turn("drawings, maml", 3, 9))
+    assert "drawings, maml" in written[False].getvalue()
+    assert "turn 3/9" in written[False].getvalue()
     assert written[True].getvalue() == ""

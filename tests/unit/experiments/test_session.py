@@ -178,6 +178,17 @@ def test_a_run_without_evaluation_has_neither_table_nor_figure(make_results: Mak
     assert "No round was evaluated" in result.stdout
 
 
+COMMANDS = ("run", "quickstart", "reproduce", "catalog", "figures", "claims", "report", "bench", "doctor")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_has_examples_and_exit_codes(command: str) -> None:
+    lines = [line.strip() for line in CliRunner().invoke(app, [command, "--help"]).stdout.splitlines()]
+    assert any(line.startswith("Exit codes: 0 done; 1 failed; 2 a mistake") for line in lines)
+    examples = lines[lines.index("Examples:") :]
+    assert any(line.startswith(f"• python -m experiments {command}") for line in examples)
+
+
 def test_to_go_on_takes_a_results_folder() -> None:
     result = invoke("--resume")
     assert result.exit_code == 2
