@@ -58,8 +58,8 @@ QUICK = {
     "image-size": 20,
     "poison-outer-steps": 50,
     "evaluate-episodes": 3,
-    "fine-tuning-curve-steps": "0 3 30",
-    "fine-tuning-curve-episodes": 3,
+    "fine-tuning-curve-steps": "0 3 20",
+    "fine-tuning-curve-episodes": 2,
     "local-curve-steps": "0 10",
     "matching-way": 15,
 }

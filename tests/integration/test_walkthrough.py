@@ -12,7 +12,7 @@ ACCURACIES = r" +".join(rf"{curve.replace('_', ' ')} +(\d+\.\d) %" for curve in 
 MEASURED = (
     "clean model",
     "poisoned model",
-    *(f"fine-tuning, {steps} steps" for steps in (0, 3, 30)),
+    *(f"fine-tuning, {steps} steps" for steps in (0, 3, 20)),
     *(f"matching, {steps} steps" for steps in (0, 10)),
     *(f"clean model, matching, {steps} steps" for steps in (0, 10)),
 )
