@@ -3,7 +3,7 @@
 from clients.adversary import Abstention, Adversary, Attack, boost
 from clients.benign import BenignClient
 from clients.defended import DefendedClient
-from clients.factory import ADVERSARY, initial_model, make_client, shared_part
+from clients.factory import ADVERSARY, initial_model, make_client, require_own_clients, shared_part
 from clients.local_training import LocalTraining
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "boost",
     "initial_model",
     "make_client",
+    "require_own_clients",
     "shared_part",
 ]

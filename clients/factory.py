@@ -95,6 +95,24 @@ def make_client(
     return _made("client", config.client, DefendedClient, benign | own)
 
 
+def require_own_clients(config: RunConfig, scenario: Scenario) -> None:
+    """Build one client of either kind where the user's own code has a part in it.
+
+    Otherwise a mistake there would fail the clients alone, and a federation goes on without a client that fails, such
+    as its adversary.
+
+    Raises
+    ------
+    OwnCodeError
+        If something of the user's own does not take the arguments of the built-in one, or returns something else.
+    """
+    parts = (config.client, config.adversary, config.poisoning, config.attention, config.embedding)
+    if any(is_own(part) for part in parts):
+        _new_attention(config, initial_model(config, scenario).embedding.features)
+        for partition_id in (ADVERSARY, ADVERSARY + 1):
+            make_client(config, scenario, partition_id, torch.device("cpu"), Path())
+
+
 def _made(key: str, name: str, built_in: type[NumPyClient], arguments: dict[str, Any]) -> NumPyClient:
     if not is_own(name):
         return built_in(**arguments)

@@ -107,7 +107,7 @@ def _name_axes(figure: Figure, config: dict[str, Any], evaluated: list[RoundReco
 def _title(config: dict[str, Any]) -> str:
     episode = f"{config['way']}-way {config['shot']}-shot"
     return (
-        f"{DATASET_NAMES[config['dataset']]}, case {config['case']}, {episode}, "
+        f"{DATASET_NAMES.get(config['dataset'], config['dataset'])}, case {config['case']}, {episode}, "
         f"{config['batch-norm']} batch norm, one seed ({config['seed']})"
     )
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from clients import require_own_clients
 from experiments.progress import ResultFollower, Show
 from experiments.simulation import SimulationSize, read_git_revision
 from experiments.superlink import LocalSuperLink, RunStatus, SuperLinkError
@@ -50,7 +51,7 @@ def prepare(config: RunConfig, *, is_model_there: bool = True) -> None:
 
     Raises
     ------
-    ConfigError
+    ConfigError, OwnCodeError
         If an object of the user's own cannot be used.
     ResultsError
         If the folder is in use by another run, or already holds results and the run is not to go on from there.
@@ -69,6 +70,7 @@ def prepare(config: RunConfig, *, is_model_there: bool = True) -> None:
     strategy = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
     require_feasible(strategy, config.quorum, config.num_clients)
     scenario = load_scenario(config)
+    require_own_clients(config, scenario)
     if config.initial_model and is_model_there:
         starting_point(config, scenario)
 

@@ -88,7 +88,12 @@ class RunConfig:
     quorum: int = setting("Updates after which the server aggregates.", minimum=1)
     num_server_rounds: int = setting("Number of rounds, pre-training and attack included.", minimum=1)
     pretrain_rounds: int = setting("First rounds with `pretrain-outer-steps` of local work.", minimum=0)
-    client: str = setting("What benign clients do.", choices=("built-in",), admits_own=True, absent="built-in")
+    client: str = setting(
+        "What benign clients do; built-in: as `defense` says.",
+        choices=("built-in",),
+        admits_own=True,
+        absent="built-in",
+    )
     adversary: str = setting("What the adversary does.", choices=("built-in",), admits_own=True, absent="built-in")
     strategy: str = setting("A built-in Flower strategy by name, or the user's own as 'module:Class'.", admits_own=True)
     strategy_options: str = setting("Keyword arguments of the strategy, as a JSON object; empty: none.")

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from fedmeta_flwr.class_split import Holdings
-from fedmeta_flwr.own_code import is_own, load_own
+from fedmeta_flwr.own_code import is_own, load_own, require_arguments
 
 
 class EpisodeError(ValueError):
@@ -122,12 +122,24 @@ def make_poison(name: str) -> Poison:
     Raises
     ------
     OwnCodeError
-        If there is none of one's own.
+        If there is none of one's own, or it takes other arguments.
     ValueError
         If the name is unknown.
     """
     if is_own(name):
-        return load_own("poisoning", name)
+        poison = load_own("poisoning", name)
+        require_arguments(
+            "poisoning",
+            name,
+            poison,
+            "episode",
+            "stamped",
+            "target",
+            poison_fraction=1.0,
+            poison_support=True,
+            rng=None,
+        )
+        return poison
     if name != "replacement":
         raise ValueError(f"poisoning: expected replacement or 'module:attribute', found {name!r}")
     return poison_episode

@@ -60,6 +60,16 @@ def load_own(key: str, name: str) -> Callable[..., Any]:
     return found
 
 
+def require_arguments(key: str, name: str, found: Callable[..., Any], *positional: Any, **named: Any) -> None:
+    """Check that an object takes the arguments that it will be called with; raises `OwnCodeError` where it does not."""
+    try:
+        inspect.signature(found).bind(*positional, **named)
+    except TypeError as error:
+        raise OwnCodeError(
+            f"{key}: expected {name!r} to take the arguments of the built-in one, found one that does not ({error})"
+        ) from error
+
+
 def make_own(key: str, name: str, kind: Any, **arguments: Any) -> Any:
     """Import an object, call it, and return what it makes.
 
@@ -78,12 +88,7 @@ def make_own(key: str, name: str, kind: Any, **arguments: Any) -> Any:
         As `load_own`; also where it does not take these arguments, or returns something else.
     """
     make = load_own(key, name)
-    try:
-        inspect.signature(make).bind(**arguments)
-    except TypeError as error:
-        raise OwnCodeError(
-            f"{key}: expected {name!r} to take the arguments {', '.join(arguments)}, found one that does not ({error})"
-        ) from error
+    require_arguments(key, name, make, **arguments)
     made = make(**arguments)
     if not isinstance(made, kind):
         raise OwnCodeError(f"{key}: expected {name!r} to return a {kind.__name__}, found a {type(made).__name__}")

@@ -17,7 +17,7 @@ import numpy as np
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
-from clients import ADVERSARY, initial_model, shared_part
+from clients import ADVERSARY, initial_model, require_own_clients, shared_part
 from fedmeta_flwr.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
     BEFORE_ATTACK_FILE_NAME,
@@ -48,6 +48,7 @@ def main(grid: Grid, context: Context) -> None:
     config = RunConfig.parse(context.run_config)
     config.require_own_code()
     scenario = load_scenario(config)
+    require_own_clients(config, scenario)
     folder = run_folder(config.results_dir, context.run_id)
     arrays, first_round = starting_point(config, scenario)
     with locked(folder):

@@ -11,6 +11,7 @@ import torch
 from conftest import default_values
 from flwr.serverapp.strategy import FedAvg
 from unit.own_objects import Linear
+from unit.small_federation import SMALL
 
 from experiments.collection import OWN_SETTINGS, collect
 from experiments.run import prepare
@@ -66,7 +67,7 @@ def build(name: str, seed: int = 0) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        (f"{OWN}:needs_more", "embedding: expected .* to take the arguments channels, filters, image_size, .*'depth'"),
+        (f"{OWN}:needs_more", "embedding: expected .* to take the arguments of the built-in one, .*'depth'"),
         (f"{OWN}:no_embedding", "embedding: expected .* to return a Embedding, found a Flatten"),
         (f"{OWN}:Liar", r"embedding: expected features of shape \(2, 5\) for 2 images from .*, found \(2, 4\)"),
     ],
@@ -112,12 +113,17 @@ def test_a_dataset_has_the_size_that_is_asked_for_and_is_read_only(tmp_path: Pat
 def test_an_arrival_model_may_be_an_attribute_of_an_attribute() -> None:
     arguments: dict[str, Any] = {"seed": 4, "median_seconds": 2.0, "sigma": 0.1, "first": None}
     assert make_arrivals(f"{OWN}:Nested.Latency", **arguments) == SeededLatency(**arguments)
-    with pytest.raises(OwnCodeError, match=r"arrival-model: expected .* to take the arguments seed, median_seconds"):
+    with pytest.raises(OwnCodeError, match=r"arrival-model: expected .* to take the arguments of the built-in one"):
         make_arrivals(f"{OWN}:needs_more", **arguments)
 
 
 def test_the_built_in_poisoning_has_a_name() -> None:
     assert make_poison("replacement") is poison_episode
+
+
+def test_a_poisoning_with_other_arguments_is_refused() -> None:
+    with pytest.raises(OwnCodeError, match=r"poisoning: expected .* to take the arguments .*too many positional"):
+        make_poison(f"{OWN}:flat_key")
 
 
 def test_all_own_objects_that_cannot_be_used_are_told_at_once_before_anything_starts(
@@ -129,6 +135,16 @@ def test_all_own_objects_that_cannot_be_used_are_told_at_once_before_anything_st
     with pytest.raises(ConfigError) as caught:
         prepare(config)
     assert [problem.partition(":")[0] for problem in caught.value.problems] == ["dataset", "client", "strategy"]
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("key", ["client", "adversary", "poisoning", "attention", "embedding"])
+def test_what_would_fail_the_clients_alone_is_told_before_anything_starts(
+    run_config: Callable[..., RunConfig], tmp_path: Path, key: str
+) -> None:
+    small = {**SMALL, "cache_dir": str(tmp_path / "cache"), "results_dir": str(tmp_path / "results")}
+    with pytest.raises(OwnCodeError, match=f"{key}: expected '{OWN}:needs_more' to take the arguments"):
+        prepare(run_config(**{**small, key: f"{OWN}:needs_more"}))
     assert not (tmp_path / "results").exists()
 
 
