@@ -9,6 +9,7 @@ PACKAGES = (
     "strategies",
     "experiments",
     "experiments.benchmarks",
+    "experiments.checks",
     "experiments.report",
 )
 
