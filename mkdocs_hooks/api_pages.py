@@ -2,7 +2,16 @@
 
 from pathlib import Path
 
-PACKAGES = ("fedmeta_flwr", "fedmeta_flwr.datasets", "clients", "strategies", "experiments", "experiments.benchmarks")
+PACKAGES = (
+    "fedmeta_flwr",
+    "fedmeta_flwr.datasets",
+    "clients",
+    "strategies",
+    "experiments",
+    "experiments.benchmarks",
+    "experiments.checks",
+    "experiments.report",
+)
 
 
 def modules(package: str, root: Path) -> list[str]:
