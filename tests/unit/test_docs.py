@@ -3,7 +3,6 @@
 import re
 import shlex
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from typer.main import get_command
 
 from experiments.__main__ import app
 from experiments.settings import parse_override
-from fedmeta_flwr.config import RunConfig
 from mkdocs_hooks import api_pages, command_line, links, settings_page
 from strategies import FirstArrivals
 
@@ -181,11 +179,11 @@ def test_names_of_settings_lead_to_their_reference_except_in_headings_code_and_l
     assert links.with_settings(text, {"quorum"}, SOURCE) == expected
 
 
-def test_the_strategy_swap_of_the_readme_is_accepted(run_config: Callable[..., RunConfig]) -> None:
+def test_the_strategy_swap_of_the_readme_is_accepted() -> None:
     sample = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)[0]
-    built, call, _ = sample.partition("result = strategy.start(grid, initial_arrays, ")
-    names: dict[str, Any] = {"MyStrategy": lambda: FedAvg(min_available_nodes=4), "config": run_config()}
+    built, call, _ = sample.partition("result = federation.start(grid, initial_arrays, ")
+    names: dict[str, Any] = {"MyStrategy": lambda: FedAvg(min_available_nodes=4)}
     exec(built, names)
     assert call
-    assert isinstance(names["strategy"], FirstArrivals)
-    assert isinstance(names["strategy"].inner, FedAvg)
+    assert isinstance(names["federation"], FirstArrivals)
+    assert names["federation"].inner is names["strategy"]
