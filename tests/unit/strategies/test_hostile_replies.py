@@ -1,4 +1,7 @@
-"""Thousands of hostile replies (ten thousand with ``-m long``): the server never raises, and the model is what it would have been without them."""
+"""Thousands of hostile replies: the server never raises, and the model is what it would have been without them.
+
+With ``-m long`` they are ten thousand.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
