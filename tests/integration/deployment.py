@@ -27,8 +27,8 @@ from experiments.simulation import simulation_environment
 from experiments.superlink import RunStatus
 
 _HOST = "127.0.0.1"
-_STARTUP_SECONDS = 60.0
-_COMMAND_SECONDS = 60.0
+_STARTUP_SECONDS = 120.0
+_COMMAND_SECONDS = 180.0  # `flwr run` packs the app, in some 10 s of CPU
 _GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.1
 _QUESTION_SECONDS = 15.0
