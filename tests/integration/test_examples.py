@@ -173,6 +173,7 @@ def test_a_strategy_is_swapped_in_code_in_a_few_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.long
 def test_all_of_them_are_found_by_server_and_actors_in_one_real_run(tmp_path: Path) -> None:
     own = {
         "strategy": "examples.own_strategy:MedianNormClipping",

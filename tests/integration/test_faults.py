@@ -22,6 +22,7 @@ def wait_for_round(results_dir: Path, server_round: int, process: "subprocess.Po
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_a_round_goes_on_without_clients_that_raise_or_hang(tmp_path: Path) -> None:
     # On a busy machine, a client at work must not be taken for the one that hangs.
     runs = FaultyRuns(

@@ -8,7 +8,9 @@ from integration.kill_trials import Series
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize(("engine", "kills"), [("in-process", 6), ("simulation", 1)])
+@pytest.mark.parametrize(
+    ("engine", "kills"), [("in-process", 6), pytest.param("simulation", 2, marks=pytest.mark.long)]
+)
 def test_a_run_that_is_killed_at_random_and_resumed_gives_the_bytes_of_an_undisturbed_one(
     engine: str, kills: int, tmp_path: Path
 ) -> None:

@@ -182,6 +182,7 @@ def assert_submitted_code_ran(runner: Runner, nodes: int) -> None:
     assert seen["environment"]["FEDMETA_GIT_REVISION"] == "unknown"
 
 
+@pytest.mark.long
 def test_an_app_that_fails_for_the_user_ends_with_1_and_its_message_alone(start: Callable[..., Runner]) -> None:
     runner = start("-c", "data-dir=user-error")
     _, errors = runner.process.communicate(timeout=300)
