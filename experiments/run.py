@@ -26,7 +26,7 @@ _SETTLING_SECONDS = 0.5
 _LONGEST_END_SECONDS = 20.0
 _TRACEBACK = "Traceback (most recent call last):\n"
 _DIRECT_CAUSE = "The above exception was the direct cause of the following exception:"
-_TRACEBACK_LINES = 24
+_TRACEBACK_LINES = 12
 _STARTS = 3
 _RAY_START = "ray.init("
 _OWN_PACKAGES = ("fedmeta_flwr", "strategies", "clients")
@@ -127,8 +127,9 @@ def run_on(
         status = _wait(superlink, run_id, ResultFollower(Path(config.results_dir)), show)
         if status.is_completed:
             break
-        reason = failure_reason(status, superlink.log(run_id))
-        if _RAY_START not in reason or start == _STARTS:
+        log = superlink.log(run_id)
+        if _RAY_START not in log or start == _STARTS:
+            reason = failure_reason(status, log)
             is_resumable = (Path(config.results_dir) / FOLDER_NAME).is_dir()
             raise RunFailedError(reason + "\nIt can go on from its last checkpoint: run with --resume." * is_resumable)
         config = replace(config, resume=True)  # what there is of it is a beginning without clients
