@@ -71,9 +71,10 @@ def test_a_new_results_folder_is_free(tmp_path: Path, monkeypatch: pytest.Monkey
 class WithoutRay(LocalSuperLink):
     """A SuperLink whose first simulations find no Ray: not to be had of a real one at will."""
 
-    def __init__(self, failures: int) -> None:
+    def __init__(self, failures: int, where: str = "    ray.init(") -> None:
         super().__init__()
         self.failures = failures
+        self.where = where
         self.resumed: list[bool] = []
 
     def submit(self, app_dir: Path, settings: dict[str, Any], size: SimulationSize) -> str:  # type: ignore[override]
@@ -97,7 +98,7 @@ class WithoutRay(LocalSuperLink):
         pass
 
     def log(self, run_id: str) -> str:
-        cause = "    ray.init(\nException: The current node timed out during startup.\n"
+        cause = f"{self.where}\nException: The current node timed out during startup.\n"
         return TRACE.format(earlier="", raised=cause)
 
 
@@ -117,3 +118,13 @@ def test_a_run_whose_ray_did_not_start_is_handed_in_again_and_not_for_ever(
     else:
         assert run().end["status"] == "completed"
     assert superlink.resumed == [number > 0 for number in range(starts)]
+
+
+def test_a_run_that_fails_for_another_reason_is_handed_in_once(
+    tmp_path: Path, run_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.run._LONGEST_POLL_SECONDS", 0.0)
+    superlink, config = WithoutRay(1, "    work("), run_config(results_dir=str(tmp_path / "run"))
+    with pytest.raises(RunFailedError):
+        run_on(superlink, config, SimulationSize(4, 1), app_dir=tmp_path, show=lambda _: None)
+    assert superlink.resumed == [False]
