@@ -208,6 +208,22 @@ def claims(
     raise typer.Exit(claims_session(path, quiet=quiet, as_json=as_json))
 
 
+@app.command(epilog=_epilog("publish results/reproduction docs/results"))
+def publish(
+    path: Annotated[Path, typer.Argument(metavar="ROOT")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the results of completed runs to hand them on, without paths and models; draw and judge what is there.
+
+    FOLDER is a results root, too: `figures`, `claims` and `report` read it. What it holds already stays, and counts.
+    """
+    from experiments.session import publish_session
+
+    raise typer.Exit(publish_session(path, folder, as_json=as_json))
+
+
 @app.command(epilog=_epilog("report results/reproduction", "report results/reproduction --output report.html"))
 def report(
     path: Annotated[Path, typer.Argument(metavar="PATH")],

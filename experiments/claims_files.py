@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.claims_accuracies import Measured
 from experiments.claims_judging import Answer, Compared, Judged, Judgement
-from experiments.claims_numbers import estimate_json
+from experiments.claims_numbers import accuracy_text, estimate_json
 from experiments.claims_table import LEGEND, claims_markdown, row_verdict
 from fedmeta_flwr.poster_claims import CLAIMS
 
@@ -45,13 +46,14 @@ def claims_record(judged: Sequence[Judged]) -> dict[str, Any]:
 
 
 def claims_json(judged: Judged) -> dict[str, Any]:
-    """Return one collection's claims, controls and gaps for strict JSON; differences are fractions, not points."""
+    """Return one collection's claims, controls, accuracies and gaps for strict JSON; all are fractions, not percent."""
     return {
         "dataset": judged.dataset,
         "profile": judged.profile,
         "runs": {run: list(seeds) for run, seeds in judged.seeds.items()},
         "claims": [_answer(answer) for answer in judged.answers],
         "controls": [_control(compared) for compared in judged.controls],
+        "accuracies": [_measured(measured) for measured in judged.accuracies],
         "missing_runs": list(judged.missing_runs),
         "missing": [
             {"why": reason, "what": [{"name": name, "place": place} for name, place in names]}
@@ -101,4 +103,16 @@ def _control(compared: Compared) -> dict[str, Any]:
         "measured": control.measured,
         "notes": list(compared.notes),
         "estimate": estimate_json(compared.estimate),
+    }
+
+
+def _measured(measured: Measured) -> dict[str, Any]:
+    return {
+        "run": measured.moment.run,
+        "moment": measured.moment.name,
+        "notes": list(measured.notes),
+        "estimates": {
+            curve: estimate_json(estimate) | {"text": accuracy_text(estimate)}
+            for curve, estimate in measured.estimates.items()
+        },
     }

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
+from experiments.claims_accuracies import Measured, measure, moments
 from experiments.claims_inputs import read_inputs
 from experiments.claims_questions import Control, Question, controls, questions
 from experiments.collection import RUNS, Collection
@@ -102,10 +103,12 @@ class Judged:
         P1 to P8; the defended federation's P6 comes behind P6.
     controls : tuple of Compared
         Those that could be estimated.
+    accuracies : tuple of Measured
+        What the differences are made of, run by run.
     missing_runs : tuple of str
         Names of runs without any results.
     missing : mapping of str to tuple of (str, str)
-        Why something could not be judged, to what it was: claim or control, and its place.
+        Why something could not be judged, to what it was: claim, control or run, and its place.
     """
 
     dataset: str
@@ -113,6 +116,7 @@ class Judged:
     seeds: Mapping[str, tuple[int, ...]]
     answers: tuple[Answer, ...]
     controls: tuple[Compared, ...]
+    accuracies: tuple[Measured, ...]
     missing_runs: tuple[str, ...]
     missing: Mapping[str, tuple[tuple[str, str], ...]]
 
@@ -141,12 +145,19 @@ def judge_collection(collection: Collection) -> Judged:
             compared.append(_compare(collection, control))
         except (ResultsError, CountsError) as error:
             missing.setdefault(str(error), []).append((control.text, place(control.case, control.measured)))
+    accuracies = []
+    for moment in moments(collection):
+        try:
+            accuracies.append(measure(collection, moment))
+        except (ResultsError, CountsError) as error:
+            missing.setdefault(str(error), []).append((f"accuracies of {moment.run}", moment.name))
     return Judged(
         dataset=collection.dataset,
         profile=collection.profile,
         seeds={run: collection.seeds(run) for run in collection.runs},
         answers=tuple(answers),
         controls=tuple(compared),
+        accuracies=tuple(accuracies),
         missing_runs=tuple(run for run in RUNS if run not in collection.runs),
         missing={reason: tuple(names) for reason, names in missing.items()},
     )

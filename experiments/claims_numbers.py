@@ -21,6 +21,11 @@ def _number(estimate: Estimate, bound: float) -> str:
     return f"> {estimate.observed_rounds}" if math.isinf(bound) else f"{bound:.0f}"
 
 
+def accuracy_text(estimate: Estimate) -> str:
+    """Return an accuracy and its interval in percent, one decimal."""
+    return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+
+
 def points_text(fraction: float) -> str:
     """Return a difference of accuracies in signed percentage points, one decimal; zero has no sign."""
     points = round(100 * fraction, 1)

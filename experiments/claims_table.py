@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+from experiments.claims_accuracies import Measured
 from experiments.claims_judging import Answer, Judged, Judgement, place
-from experiments.claims_numbers import estimate_text, threshold_text
+from experiments.claims_numbers import accuracy_text, estimate_text, threshold_text
+from experiments.table import LABELS
 from fedmeta_flwr.bootstrap import RESAMPLES
 from fedmeta_flwr.claims import Row
 from fedmeta_flwr.poster_claims import CLAIMS
+from fedmeta_flwr.results import CURVES
 
 LEGEND = f"""Differences of accuracies in percentage points, paired by seed, client and episode, with 95 % intervals
 over seeds and episodes (hierarchical bootstrap of {RESAMPLES} resamples, stretched by Student's t for few seeds).
@@ -33,7 +36,7 @@ class Sheet:
 
 
 def sheets(judged: Judged) -> list[Sheet]:
-    """Return the verdicts, the statements behind them, the controls, and what is missing; none is empty."""
+    """Return verdicts, the statements behind them, controls, accuracies, and what is missing; none is empty."""
     statements = tuple(
         tuple(_statements(answer, judgement)) for answer in judged.answers for judgement in answer.judgements
     )
@@ -41,6 +44,7 @@ def sheets(judged: Judged) -> list[Sheet]:
         Sheet("Claims", ("", "claim", "verdict", "in detail"), (tuple(map(_verdict, judged.answers)),)),
         Sheet("Statements", ("claim and statements", "points [95 %]", "asked", "verdict"), statements),
         Sheet("Controls", ("control", "points [95 %]", "notes"), tuple(_controls(judged))),
+        Sheet("Accuracies", ("% [95 %]", *(LABELS[curve] for curve in CURVES)), tuple(_accuracies(judged))),
         Sheet("Missing", ("why", "what could not be said"), tuple(_missing(judged))),
     ]
     return [sheet for sheet in found if sheet.sections]
@@ -77,6 +81,17 @@ def _controls(judged: Judged) -> Iterator[tuple[tuple[str, ...], ...]]:
         )
         by_text.setdefault(control.text, [(control.text, "", "")]).append(row)
     return map(tuple, by_text.values())
+
+
+def _accuracies(judged: Judged) -> Iterator[tuple[tuple[str, ...], ...]]:
+    """Yield a section for each run."""
+    for run, found in groupby(judged.accuracies, key=lambda measured: measured.moment.run):
+        yield (run, *[""] * len(CURVES)), *map(_accuracy, found)
+
+
+def _accuracy(measured: Measured) -> tuple[str, ...]:
+    notes = f" ({'; '.join(measured.notes)})" if measured.notes else ""
+    return f"· {measured.moment.name}{notes}", *(accuracy_text(measured.estimates[curve]) for curve in CURVES)
 
 
 def _missing(judged: Judged) -> Iterator[tuple[tuple[str, ...], ...]]:

@@ -18,6 +18,7 @@ from experiments.interruption import Interrupted, interruptible
 from experiments.output import Output
 from experiments.panels import draw_collection
 from experiments.progress import show_progress
+from experiments.publish import publish
 from experiments.reproduce import ReproduceRequest, reproduce
 from experiments.run import RunFailedError, new_results_dir, prepare, run_to_end
 from experiments.settings import find_config, load_config
@@ -117,6 +118,18 @@ def claims_session(root: Path, *, quiet: bool = False, as_json: bool = False) ->
     """Judge the claims by a results root, and return the exit code."""
     output = Output("claims", as_json)
     return _exit_code(lambda: _judge_root(root, output, is_shown=not quiet), output)
+
+
+def publish_session(root: Path, folder: Path, *, as_json: bool = False) -> int:
+    """Copy results without paths, draw and judge all that is published, and return the exit code."""
+    output = Output("publish", as_json)
+
+    def command() -> None:
+        _name("Results:", publish(root, folder), output)
+        _draw_root(folder, output)
+        _judge_root(folder, output, is_shown=False)
+
+    return _exit_code(command, output)
 
 
 def report_session(path: Path, output_file: Path | None, data_dir: Path | None, *, as_json: bool = False) -> int:

@@ -98,7 +98,7 @@ def test_writing_again_gives_the_same_bytes(judged: Judged, tmp_path: Path) -> N
 def test_markdown_tables_are_rectangular_and_hold_the_numbers(judged: Judged) -> None:
     text = claims_markdown(judged)
     tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
-    assert len(tables) == 4
+    assert len(tables) == 5
     for table in tables:
         assert len({line.count("|") for line in table}) == 1
     assert "- attack-a: seeds 0, 1, 2" in text
@@ -123,7 +123,7 @@ def test_the_terminal_shows_all_sheets_without_cutting_words(judged: Judged, wid
     with console.capture() as capture:
         console.print(claims_renderable(judged))
     shown = capture.get()
-    for title in ("Claims", "Statements", "Controls", "Missing"):
+    for title in ("Claims", "Statements", "Controls", "Accuracies", "Missing"):
         assert f"{title}: strokes, quick" in shown
     assert "…" not in shown
     assert "+60.0 [+60.0, +60.0]" in " ".join(shown.split())

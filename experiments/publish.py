@@ -1,0 +1,81 @@
+"""Results to hand on: the result files of completed runs, without what is the own of the machine that ran.
+
+`figures`, `claims` and `report` read them wherever they are put.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.collection import collect
+from fedmeta_flwr.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, parse_line
+
+PATHS = ("data-dir", "cache-dir", "results-dir", "client-state-dir", "initial-model")
+"""The settings that hold paths of the machine that ran; they are published as empty. The fingerprint of the images and
+the digest of the model to start from stand in the result file."""
+
+
+def publish(root: Path, folder: Path) -> list[Path]:
+    """Copy the result files of a results root's completed runs, as compact lines and without paths.
+
+    Parameters
+    ----------
+    root : Path
+        As for `collect`.
+    folder : Path
+        A results root of its own, made where it is missing; runs that are in it stay.
+
+    Returns
+    -------
+    list of Path
+        The files, some of which may have been there with the same bytes. Publishing again gives the same bytes.
+
+    Raises
+    ------
+    ResultsError
+        As `collect` raises it, or if the folder holds other results of one of the runs: nothing is written then. Also
+        if it cannot be written.
+    """
+    texts: dict[Path, str] = {}
+    for collection in collect(root):
+        for run, results in collection.runs.items():
+            for seed in results:
+                place = Path(collection.dataset, collection.profile, f"seed-{seed}", run)
+                texts |= {folder / place / name: _text(root / place / name) for name in (FILE_NAME, TIMES_FILE_NAME)}
+    others = [file for file, text in texts.items() if file.name == FILE_NAME and _is_other(file, text)]
+    if others:
+        raise ResultsError(
+            f"{others[0]}: expected no other results of this run, found some; remove them, or publish elsewhere"
+        )
+    try:
+        for file, text in texts.items():
+            _write(file, text)
+    except OSError as error:
+        raise ResultsError(f"cannot write {error.filename}: {error.strerror}") from error
+    return list(texts)
+
+
+def _text(file: Path) -> str:
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+    records = [parse_line(file, number, line) for number, line in enumerate(lines, start=1)]
+    return "".join(
+        json.dumps(_without_paths(record), allow_nan=False, separators=(",", ":")) + "\n" for record in records
+    )
+
+
+def _without_paths(record: dict[str, Any]) -> dict[str, Any]:
+    if record["kind"] != "run":
+        return record
+    return record | {"config": {key: "" if key in PATHS else value for key, value in record["config"].items()}}
+
+
+def _is_other(file: Path, text: str) -> bool:
+    return file.exists() and file.read_text(encoding="utf-8") != text
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a whole file or none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.name}-unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(file)
