@@ -50,7 +50,8 @@ def claims_json(judged: Judged) -> dict[str, Any]:
     return {
         "dataset": judged.dataset,
         "profile": judged.profile,
-        "runs": {run: list(seeds) for run, seeds in judged.seeds.items()},
+        "runs": {run: list(origin.seeds) for run, origin in judged.origins.items()},
+        "origins": {run: vars(origin) for run, origin in judged.origins.items()},
         "claims": [_answer(answer) for answer in judged.answers],
         "controls": [_control(compared) for compared in judged.controls],
         "accuracies": [_measured(measured) for measured in judged.accuracies],

@@ -6,6 +6,7 @@ from itertools import groupby
 
 from experiments.claims_accuracies import Measured, measure, moments
 from experiments.claims_inputs import read_inputs
+from experiments.claims_origins import Origin, origin_of
 from experiments.claims_questions import Control, Question, controls, questions
 from experiments.collection import RUNS, Collection
 from fedmeta_flwr.claims import Row, Verdict, overall, together
@@ -97,8 +98,8 @@ class Judged:
     ----------
     dataset, profile : str
         As in the collection.
-    seeds : mapping of str to tuple of int
-        Name of each run that there is to its seeds.
+    origins : mapping of str to Origin
+        Name of each run that there is to its seeds, and what made it.
     answers : tuple of Answer
         P1 to P8; the defended federation's P6 comes behind P6.
     controls : tuple of Compared
@@ -113,7 +114,7 @@ class Judged:
 
     dataset: str
     profile: str
-    seeds: Mapping[str, tuple[int, ...]]
+    origins: Mapping[str, Origin]
     answers: tuple[Answer, ...]
     controls: tuple[Compared, ...]
     accuracies: tuple[Measured, ...]
@@ -154,7 +155,7 @@ def judge_collection(collection: Collection) -> Judged:
     return Judged(
         dataset=collection.dataset,
         profile=collection.profile,
-        seeds={run: collection.seeds(run) for run in collection.runs},
+        origins={run: origin_of(results) for run, results in collection.runs.items()},
         answers=tuple(answers),
         controls=tuple(compared),
         accuracies=tuple(accuracies),

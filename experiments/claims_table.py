@@ -19,7 +19,8 @@ from fedmeta_flwr.poster_claims import CLAIMS
 from fedmeta_flwr.results import CURVES
 
 LEGEND = f"""Differences of accuracies in percentage points, paired by seed, client and episode, with 95 % intervals
-over seeds and episodes (hierarchical bootstrap of {RESAMPLES} resamples, stretched by Student's t for few seeds).
+over seeds and episodes (hierarchical bootstrap of {RESAMPLES} resamples, stretched by Student's t for few seeds); of a
+single seed they are over its episodes alone.
 *Excess* is backdoor accuracy minus that of the clean model under the same treatment. A statement holds if its whole
 interval is where it is asked to be, and does not hold if none of it is. A claim holds in a place if all of its
 statements do, and as a whole if it does in all places; it does not hold if it fails in one. Thresholds are our choice;
@@ -122,7 +123,7 @@ def _rich_table(sheet: Sheet, heading: str) -> Table:
 
 def claims_markdown(judged: Judged) -> str:
     """Return all sheets as Markdown, with the runs and seeds behind them."""
-    runs = [f"- {run}: seeds {', '.join(map(str, seeds))}" for run, seeds in judged.seeds.items()]
+    runs = [f"- {run}: {origin.describe()}" for run, origin in judged.origins.items()]
     parts = [f"## {judged.dataset}, {judged.profile}", "\n".join(runs)]
     for sheet in sheets(judged):
         rows = [sheet.headings, ("---",) * len(sheet.headings), *chain.from_iterable(sheet.sections)]

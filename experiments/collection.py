@@ -21,6 +21,9 @@ RUNS = (*(f"attack-{case}" for case in CASES), *CONTROLS, *(f"defended-{case}" f
 OWN_SETTINGS = RunConfig.free_settings() | {"seed", "initial-model", "device"}
 """The settings in which the seeds of a run may differ."""
 
+PATHS = ("data-dir", "cache-dir", "results-dir", "client-state-dir", "initial-model")
+"""The settings that hold paths of the machine that ran, which what is handed on need not tell."""
+
 When = Literal["before", "attack"]
 """The last evaluated round before the attack (the clean baseline), or the (first) round of the attack."""
 

@@ -7,16 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.collection import collect
+from experiments.collection import PATHS, collect
 from fedmeta_flwr.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, parse_line
-
-PATHS = ("data-dir", "cache-dir", "results-dir", "client-state-dir", "initial-model")
-"""The settings that hold paths of the machine that ran; they are published as empty. The fingerprint of the images and
-the digest of the model to start from stand in the result file."""
 
 
 def publish(root: Path, folder: Path) -> list[Path]:
     """Copy the result files of a results root's completed runs, as compact lines and without paths.
+
+    Settings that are paths are published as empty. The fingerprint of the images and the digest of the model that a run
+    went on from stand in its result file.
 
     Parameters
     ----------

@@ -10,14 +10,13 @@ from typing import Any
 import tomli_w
 
 from experiments.catalog import DATASETS, EXPERIMENTS, PROFILES
-from experiments.collection import OWN_SETTINGS
+from experiments.collection import OWN_SETTINGS, PATHS
 from experiments.plan import plan_runs
 from experiments.report.material import Material, ShownRun
 from experiments.settings import APP_DIR, read_defaults
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.setting import key_of
 
-_PATHS = ("data-dir", "cache-dir", "results-dir", "client-state-dir", "initial-model")
 _DATA_DIR = "DIR"
 
 
@@ -185,7 +184,7 @@ def _data_dir(material: Material) -> list[str]:
 
 def _shown(key: str, value: Any) -> str:
     """Return a value as text; a page that is passed on need not tell where folders lie."""
-    if key in _PATHS and value:
+    if key in PATHS and value:
         return f"…/{Path(str(value)).name}"
     return json.dumps(value, ensure_ascii=False)
 

@@ -32,13 +32,13 @@ class Summary:
 def summary_of(collection: Collection) -> Summary:
     """Judge the claims on a collection, and count what stands behind them."""
     judged = judge_collection(collection)
-    single = all(len(seeds) == 1 for seeds in judged.seeds.values())
+    single = all(len(origin.seeds) == 1 for origin in judged.origins.values())
     return Summary(tuple(sheets(judged)), tuple(_runs(collection, judged)), single)
 
 
 def _runs(collection: Collection, judged: Judged) -> Iterator[tuple[str, ...]]:
-    for run, seeds in judged.seeds.items():
-        yield run, ", ".join(map(str, seeds)), *_evaluations(collection, run)
+    for run, origin in judged.origins.items():
+        yield run, ", ".join(map(str, origin.seeds)), *_evaluations(collection, run)
 
 
 def _evaluations(collection: Collection, run: str) -> tuple[str, str]:

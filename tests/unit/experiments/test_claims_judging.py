@@ -48,8 +48,8 @@ def test_every_claim_holds_where_every_claim_was_planted(tmp_path: Path) -> None
     assert answer(judged, "P1").summary == "holds in (a), (b), (c)"
     assert answer(judged, "P3").summary == "holds"
     assert (judged.missing_runs, judged.missing) == ((), {})
-    assert (judged.dataset, judged.profile, list(judged.seeds)) == ("strokes", "quick", list(RUNS))
-    assert judged.seeds["attack-a"] == (0, 1, 2)
+    assert (judged.dataset, judged.profile, list(judged.origins)) == ("strokes", "quick", list(RUNS))
+    assert judged.origins["attack-a"].seeds == (0, 1, 2)
 
 
 def test_claims_are_asked_in_every_case_and_of_both_attack_sets(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_markdown_tables_are_rectangular_and_hold_the_numbers(judged: Judged) ->
     assert len(tables) == 5
     for table in tables:
         assert len({line.count("|") for line in table}) == 1
-    assert "- attack-a: seeds 0, 1, 2" in text
+    assert "- attack-a: seeds 0, 1, 2; commit unknown; 0 min in all on an unknown machine" in text
     assert "| P1 | after a one-shot attack" in text
     assert "| · half-life of the excess, in benign rounds | > 15 [15, > 15] rounds | > 10 rounds | holds |" in text
     place = "P1, case (a), backdoor, attack training (last round: 96; 15 rounds after the attack observed)"

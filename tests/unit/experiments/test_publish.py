@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 from unit.test_collection import write_run
 
 from experiments.__main__ import app
-from experiments.collection import collect
-from experiments.publish import PATHS, publish
+from experiments.collection import PATHS, collect
+from experiments.publish import publish
 from fedmeta_flwr import bootstrap
 from fedmeta_flwr.results import ResultsError
 from fedmeta_flwr.results_writer import ResultsWriter
