@@ -119,23 +119,6 @@ def test_a_run_of_before_there_were_event_files_counts(plan: Plan) -> None:
     assert planned.seconds() == 2.5
 
 
-def test_published_results_are_of_the_settings_that_reproduce_has_today() -> None:
-    published = ROOT / "docs" / "results"
-    runs = plan_runs(
-        ["persistence"],
-        dataset="omniglot",
-        profile="full",
-        seeds=[0],
-        root=published,
-        data_dir=None,
-        overrides=[],
-        app_dir=ROOT,
-    )
-    seconds = {one.run.name: one.seconds() for one in runs if (one.folder / "results.jsonl").exists()}
-    assert set(seconds) == {"attack-a"}
-    assert all(seconds.values())
-
-
 def test_paths_and_device_do_not_make_another_configuration(plan: Plan) -> None:
     planned = plan("boost-1")[0]
     with ResultsWriter(planned.folder) as writer:
