@@ -158,6 +158,7 @@ def start(app_dir: Path, decoy: Path) -> Iterator[Callable[..., Runner]]:
     shutil.rmtree(temporary)
 
 
+@pytest.mark.long
 def test_two_runs_at_once_complete_with_0_and_run_the_submitted_code(start: Callable[..., Runner]) -> None:
     settings = ("-c", f"data-dir={NAUGHTY}", "-c", "num-server-rounds=24")
     runners = [start(*settings, "-c", f"num-clients={nodes}", "-c", f"seed={nodes}") for nodes in (5, 6)]
