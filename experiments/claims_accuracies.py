@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import get_args
 
 from experiments.claims_inputs import AtStep, InRound, Source, read_inputs
-from experiments.collection import Collection, When
+from experiments.collection import Collection
 from fedmeta_flwr.results import CURVES
-from fedmeta_flwr.statistics import Estimate, accuracy
+from fedmeta_flwr.statistics import Estimate, band
 
 _NAMES: Mapping[str, str] = {
     "before": "before the attack",
@@ -57,13 +56,19 @@ def moments(collection: Collection) -> Iterator[Moment]:
         for when in ("before", "attack", "last") if attacked else ("first", "last"):
             yield Moment(run, _NAMES[when], InRound(run, when, ""))
         for source in _ALONG_STEPS if attacked else ():
-            if collection.steps(run, "attack", source.along, CURVES[0]):
-                for when in reversed(get_args(When)):
-                    yield Moment(run, _NAMES[when], replace(source, run=run, when=when))
+            if _is_measured(collection, run, source.along):
+                yield Moment(run, _NAMES["attack"], replace(source, run=run))
+                yield Moment(run, _NAMES["before"], replace(source, run=run, when="before"))
+
+
+def _is_measured(collection: Collection, run: str, along: str) -> bool:
+    """Tell whether any seed of a run has this step curve; what other seeds lack is for `measure` to say."""
+    records = (record for results in collection.runs[run].values() for record in results.evaluated())
+    return any(along in client.get("step_curves", {}) for record in records for client in record.evaluation or ())
 
 
 def measure(collection: Collection, moment: Moment) -> Measured:
     """Estimate the four accuracies of a moment; raises `ResultsError`, `CountsError` as `read_inputs` does."""
     sources: dict[str, Source] = {curve: replace(moment.source, curve=curve) for curve in CURVES}
     inputs = read_inputs(collection, sources)
-    return Measured(moment, {curve: accuracy(counts) for curve, counts in inputs.points.items()}, inputs.notes)
+    return Measured(moment, band(inputs.points), inputs.notes)

@@ -18,9 +18,9 @@ from fedmeta_flwr.claims import Row
 from fedmeta_flwr.poster_claims import CLAIMS
 from fedmeta_flwr.results import CURVES
 
-LEGEND = f"""Differences of accuracies in percentage points, paired by seed, client and episode, with 95 % intervals
-over seeds and episodes (hierarchical bootstrap of {RESAMPLES} resamples, stretched by Student's t for few seeds); of a
-single seed they are over its episodes alone.
+LEGEND = f"""Accuracies in %, their differences in percentage points, paired by seed, client and episode. 95 % intervals
+are over seeds and episodes (hierarchical bootstrap of {RESAMPLES} resamples, stretched by Student's t for few seeds);
+of a single seed they are over its episodes alone.
 *Excess* is backdoor accuracy minus that of the clean model under the same treatment. A statement holds if its whole
 interval is where it is asked to be, and does not hold if none of it is. A claim holds in a place if all of its
 statements do, and as a whole if it does in all places; it does not hold if it fails in one. Thresholds are our choice;

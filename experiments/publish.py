@@ -14,8 +14,9 @@ from fedmeta_flwr.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, parse
 def publish(root: Path, folder: Path) -> list[Path]:
     """Copy the result files of a results root's completed runs, as compact lines and without paths.
 
-    Settings that are paths are published as empty. The fingerprint of the images and the digest of the model that a run
-    went on from stand in its result file.
+    Settings that are paths (`collection.PATHS`) are published as empty. The fingerprint of the images and the digest of
+    the model that a run went on from stand in its result file. An image file as ``backdoor-key`` stays as it was named,
+    for it decides the results.
 
     Parameters
     ----------
@@ -40,7 +41,9 @@ def publish(root: Path, folder: Path) -> list[Path]:
         for run, results in collection.runs.items():
             for seed in results:
                 place = Path(collection.dataset, collection.profile, f"seed-{seed}", run)
-                texts |= {folder / place / name: _text(root / place / name) for name in (FILE_NAME, TIMES_FILE_NAME)}
+                for name in (FILE_NAME, TIMES_FILE_NAME):
+                    if (file := root / place / name).is_file():  # results of version 0.1 have their times in them
+                        texts[folder / place / name] = _text(file)
     others = [file for file, text in texts.items() if file.name == FILE_NAME and _is_other(file, text)]
     if others:
         raise ResultsError(

@@ -58,3 +58,13 @@ def test_what_only_some_seeds_have_is_told_as_missing(tmp_path: Path) -> None:
     names = {name for about in judged.missing.values() for name in about}
     assert ("accuracies of attack-a", "at the end") in names
     assert [measured.moment.name for measured in judged.accuracies][:2] == ["before the attack", "right after"]
+
+
+def test_step_curves_that_one_seed_lacks_are_told_as_missing(tmp_path: Path) -> None:
+    made_up(tmp_path, runs=["attack-a"], seeds=[0, 1])
+    judged = judge_collection(made_up(tmp_path, runs=["attack-a"], seeds=[2], step_curves=["matching"]))
+    names = {name for about in judged.missing.values() for name in about}
+    assert ("accuracies of attack-a", "right after") in names
+    shown = {(measured.moment.name, *measured.notes) for measured in judged.accuracies}
+    assert ("right after", "50 local steps of the matching network") in shown
+    assert ("right after", "50 local steps with the head") not in shown

@@ -78,6 +78,12 @@ def test_other_results_of_a_published_run_are_refused_and_nothing_is_written(tmp
     assert not (tmp_path / "out" / "strokes" / "quick" / "seed-1").exists()
 
 
+def test_results_without_a_file_of_times_are_published_without_it(tmp_path: Path) -> None:
+    write_runs(tmp_path / "root", runs=["attack-a"], seeds=[0])
+    (tmp_path / "root" / RUN / "times.jsonl").unlink()
+    assert publish(tmp_path / "root", tmp_path / "out") == [tmp_path / "out" / RUN / "results.jsonl"]
+
+
 def test_a_run_that_failed_is_not_published(tmp_path: Path, make_config: MakeConfig) -> None:
     write_with_paths(tmp_path / "root", make_config, status="failed: QuorumError")
     with pytest.raises(ResultsError, match="expected a run that completed"):
