@@ -14,6 +14,7 @@ from experiments.settings import APP_DIR
 PUBLISHED = APP_DIR / "docs" / "results"
 CLAIMS = PUBLISHED / "claims.md"
 VERDICT = re.compile(r"\| P\d[^|]*\| [^|]*\| (holds|does not hold|undecided) \|")
+INTERVALS = re.compile(r"\| [^|]* (\|(?: [-+.\d]+ \[[^]|]*\] \|)+)")
 COLLECTIONS = collect(PUBLISHED)
 
 
@@ -48,3 +49,10 @@ def test_the_results_page_tells_the_verdicts_of_the_published_claims() -> None:
     page = (PUBLISHED.parent / "results.md").read_text(encoding="utf-8").splitlines()
     assert verdicts
     assert [line for line in page if VERDICT.match(line)] == verdicts
+
+
+def test_the_results_page_has_its_tables_of_intervals_from_the_published_claims() -> None:
+    published = set(INTERVALS.findall(CLAIMS.read_text(encoding="utf-8")))
+    on_page = INTERVALS.findall((PUBLISHED.parent / "results.md").read_text(encoding="utf-8"))
+    assert on_page
+    assert set(on_page) <= published
