@@ -9,9 +9,9 @@ from rich.console import Console
 from experiments.benchmark import BenchmarkError, benchmark_table, run_benchmark
 from experiments.benchmark_progress import show_turns
 from experiments.catalog import EXPERIMENTS
-from experiments.claims_files import claims_record, write_claims
-from experiments.claims_judging import judge_collection
-from experiments.claims_table import claims_renderable
+from experiments.claims.files import claims_record, write_claims
+from experiments.claims.judging import judge_collection
+from experiments.claims.table import claims_renderable
 from experiments.collection import collect
 from experiments.figures import FIGURE_NAME, draw_persistence
 from experiments.interruption import Interrupted, interruptible

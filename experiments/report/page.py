@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from experiments.claims_table import LEGEND
+from experiments.claims.table import LEGEND
 from experiments.curves import DATASET_NAMES, LOOKS
 from experiments.report.figures import FigureView, figure_views
 from experiments.report.material import Material, ShownRun, gather

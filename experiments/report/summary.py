@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from experiments.claims_judging import Judged, judge_collection
-from experiments.claims_table import Sheet, sheets
+from experiments.claims.judging import Judged, judge_collection
+from experiments.claims.table import Sheet, sheets
 from experiments.collection import Collection
 from fedmeta_flwr.results import CURVES, ResultsError
 from fedmeta_flwr.statistics import CountsError

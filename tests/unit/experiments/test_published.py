@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.claims_files import write_claims
-from experiments.claims_judging import judge_collection
+from experiments.claims.files import write_claims
+from experiments.claims.judging import judge_collection
 from experiments.collection import PATHS, Collection, collect
 from experiments.plan import plan_runs
 from experiments.settings import APP_DIR

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.claims_judging import Answer, Compared, Judged, judge_collection
+from experiments.claims.judging import Answer, Compared, Judged, judge_collection
 from experiments.collection import RUNS, collect
 from fedmeta_flwr import bootstrap
 from fedmeta_flwr.poster_claims import CLAIMS
 
-from .made_up_runs import ATTACK_ROUND, made_up, true_to_the_poster, write_runs
+from ..made_up_runs import ATTACK_ROUND, made_up, true_to_the_poster, write_runs
 
 
 @pytest.fixture(autouse=True)

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments.claims_files import claims_json, write_claims
-from experiments.claims_judging import Judged, judge_collection
-from experiments.claims_numbers import estimate_json, estimate_text, points_text, threshold_text
-from experiments.claims_table import claims_markdown, claims_renderable
+from experiments.claims.files import claims_json, write_claims
+from experiments.claims.judging import Judged, judge_collection
+from experiments.claims.numbers import estimate_json, estimate_text, points_text, threshold_text
+from experiments.claims.table import claims_markdown, claims_renderable
 from fedmeta_flwr import bootstrap
 from fedmeta_flwr.half_life import HalfLife
 from fedmeta_flwr.poster_claims import CLAIMS
 from fedmeta_flwr.statistics import Estimate
 
-from .made_up_runs import made_up
+from ..made_up_runs import made_up
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-from experiments.claims_origins import origin_of
+from experiments.claims.origins import origin_of
 from fedmeta_flwr.results import RunResults
 
 

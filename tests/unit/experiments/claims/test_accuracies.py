@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.claims_accuracies import measure, moments
-from experiments.claims_files import claims_json
-from experiments.claims_judging import judge_collection
-from experiments.claims_table import claims_markdown
+from experiments.claims.accuracies import measure, moments
+from experiments.claims.files import claims_json
+from experiments.claims.judging import judge_collection
+from experiments.claims.table import claims_markdown
 from fedmeta_flwr import bootstrap
 
-from .made_up_runs import made_up
+from ..made_up_runs import made_up
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from experiments.claims_inputs import AtStep, InRound, SharedEnd, Source
+from experiments.claims.inputs import AtStep, InRound, SharedEnd, Source
 from experiments.collection import CASES
 from experiments.table import LABELS
 from fedmeta_flwr.results import CURVES

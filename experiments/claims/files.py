@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.claims_accuracies import Measured
-from experiments.claims_judging import Answer, Compared, Judged, Judgement
-from experiments.claims_numbers import accuracy_text, estimate_json
-from experiments.claims_table import LEGEND, claims_markdown, row_verdict
+from experiments.claims.accuracies import Measured
+from experiments.claims.judging import Answer, Compared, Judged, Judgement
+from experiments.claims.numbers import accuracy_text, estimate_json
+from experiments.claims.table import LEGEND, claims_markdown, row_verdict
 from fedmeta_flwr.poster_claims import CLAIMS
 
 FORMAT = 1

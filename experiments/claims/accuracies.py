@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from experiments.claims_inputs import AtStep, InRound, Source, read_inputs
+from experiments.claims.inputs import AtStep, InRound, Source, read_inputs
 from experiments.collection import Collection
 from fedmeta_flwr.results import CURVES
 from fedmeta_flwr.statistics import Estimate, band

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from experiments.claims_accuracies import Measured, measure, moments
-from experiments.claims_inputs import read_inputs
-from experiments.claims_origins import Origin, origin_of
-from experiments.claims_questions import Control, Question, controls, questions
+from experiments.claims.accuracies import Measured, measure, moments
+from experiments.claims.inputs import read_inputs
+from experiments.claims.origins import Origin, origin_of
+from experiments.claims.questions import Control, Question, controls, questions
 from experiments.collection import RUNS, Collection
 from fedmeta_flwr.claims import Row, Verdict, overall, together
 from fedmeta_flwr.poster_claims import CLAIMS

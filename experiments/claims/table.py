@@ -9,9 +9,9 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.claims_accuracies import Measured
-from experiments.claims_judging import Answer, Judged, Judgement, place
-from experiments.claims_numbers import accuracy_text, estimate_text, threshold_text
+from experiments.claims.accuracies import Measured
+from experiments.claims.judging import Answer, Judged, Judgement, place
+from experiments.claims.numbers import accuracy_text, estimate_text, threshold_text
 from experiments.table import LABELS
 from fedmeta_flwr.bootstrap import RESAMPLES
 from fedmeta_flwr.claims import Row
