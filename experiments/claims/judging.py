@@ -8,7 +8,7 @@ from experiments.claims.accuracies import Measured, measure, moments
 from experiments.claims.inputs import read_inputs
 from experiments.claims.origins import Origin, origin_of
 from experiments.claims.questions import Control, Question, controls, questions
-from experiments.collection import RUNS, Collection
+from experiments.collection import CONTROLS, RUNS, Collection
 from fedmeta_flwr.claims import Row, Verdict, overall, together
 from fedmeta_flwr.poster_claims import CLAIMS
 from fedmeta_flwr.results import ResultsError
@@ -155,13 +155,17 @@ def judge_collection(collection: Collection) -> Judged:
     return Judged(
         dataset=collection.dataset,
         profile=collection.profile,
-        origins={run: origin_of(results) for run, results in collection.runs.items()},
+        origins={run: _origin(collection, run) for run in collection.runs},
         answers=tuple(answers),
         controls=tuple(compared),
         accuracies=tuple(accuracies),
         missing_runs=tuple(run for run in RUNS if run not in collection.runs),
         missing={reason: tuple(names) for reason, names in missing.items()},
     )
+
+
+def _origin(collection: Collection, run: str) -> Origin:
+    return origin_of(collection.runs[run], collection.runs.get("attack-a") if run in CONTROLS else None)
 
 
 def _answer(
