@@ -10,6 +10,7 @@ PACKAGES = (
     "experiments",
     "experiments.benchmarks",
     "experiments.checks",
+    "experiments.claims",
     "experiments.report",
 )
 

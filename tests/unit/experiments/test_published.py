@@ -16,6 +16,7 @@ CLAIMS = PUBLISHED / "claims.md"
 VERDICT = re.compile(r"\| P\d[^|]*\| [^|]*\| (holds|does not hold|undecided) \|")
 INTERVALS = re.compile(r"\| [^|]* (\|(?: [-+.\d]+ \[[^]|]*\] \|)+)")
 COLLECTIONS = collect(PUBLISHED)
+SECOND_RUNS = collect(PUBLISHED / "another-processor")
 
 
 @pytest.mark.parametrize("collection", COLLECTIONS, ids=lambda collection: f"{collection.dataset}-{collection.profile}")
@@ -35,7 +36,12 @@ def test_published_runs_are_of_the_settings_that_reproduce_has_today(collection:
 
 
 def test_published_runs_hold_no_path() -> None:
-    configs = [one.run["config"] for found in COLLECTIONS for seeds in found.runs.values() for one in seeds.values()]
+    configs = [
+        one.run["config"]
+        for found in [*COLLECTIONS, *SECOND_RUNS]
+        for seeds in found.runs.values()
+        for one in seeds.values()
+    ]
     assert {config[key] for config in configs for key in PATHS} == {""}
 
 
