@@ -16,7 +16,7 @@ CLAIMS = PUBLISHED / "claims.md"
 VERDICT = re.compile(r"\| P\d[^|]*\| [^|]*\| (holds|does not hold|undecided) \|")
 INTERVALS = re.compile(r"\| [^|]* (\|(?: [-+.\d]+ \[[^]|]*\] \|)+)")
 COLLECTIONS = collect(PUBLISHED)
-SECOND_RUNS = collect(PUBLISHED / "another-processor")
+SECOND_RUNS = collect(PUBLISHED / "another-machine")
 
 
 @pytest.mark.parametrize("collection", COLLECTIONS, ids=lambda collection: f"{collection.dataset}-{collection.profile}")

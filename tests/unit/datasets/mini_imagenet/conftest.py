@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .made_up_photos import CLASSES, Files, Pickles, WritePickles, WriteZip, jpg, red
+from .made_up_photos import CLASSES, Files, Pickles, WritePickles, WriteZip, jpg, red_of
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def files() -> Files:
     found: Files = {}
     for split, names in CLASSES.items():
         photos = [(f"{name}{instance}.jpg", name, instance) for name in names for instance in (2, 0, 1)]
-        found |= {f"images/{photo}": jpg(red(name, instance)) for photo, name, instance in photos}
+        found |= {f"images/{photo}": jpg(red_of(name, instance)) for photo, name, instance in photos}
         lines = ["filename,label", *(f"{photo},{name}" for photo, name, _ in photos)]
         found[f"{split}.csv"] = "\n".join([*lines, ""]).encode()
     return dict(sorted(found.items(), key=lambda item: item[0].endswith(".csv")))
@@ -44,7 +44,7 @@ def pickles() -> Pickles:
         rows = {name: [index + len(names) * instance for instance in range(3)] for index, name in enumerate(names)}
         for name in names:
             for instance, row in enumerate(rows[name]):
-                photos[row, :, :, 0] = red(name, instance)
+                photos[row, :, :, 0] = red_of(name, instance)
         found[split] = {"image_data": photos, "class_dict": rows}
     return found
 

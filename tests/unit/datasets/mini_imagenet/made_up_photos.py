@@ -24,7 +24,7 @@ def jpg(red: int, size: tuple[int, int] = (20, 16)) -> bytes:
     return file.getvalue()
 
 
-def red(name: str, instance: int) -> int:
+def red_of(name: str, instance: int) -> int:
     return 40 * int(name[1:]) + 10 * instance
 
 

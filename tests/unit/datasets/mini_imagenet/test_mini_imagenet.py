@@ -20,7 +20,7 @@ from .made_up_photos import (
     WritePickles,
     WriteZip,
     jpg,
-    red,
+    red_of,
     write_folder,
 )
 
@@ -30,7 +30,7 @@ REPOSITORY = Path(__file__).parents[4]
 def _assert_expected(images: np.ndarray) -> None:
     """Compare with the reds of the photos; JPEG may be off by 2."""
     assert images.shape == (5, 3, 3, 8, 8)
-    reds = np.array([[red(name, instance) for instance in range(3)] for name in ORDER])
+    reds = np.array([[red_of(name, instance) for instance in range(3)] for name in ORDER])
     np.testing.assert_allclose(images[:, :, 0], np.broadcast_to(reds[..., None, None], (5, 3, 8, 8)), atol=2)
     np.testing.assert_allclose(images[:, :, 1], 60, atol=2)
     np.testing.assert_allclose(images[:, :, 2], 120, atol=2)
