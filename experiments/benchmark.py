@@ -19,6 +19,7 @@ from rich.table import Table
 from experiments.benchmarks.race import Tell, Turn
 from experiments.settings import APP_DIR
 from experiments.simulation import actor_environment, read_git_revision
+from fedmeta_flwr.machine import describe_machine
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def run_benchmark(
     result = {
         "benchmark": name,
         "git_revision": read_git_revision(APP_DIR),
-        "machine": {"cores": os.cpu_count(), "system": platform.platform()},
+        "machine": describe_machine(),
         "versions": {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}},
         "repetitions": repetitions,
         "seconds": time.monotonic() - began,

@@ -27,6 +27,7 @@ from fedmeta_flwr.checkpoint import (
     save_checkpoint,
 )
 from fedmeta_flwr.config import RunConfig, Value
+from fedmeta_flwr.machine import describe_machine
 from fedmeta_flwr.messages import TRAIN_LOSS, from_record, to_record
 from fedmeta_flwr.models import get_arrays
 from fedmeta_flwr.results import ResultsError, RoundRecord, read_results, run_folder
@@ -178,7 +179,7 @@ def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> di
         "config": _recorded(config),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "git_revision": os.environ.get("FEDMETA_GIT_REVISION", "unknown"),
-        "machine": {"cores": os.cpu_count(), "system": platform.platform()},
+        "machine": describe_machine(),
         "initial_model_digest": initial_digest,
         "dataset": {
             "name": dataset.name,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fedmeta_flwr.results import RunResults
 
@@ -58,11 +59,16 @@ def origin_of(results: Mapping[int, RunResults], attacked: Mapping[int, RunResul
         seeds=tuple(results),
         revisions=tuple(dict.fromkeys(str(record.get("git_revision") or "unknown") for record in records)),
         seconds=sum(float((one.end or {}).get("seconds", 0)) for one in results.values()),
-        machines=tuple(
-            dict.fromkeys(f"{one['cores']} cores, {one['system']}" if one else "an unknown machine" for one in machines)
-        ),
+        machines=tuple(dict.fromkeys(_in_words(machine) for machine in machines)),
         other_start=tuple(seed for seed, one in results.items() if _differ(one, (attacked or {}).get(seed))),
     )
+
+
+def _in_words(machine: Mapping[str, Any]) -> str:
+    """Return what is recorded of a machine; older results do not tell the processor."""
+    if not machine:
+        return "an unknown machine"
+    return ", ".join([f"{machine['cores']} cores", machine["system"], *filter(None, [machine.get("processor")])])
 
 
 def _differ(one: RunResults, attacked: RunResults | None) -> bool:

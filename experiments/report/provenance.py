@@ -67,6 +67,7 @@ def environment_rows(run: ShownRun) -> list[tuple[str, str]]:
         **{f"version of {name}": number for name, number in record.get("versions", {}).items()},
         "system": machine.get("system"),
         "cores": machine.get("cores"),
+        "processor": machine.get("processor"),
         "data set": dataset.get("name"),
         "data: classes, images per class, channels, height, width": _joined(dataset.get("shape")),
         "data: fingerprint (SHA-256 over pixels and names)": dataset.get("fingerprint"),

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fedmeta_flwr.models import Classifier, Conv4, build_classifier, get_arrays, set_arrays
+from fedmeta_flwr.models import Classifier, Conv4, ConvBlock, build_classifier, get_arrays, set_arrays
 
 
 def network(seed: int = 0) -> Classifier:
@@ -86,6 +86,18 @@ def test_a_block_that_pools_is_convolution_norm_rectifier_and_maximum_of_two_by_
     normed = (convolved - mean[:, None, None]) / torch.sqrt(variance[:, None, None] + 1e-5)
     windows = normed.clamp(min=0)[:, :, :8, :8].reshape(3, 4, 4, 2, 4, 2)
     torch.testing.assert_close(block(images, reference_rows), windows.amax((3, 5)))
+
+
+def test_a_rectifier_after_pooling_gives_the_bits_of_one_before_it() -> None:
+    block = ConvBlock(3, 4, pooling=True)
+    images = torch.rand(3, 3, 9, 9, generator=torch.Generator().manual_seed(1))
+    images[:, :, :4] = 0  # blank pixels: all values of a window are equal
+    before = functional.max_pool2d(functional.relu(block.norm(block.conv(images))), 2)
+    after = block(images)
+    assert after.equal(before)
+    weights = torch.rand(before.shape, generator=torch.Generator().manual_seed(2))
+    gradients = [torch.autograd.grad((out * weights).sum(), list(block.parameters())) for out in (before, after)]
+    assert all(one.equal(other) for one, other in zip(*gradients, strict=True))
 
 
 @pytest.mark.parametrize("reference_rows", [None, 5])

@@ -15,6 +15,11 @@ def test_time_is_added_and_what_seeds_share_is_said_once() -> None:
     assert origin.describe() == "seeds 0, 2, 3; commit aaaaaaa, bbbbbbb-dirty; 3 min in all on 2 cores, Linux"
 
 
+def test_the_processor_is_named_where_it_was_recorded() -> None:
+    record = {"machine": {"cores": 2, "system": "Linux", "processor": "Some CPU, AVX2"}}
+    assert origin_of({0: RunResults(record, (), None)}).describe().endswith("on 2 cores, Linux, Some CPU, AVX2")
+
+
 def test_what_was_not_recorded_is_unknown() -> None:
     origin = origin_of({0: RunResults({}, (), None)})
     assert origin.describe() == "seeds 0; commit unknown; 0 min in all on an unknown machine"
