@@ -100,19 +100,24 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
 
 def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, console: Console) -> None:
     began = time.monotonic()
-    with LocalSuperLink(read_git_revision(request.app_dir)) as superlink:
-        for number, one in enumerate(missing):
-            size = simulation_size(one.config, request.actors)
-            started = time.monotonic()
-            if not request.quiet:
-                heading = f"run {number + 1} of {len(missing)}: {one.title}"
-                console.print(f"{heading} | {clock(started - began)} elapsed{_left(pace.expected(missing[number:]))}")
-            config = take_up(one)
-            later = pace.expected(missing[number + 1 :])
-            with show_progress(config, console, quiet=request.quiet, later_seconds=later) as show:
-                run_on(superlink, config, size, app_dir=request.app_dir, show=show)
-            one.partial.rename(one.folder)
-            pace.add(one, time.monotonic() - started)
+    left = list(missing)
+    while left:
+        revision = read_git_revision(request.app_dir)
+        with LocalSuperLink(revision) as superlink:
+            # A run records the revision that its SuperLink was started with, and the checkout may change in between.
+            while left and read_git_revision(request.app_dir) == revision:
+                started = time.monotonic()
+                if not request.quiet:
+                    heading = f"run {len(missing) - len(left) + 1} of {len(missing)}: {left[0].title}"
+                    console.print(f"{heading} | {clock(started - began)} elapsed{_left(pace.expected(left))}")
+                one = left.pop(0)
+                config = take_up(one)
+                size = simulation_size(config, request.actors)
+                later = pace.expected(left)
+                with show_progress(config, console, quiet=request.quiet, later_seconds=later) as show:
+                    run_on(superlink, config, size, app_dir=request.app_dir, show=show)
+                one.partial.rename(one.folder)
+                pace.add(one, time.monotonic() - started)
 
 
 def take_up(planned: PlannedRun) -> RunConfig:

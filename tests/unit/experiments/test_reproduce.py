@@ -1,11 +1,14 @@
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from rich.console import Console
 
 from experiments.plan import PlannedRun, plan_runs
-from experiments.reproduce import Pace, give_memories, take_up
+from experiments.reproduce import Pace, ReproduceRequest, give_memories, reproduce, take_up
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.run_checkpoints import RunCheckpoints
 
 
@@ -46,6 +49,35 @@ def test_time_left_is_that_of_runs_of_the_same_name_or_the_mean_of_all(tmp_path:
     assert pace.expected([runs["boost-1-a"]]) == pytest.approx(150)
     assert pace.expected(list(runs.values())) == pytest.approx(100 + 150 + 200)
     assert pace.expected([]) == 0
+
+
+def test_a_run_records_the_revision_that_it_began_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = iter(["first", "first", *["second"] * 6])  # the checkout moves on once the first run has ended
+    recorded: dict[str, str] = {}
+
+    def run_on(superlink: str, config: RunConfig, *_: object, **__: object) -> None:
+        folder = Path(config.results_dir)
+        folder.mkdir(parents=True)
+        recorded[folder.stem] = superlink
+
+    monkeypatch.setattr("experiments.reproduce.read_git_revision", lambda _: next(seen))
+    monkeypatch.setattr("experiments.reproduce.LocalSuperLink", nullcontext)
+    monkeypatch.setattr("experiments.reproduce.run_on", run_on)
+    request = ReproduceRequest(
+        names=("persistence",),
+        dataset="strokes",
+        profile="full",
+        seeds=(0,),
+        results_root=tmp_path,
+        data_dir=None,
+        overrides=("strokes-classes=120", "image-size=16"),
+        actors=1,
+        quiet=True,
+        app_dir=ROOT,
+    )
+    reproduce(request, Console(quiet=True))
+    later = dict.fromkeys(("attack-a", "pretrain-bc", "attack-b", "attack-c"), "second")
+    assert recorded == {"pretrain-a": "first", **later}
 
 
 def test_a_run_that_was_stopped_goes_on_from_its_checkpoint_and_begins_anew_without_one(tmp_path: Path) -> None:
