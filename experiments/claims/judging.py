@@ -86,7 +86,8 @@ class Answer:
         for case, verdicts in by_case.items():
             cases.setdefault(together(verdicts), []).append(f"({case})" if case else "")
         parts = [f"{verdict} in {', '.join(names)}" if any(names) else verdict for verdict, names in cases.items()]
-        unanswered = [f"{self.unanswered} comparisons lack results"] if self.unanswered else []
+        lacking = "comparison lacks" if self.unanswered == 1 else "comparisons lack"
+        unanswered = [f"{self.unanswered} {lacking} results"] if self.unanswered else []
         return "; ".join([*parts, *unanswered])
 
 
