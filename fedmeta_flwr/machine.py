@@ -5,8 +5,6 @@ import platform
 from pathlib import Path
 from typing import Any
 
-import torch
-
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -15,6 +13,8 @@ def describe_machine() -> dict[str, Any]:
 
     Results are equal to the bit only on processors of one kind: which kernels PyTorch takes depends on the processor.
     """
+    import torch  # takes seconds, and the command line imports this module
+
     return {
         "cores": os.cpu_count(),
         "system": platform.platform(),
