@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedmeta_flwr.own_code import OwnCodeError, is_own, load_own
+from fedmeta_flwr.schedule import Schedule
 from fedmeta_flwr.setting import checked, key_of, setting
 
 Value = bool | int | float | str
@@ -31,7 +32,7 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(Schedule):
     """Everything that determines a run, parsed and checked."""
 
     seed: int = setting("Seed of every random stream of the run.", minimum=0)
@@ -303,55 +304,15 @@ class RunConfig:
             if found.get(key) != expected.get(key)
         ]
 
-    def is_attack(self, server_round: int) -> bool:
-        """Tell whether the adversary attacks in this round (counted from 1)."""
-        if self.attack_round == 0 or server_round < self.attack_round:
-            return False
-        since = server_round - self.attack_round
-        return since == 0 or (self.attack_interval > 0 and since % self.attack_interval == 0)
-
-    def is_evaluated(self, server_round: int) -> bool:
-        """Tell whether clients evaluate after this round.
-
-        Beside the regular rounds these are the last one, every attack, and the round before the first attack,
-        which is the clean baseline.
-        """
-        if self.evaluate_every == 0:
-            return False
-        if server_round in (self.num_server_rounds, self.attack_round - 1) or self.is_attack(server_round):
-            return True
-        if server_round <= self.pretrain_rounds:
-            return self.pretrain_evaluate_every > 0 and server_round % self.pretrain_evaluate_every == 0
-        return (server_round - self.pretrain_rounds) % self.evaluate_every == 0
-
-    def phase(self, server_round: int) -> str:
-        """Return ``"pretrain"``, ``"attack"`` or ``"benign"``."""
-        if self.is_attack(server_round):
-            return "attack"
-        return "pretrain" if server_round <= self.pretrain_rounds else "benign"
-
     @property
     def step_curve_names(self) -> tuple[str, ...]:
         """Return which of `results.STEP_CURVES` are measured."""
         return tuple(name.replace("-", "_") for name in self.step_curves.split())
 
-    def has_step_curves(self, server_round: int) -> bool:
-        """Tell whether curves along local steps are measured after this round: before and right after the attack.
-
-        Without an attack, this is after the last round.
-        """
-        if self.attack_round == 0:
-            return server_round == self.num_server_rounds
-        return server_round in (self.attack_round - 1, self.attack_round)
-
     @property
     def uses_matching(self) -> bool:
         """Return whether anybody classifies by matching."""
         return self.defense != "none" or "matching" in self.step_curve_names
-
-    def benign_outer_steps(self, server_round: int) -> int:
-        """Return the outer steps of a benign client in this round."""
-        return self.pretrain_outer_steps if server_round <= self.pretrain_rounds else self.outer_steps
 
 
 def _contradictions(config: RunConfig) -> list[str]:

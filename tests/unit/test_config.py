@@ -80,41 +80,6 @@ def test_a_quorum_of_all_clients_is_fine_when_the_adversary_takes_part(run_confi
     assert run_config(quorum=4, adversary_between_attacks="benign").quorum == 4
 
 
-def test_a_one_shot_attack_takes_part_in_one_round(run_config: Callable[..., RunConfig]) -> None:
-    config = run_config(attack_round=61, attack_interval=0, num_server_rounds=100)
-    assert [r for r in range(1, 101) if config.is_attack(r)] == [61]
-
-
-def test_a_schedule_attacks_again_after_every_interval(run_config: Callable[..., RunConfig]) -> None:
-    config = run_config(attack_round=61, attack_interval=15, num_server_rounds=100)
-    assert [r for r in range(1, 101) if config.is_attack(r)] == [61, 76, 91]
-
-
-def test_no_attack_round_means_no_attack(run_config: Callable[..., RunConfig]) -> None:
-    config = run_config(attack_round=0, attack_interval=5)
-    assert not any(config.is_attack(r) for r in range(1, config.num_server_rounds + 1))
-
-
-def test_the_clean_baseline_every_attack_and_the_end_are_always_evaluated(
-    run_config: Callable[..., RunConfig],
-) -> None:
-    config = run_config(
-        pretrain_rounds=10, attack_round=15, num_server_rounds=32, evaluate_every=7, pretrain_evaluate_every=4
-    )
-    assert [r for r in range(1, 33) if config.is_evaluated(r)] == [4, 8, 14, 15, 17, 24, 31, 32]
-
-
-def test_evaluate_every_0_means_never(run_config: Callable[..., RunConfig]) -> None:
-    config = run_config(evaluate_every=0)
-    assert not any(config.is_evaluated(r) for r in range(1, config.num_server_rounds + 1))
-
-
-def test_phases_and_local_work_follow_the_schedule(run_config: Callable[..., RunConfig]) -> None:
-    config = run_config(pretrain_rounds=2, attack_round=3, num_server_rounds=4, pretrain_outer_steps=9, outer_steps=2)
-    assert [config.phase(r) for r in (1, 2, 3, 4)] == ["pretrain", "pretrain", "attack", "benign"]
-    assert [config.benign_outer_steps(r) for r in (1, 2, 3, 4)] == [9, 9, 2, 2]
-
-
 @pytest.mark.parametrize(
     ("text", "numbers"), [("0", (0,)), ("7", (7,)), ("0 1 10", (0, 1, 10)), ("  3\t4\n50 ", (3, 4, 50))]
 )
@@ -148,24 +113,6 @@ def test_a_defended_federation_has_no_head_to_measure(run_config: Callable[..., 
     assert len(caught.value.problems) == 1
     assert run_config(defense="federation", step_curves="matching").step_curve_names == ("matching",)
     assert run_config(defense="rescue", step_curves=f"matching {curve}").defense == "rescue"
-
-
-@pytest.mark.parametrize(
-    ("schedule", "rounds"),
-    [
-        ({"attack_round": 5}, [4, 5]),
-        ({"attack_round": 5, "attack_interval": 2}, [4, 5]),
-        ({"attack_round": 10}, [9, 10]),
-        ({"attack_round": 1, "pretrain_rounds": 0}, [1]),
-        ({"attack_round": 0}, [10]),
-    ],
-)
-def test_step_curves_are_measured_in_rounds_that_are_evaluated_anyway(
-    run_config: Callable[..., RunConfig], schedule: dict[str, int], rounds: list[int]
-) -> None:
-    config = run_config(**{"pretrain_rounds": 2, "num_server_rounds": 10, "evaluate_every": 100, **schedule})
-    assert [r for r in range(1, 11) if config.has_step_curves(r)] == rounds
-    assert all(config.is_evaluated(r) for r in rounds)
 
 
 @pytest.mark.parametrize(
