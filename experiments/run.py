@@ -24,6 +24,7 @@ _LOOK_SECONDS = 0.25
 _LONGEST_POLL_SECONDS = 30.0
 _SETTLING_SECONDS = 0.5
 _LONGEST_END_SECONDS = 20.0
+_LONGEST_START_SECONDS = 300.0
 _TRACEBACK = "Traceback (most recent call last):\n"
 _DIRECT_CAUSE = "The above exception was the direct cause of the following exception:"
 _TRACEBACK_LINES = 12
@@ -141,9 +142,10 @@ def _wait(superlink: LocalSuperLink, run_id: str, follower: ResultFollower, show
 
     `flwr ls` costs seconds of CPU, which the run would miss, and the simulation's processes end with their run, Ray's
     a little before: so it is asked when no more of them end. A client that hangs keeps Flower's simulation from ending:
-    a run whose results say that it has ended is not waited for much longer, but stopped.
+    a run whose results say that it has ended is not waited for much longer, but stopped. A simulation's process that
+    takes longer than 30 seconds to start loses its run to the next one, and so on without end: that is ended here.
     """
-    polled = ended = time.monotonic()
+    polled = ended = handed_in = time.monotonic()
     overdue, is_own = None, False  # a run that goes on finds the end of the one before in its file
     known = superlink.processes()
     while True:
@@ -165,6 +167,14 @@ def _wait(superlink: LocalSuperLink, run_id: str, follower: ResultFollower, show
             if (status := superlink.status(run_id)).is_finished:
                 show(follower.read())
                 return status
+            if status.has_not_begun and now > handed_in + _LONGEST_START_SECONDS:
+                with suppress(SuperLinkError):
+                    superlink.stop(run_id)
+                raise RunFailedError(
+                    f"{status.status}: expected Flower's simulation to begin within {_LONGEST_START_SECONDS:.0f} s. "
+                    "Flower gives its process 30 s to import what it needs, then starts another; a machine that is "
+                    "busy, or an environment on a slow disk, takes longer"
+                )
         time.sleep(_LOOK_SECONDS)
 
 

@@ -53,6 +53,11 @@ class RunStatus:
     details: str
 
     @property
+    def has_not_begun(self) -> bool:
+        """Tell whether the run's own process is still to be heard of."""
+        return self.status in ("pending", "starting")
+
+    @property
     def is_finished(self) -> bool:
         """Tell whether the run has ended, well or not."""
         return self.status.startswith("finished:")

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,8 @@ from typing import Any
 import pytest
 
 from experiments.run import RunFailedError, failure_reason, new_results_dir, run_on
-from experiments.simulation import SimulationSize
+from experiments.settings import APP_DIR
+from experiments.simulation import SimulationSize, simulation_environment
 from experiments.superlink import LocalSuperLink, RunStatus
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results_writer import ResultsWriter, remove_results
@@ -128,3 +130,23 @@ def test_a_run_that_fails_for_another_reason_is_handed_in_once(
     with pytest.raises(RunFailedError):
         run_on(superlink, config, SimulationSize(4, 1), app_dir=tmp_path, show=lambda _: None)
     assert superlink.resumed == [False]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a program that is a shell script")
+def test_a_simulation_that_flower_starts_again_and_again_is_ended_with_the_reason(
+    tmp_path: Path, run_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "flwr-simulation"
+    program.write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
+    program.chmod(0o755)
+
+    def environment(*arguments: Any) -> dict[str, str]:
+        kept = simulation_environment(*arguments)
+        return kept | {"PATH": f"{tmp_path}{os.pathsep}{kept['PATH']}"}
+
+    monkeypatch.setattr("experiments.superlink.simulation_environment", environment)
+    monkeypatch.setattr("experiments.run._LONGEST_POLL_SECONDS", 1.0)
+    monkeypatch.setattr("experiments.run._LONGEST_START_SECONDS", 3.0)
+    config = run_config(results_dir=str(tmp_path / "run"))
+    with LocalSuperLink() as superlink, pytest.raises(RunFailedError, match=r"starting: expected .* begin within 3 s"):
+        run_on(superlink, config, SimulationSize(4, 1), app_dir=APP_DIR, show=lambda _: None)
