@@ -95,7 +95,7 @@ def _for_site(target: str, source: Source) -> str:
     """Return where a relative link leads on the site; empty: nowhere."""
     path, _, anchor = target.partition("#")
     named = posixpath.normpath(posixpath.join(posixpath.dirname(source.file), path))
-    if named.startswith("docs/"):
+    if named.startswith("docs/") and not (source.root / named).is_dir():  # a folder is no page
         return source.to(named.removeprefix("docs/")) + (f"#{anchor}" if anchor else "")
     if not (source.root / named).exists():
         raise LinkError(f"{source.file}: expected a link to a file of the repository, found {target!r}")

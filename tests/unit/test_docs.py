@@ -152,6 +152,8 @@ SOURCE = links.Source(
         ("[a](../clients/benign.py)", "[a](api/clients.md#clients.benign)"),
         ("[a](../CHANGELOG.md)", "[a](changelog.md)"),
         ("[a](scaling.md#gpus)", "[a](scaling.md#gpus)"),
+        ("[a](results/omniglot)", "a"),
+        ("[a](results/claims.md)", "[a](results/claims.md)"),
         ("[a](https://flower.ai) [b](#here)", "[a](https://flower.ai) [b](#here)"),
         ("[`a`](../pyproject.toml)", "`a`"),
         ("```\n[a](../clients/benign.py)\n```", "```\n[a](../clients/benign.py)\n```"),
