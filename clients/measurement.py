@@ -29,8 +29,7 @@ class LocalSteps:
     Attributes
     ----------
     matching, head : LocalTraining
-        How the matching network is trained, and how the model with its fully-connected head (the control): as many
-        images in a step.
+        How the matching network is trained, and how the model with its fully-connected head (the control).
     holdings : Holdings
         The client's own classes.
     matching_lr, head_lr : float

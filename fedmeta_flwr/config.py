@@ -110,7 +110,7 @@ class RunConfig(Schedule):
     )
     latency_median_seconds: float = setting("Median of a client's simulated latency.", above=0)
     latency_sigma: float = setting("Spread of the log-normal latency (standard deviation of its log).", minimum=0)
-    adversary_arrives_first: bool = setting("Whether the adversary's update is always the first to arrive.")
+    adversary_arrives_first: bool = setting("Whether the adversary's latency is 0, whatever it computes.")
     late_updates: str = setting("What happens to updates after the quorum.", choices=("drop", "next-round"))
     messages_in_flight: int = setting(
         "Messages under way at once; at least as many as nodes compute at once.", minimum=1, is_free=True

@@ -39,7 +39,7 @@ class SeededLatency:
         Standard deviation of the latency's logarithm, 0 or above; 0 makes all clients equally fast, and ties go
         to the lower partition id.
     first : int or None
-        Partition that answers at once (latency 0), such as an adversary that skips the work; None: nobody.
+        Partition that answers at once (latency 0), such as an adversary, whatever it computes; None: nobody.
     """
 
     seed: int

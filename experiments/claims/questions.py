@@ -58,10 +58,8 @@ def questions() -> Iterator[Question]:
     yield from map(_p3, ATTACK_SETS)
     yield from (_fine_tuned("P4", case, curve) for case in "ab" for curve in ATTACK_SETS)
     yield from (_fine_tuned("P5", "c", curve) for curve in ATTACK_SETS)
-    yield from (_p6(case, curve, _matching(case, curve)) for case in CASES for curve in ATTACK_SETS)
-    for case in CASES:
-        defended = {curve: InRound(f"defended-{case}", "attack", curve) for curve in ATTACK_SETS}
-        yield from (replace(_p6(case, *item), variant=DEFENDED_FEDERATION) for item in defended.items())
+    yield from (_p6(case, curve) for case in CASES for curve in ATTACK_SETS)
+    yield from (_p6_defended_federation(case, curve) for case in CASES for curve in ATTACK_SETS)
     yield from (_p7(case, curve) for case in CASES for curve in CLEAN_CURVES)
     yield from map(_p8, CASES)
 
@@ -91,9 +89,19 @@ def _fine_tuned(claim: str, case: str, curve: str) -> Question:
     )
 
 
-def _p6(case: str, curve: str, defended: InRound | AtStep) -> Question:
-    points = {"undefended": _attacked(case, curve), "defended": defended}
+def _p6(case: str, curve: str) -> Question:
+    points: dict[str, InRound | AtStep] = {"undefended": _attacked(case, curve), "defended": _matching(case, curve)}
     return Question("P6", case, LABELS[curve], _with_clean(points))
+
+
+def _p6_defended_federation(case: str, curve: str) -> Question:
+    """Ask whether local training removes what the same federation shows without it: it has no head to compare with."""
+    run = f"defended-{case}"
+    points: dict[str, InRound | AtStep] = {
+        "undefended": AtStep(run, "attack", "matching", "none", curve),
+        "defended": InRound(run, "attack", curve),
+    }
+    return Question("P6", case, LABELS[curve], _with_clean(points), variant=DEFENDED_FEDERATION)
 
 
 def _p7(case: str, curve: str) -> Question:

@@ -20,7 +20,8 @@ def true_to_the_poster(run: str, server_round: int, along: str, step: int, curve
     if curve in ("meta_testing", "main_task"):
         return {"matching": 92, "head": 94}.get(along, 91 if run.startswith("defended") else 95)
     clean = 20 if curve == "attack_training" else 18
-    if server_round < ATTACK_ROUND or not run.startswith(("attack", "boost")) or (along == "matching" and step):
+    is_open = along == "matching" and step == 0 if run.startswith("defended") else run.startswith(("attack", "boost"))
+    if server_round < ATTACK_ROUND or not is_open or (along == "matching" and step):
         return clean
     excess = (40 if run.endswith("c") else 60) * (0.1 if run.startswith("boost") else 1)
     excess -= 10 if curve == "attack_validation" else 0
@@ -48,7 +49,7 @@ def write_runs(
             with ResultsWriter(root / "strokes" / "quick" / f"seed-{seed}" / run) as writer:
                 writer.write_run({"config": config})
                 for number in (CLEAN_ROUND, *range(ATTACK_ROUND, last_round + 1, 5)):
-                    measured = step_curves if run.startswith("attack") and number <= ATTACK_ROUND else ()
+                    measured = step_curves if run.startswith(("attack", "defended")) and number <= ATTACK_ROUND else ()
                     evaluation = [_client(client, percent, run, number, measured) for client in (1, 2)]
                     writer.write_round(RoundRecord(number, "benign", evaluation=evaluation))
                 writer.write_end("completed", 1.0)

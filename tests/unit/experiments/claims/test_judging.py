@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from experiments.claims.judging import Answer, Compared, Judged, judge_collection
+from experiments.claims.questions import DEFENDED_FEDERATION
 from experiments.collection import RUNS, collect
 from fedmeta_flwr import bootstrap
 from fedmeta_flwr.poster_claims import CLAIMS
@@ -117,6 +118,16 @@ def test_an_attack_that_does_not_work_leaves_claims_undecided_and_says_so(tmp_pa
         found = answer(judged, claim)
         assert found.verdict == "undecided"
         assert "no backdoor was shown that the claim could be about" in found.judgements[0].notes
+
+
+def test_a_defended_federation_is_measured_by_what_it_shows_itself_without_local_training(tmp_path: Path) -> None:
+    def never_took(run: str, server_round: int, along: str, step: int, curve: str) -> float:
+        return true_to_the_poster(run, 80 if run.startswith("defended") else server_round, along, step, curve)
+
+    found = answer(judge_collection(made_up(tmp_path, never_took)), "P6", DEFENDED_FEDERATION)
+    assert found.verdict == "undecided"
+    assert {judgement.rows[0].estimate.value for judgement in found.judgements} == {0.0}
+    assert "no backdoor was shown that the claim could be about" in found.judgements[0].notes
 
 
 def test_missing_runs_are_named_and_the_rest_is_judged(tmp_path: Path) -> None:
