@@ -214,7 +214,7 @@ def _read_runs(folder: Path) -> dict[str, dict[int, RunResults]]:
         paths = {seed: path / run for seed, path in sorted(numbers.items()) if (path / run).is_dir()}
         if paths:
             runs[run] = {seed: _read_run(path, folder.parent.name, seed) for seed, path in paths.items()}
-            _require_same_settings(paths, runs[run])
+            require_same_settings(paths, runs[run])
     return runs
 
 
@@ -229,7 +229,16 @@ def _read_run(path: Path, dataset: str, seed: int) -> RunResults:
     return results
 
 
-def _require_same_settings(paths: Mapping[int, Path], runs: Mapping[int, RunResults]) -> None:
+def require_same_settings(paths: Mapping[int, Path], runs: Mapping[int, RunResults]) -> None:
+    """Raise `ResultsError` if one seed of a run has other settings than the first; names its file.
+
+    Parameters
+    ----------
+    paths : mapping of int to Path
+        Seed to the run's folder.
+    runs : mapping of int to RunResults
+        Seed to what is in it.
+    """
     first, *others = runs
     expected = RunConfig.with_later_settings(runs[first].run["config"])
     for seed in others:

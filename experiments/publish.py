@@ -4,10 +4,11 @@
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from experiments.collection import PATHS, collect
+from experiments.collection import PATHS, Collection, collect, require_same_settings
 from fedmeta_flwr.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, parse_line
 
 
@@ -33,11 +34,12 @@ def publish(root: Path, folder: Path) -> list[Path]:
     Raises
     ------
     ResultsError
-        As `collect` raises it, or if the folder holds other results of one of the runs: nothing is written then. Also
-        if it cannot be written.
+        As `collect` raises it, of both, or if the folder holds other results of one of the runs, or seeds of it that
+        were run with other settings: nothing is written then. Also if it cannot be written.
     """
     texts: dict[Path, str] = {}
-    for collection in collect(root):
+    collections = collect(root)
+    for collection in collections:
         for run, results in collection.runs.items():
             for seed in results:
                 place = Path(collection.dataset, collection.profile, f"seed-{seed}", run)
@@ -49,12 +51,26 @@ def publish(root: Path, folder: Path) -> list[Path]:
         raise ResultsError(
             f"{others[0]}: expected no other results of this run, found some; remove them, or publish elsewhere"
         )
+    _require_fitting(collections, folder)
     try:
         for file, text in texts.items():
             _write(file, text)
     except OSError as error:
         raise ResultsError(f"cannot write {error.filename}: {error.strerror}") from error
     return list(texts)
+
+
+def _require_fitting(collections: Iterable[Collection], folder: Path) -> None:
+    """Raise if the seeds of a run that are to come would differ in settings from those that are there."""
+    if not any(folder.glob(f"*/*/seed-*/*/{FILE_NAME}")):
+        return
+    there = {(found.dataset, found.profile): found.runs for found in collect(folder)}
+    for collection in collections:
+        published = there.get((collection.dataset, collection.profile), {})
+        for run in published.keys() & collection.runs.keys():
+            results = {**published[run], **collection.runs[run]}
+            places = {seed: Path(collection.dataset, collection.profile, f"seed-{seed}", run) for seed in results}
+            require_same_settings({seed: folder / place for seed, place in places.items()}, results)
 
 
 def _text(file: Path) -> str:

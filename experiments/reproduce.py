@@ -17,9 +17,9 @@ from experiments.simulation import read_git_revision, simulation_size
 from experiments.superlink import LocalSuperLink
 from fedmeta_flwr.checkpoint import CheckpointError
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.results import CLIENTS_FOLDER
+from fedmeta_flwr.results import CLIENTS_FOLDER, ResultsError
 from fedmeta_flwr.results_writer import locked
-from fedmeta_flwr.run_checkpoints import RunCheckpoints
+from fedmeta_flwr.run_checkpoints import RunCheckpoints, finished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +123,12 @@ def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, c
 def take_up(planned: PlannedRun) -> RunConfig:
     """Return the configuration with which a run goes on that was stopped, or begins where it cannot.
 
-    A run without a checkpoint of this very configuration begins anew, with what its clients kept in the run before.
+    One that was stopped after its last round goes on to its end at once. A run without a checkpoint of this very
+    configuration begins anew, with what its clients kept in the run before.
     """
     config = planned.config
-    with suppress(CheckpointError):
-        if RunCheckpoints(planned.partial).newest(config) is not None:
+    with suppress(CheckpointError, ResultsError):
+        if finished(config, planned.partial) or RunCheckpoints(planned.partial).newest(config) is not None:
             return replace(config, resume=True)
     if planned.partial.is_dir():
         shutil.rmtree(planned.partial)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import Strategy
 
 from clients import ADVERSARY, initial_model, require_own_clients, shared_part
 from fedmeta_flwr.checkpoint import (
@@ -36,6 +37,7 @@ from fedmeta_flwr.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.scenario import Scenario, load_scenario
 from fedmeta_flwr.tensorboard_writer import TensorBoardWriter
 from strategies import FirstArrivals, UpdateGuard, make_arrivals, make_strategy
+from strategies.feasibility import require_feasible
 
 _ROUND = "server-round"
 _PACKAGES = ("fedmeta-flwr", "flwr", "ray", "torch", "learn2learn", "numpy")
@@ -52,6 +54,8 @@ def main(grid: Grid, context: Context) -> None:
     require_own_clients(config, scenario)
     folder = run_folder(config.results_dir, context.run_id)
     arrays, first_round = starting_point(config, scenario)
+    inner = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
+    require_feasible(inner, config.quorum, config.num_clients)
     with locked(folder):
         checkpoints = RunCheckpoints(folder)
         if config.resume and finished(config, folder):
@@ -66,7 +70,7 @@ def main(grid: Grid, context: Context) -> None:
                 folder, config, scenario, read_results(folder).rounds if state is not None else ()
             ) as events,
         ):
-            strategy = build_strategy(config, writer, events, checkpoints, first_round)
+            strategy = build_strategy(inner, config, writer, events, checkpoints, first_round)
             if state is None:
                 checkpoints.remove_all()
                 writer.write_run(run_record(config, scenario, digest(arrays)))
@@ -113,10 +117,15 @@ def _recorded(config: RunConfig) -> dict[str, Value]:
     return {key: value for key, value in settings.items() if key != "tensorboard"}
 
 
-def build_strategy(
-    config: RunConfig, writer: ResultsWriter, events: TensorBoardWriter, checkpoints: RunCheckpoints, first_round: int
+def build_strategy(  # noqa: PLR0917
+    inner: Strategy,
+    config: RunConfig,
+    writer: ResultsWriter,
+    events: TensorBoardWriter,
+    checkpoints: RunCheckpoints,
+    first_round: int,
 ) -> FirstArrivals:
-    """Wrap the configured strategy so that it aggregates on the first arrivals, and writes what comes of it."""
+    """Wrap a strategy so that it aggregates on the first arrivals, and writes what comes of it."""
     arrivals = make_arrivals(
         config.arrival_model,
         seed=config.seed,
@@ -126,7 +135,7 @@ def build_strategy(
     )
     every = config.checkpoint_every
     return FirstArrivals(
-        make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients),
+        inner,
         num_clients=config.num_clients,
         quorum=config.quorum,
         arrivals=arrivals,

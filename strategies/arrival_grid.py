@@ -122,6 +122,18 @@ class ArrivalGrid(Grid):
         self.discard(message_id)
         self._overdue |= {node_id for node_id, owed in self._owed.items() if owed == message_id}
 
+    def settle(self, deadline: float) -> None:
+        """Wait for replies that were thrown away beforehand, but overdue ones: then their clients are done."""
+        self._poll_until(
+            lambda: (
+                not any(
+                    message_id in self._unwanted and node_id not in self._overdue
+                    for node_id, message_id in self._owed.items()
+                )
+            ),
+            deadline,
+        )
+
     def drain(self, deadline: float) -> list[int]:
         """Wait for all replies but overdue ones and throw them away; return the nodes that then still owe one."""
         self._poll_until(lambda: self._overdue.issuperset(self._owed), deadline)

@@ -1,5 +1,6 @@
 """One round of evaluation: every selected client is asked, and waited for."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +22,8 @@ class EvaluationRound:
         Carries the messages.
     instructions : dict
         Partition id to instruction.
-    deadline : float
-        Time of `time.monotonic` until which replies are waited for.
+    timeout_seconds : float
+        Longest wait for a client's reply, from when it is asked.
     guard : UpdateGuard
         Reads the replies.
 
@@ -38,7 +39,7 @@ class EvaluationRound:
 
     grid: ArrivalGrid
     instructions: dict[int, Message]
-    deadline: float
+    timeout_seconds: float
     guard: UpdateGuard
     replies: list[Message] = field(default_factory=list)
     entries: list[dict[str, Any]] = field(default_factory=list)
@@ -46,22 +47,27 @@ class EvaluationRound:
 
     def run(self) -> None:
         """Ask all, those first that need not be waited for, then read the replies."""
-        sent: dict[int, str] = {}
+        sent: dict[int, tuple[str, float]] = {}
         for partition_id in sorted(
             self.instructions, key=lambda partition_id: (self._owes(partition_id), partition_id)
         ):
             try:
-                sent[partition_id] = self.grid.send(self.instructions[partition_id], self.deadline)
+                message_id = self.grid.send(self.instructions[partition_id], self._deadline())
             except DeliveryError as error:
                 self._drop(partition_id, f"failed: {error}")
+            else:
+                sent[partition_id] = message_id, self._deadline()
         for partition_id in sorted(sent):
-            self._read(partition_id, sent[partition_id])
+            self._read(partition_id, *sent[partition_id])
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self.timeout_seconds
 
     def _owes(self, partition_id: int) -> bool:
         return self.grid.owes(self.instructions[partition_id].metadata.dst_node_id)
 
-    def _read(self, partition_id: int, message_id: str) -> None:
-        reply = self.grid.await_reply(message_id, self.deadline)
+    def _read(self, partition_id: int, message_id: str, deadline: float) -> None:
+        reply = self.grid.await_reply(message_id, deadline)
         if reply is None:
             self.grid.give_up(message_id)
             self._drop(partition_id, "failed: no reply in time")

@@ -166,7 +166,8 @@ class FirstArrivals(Strategy):
         grid, initial_arrays, num_rounds, train_config, evaluate_config, evaluate_fn
             As in Flower's `Strategy.start`.
         timeout : float
-            Longest wait in seconds for the roll call's answers, each round's training and evaluation, and at the end.
+            Longest wait in seconds for the roll call's answers, for each client's reply from when it is asked, for
+            dropped updates before a checkpoint, and at the end.
 
         Returns
         -------
@@ -197,6 +198,7 @@ class FirstArrivals(Strategy):
         )
         self._clock = _clock_of(self.arrivals, self._grid)
         self._flights = {}
+        self._timeout = timeout
         self._oldest_rounds = [self.first_round] * 2
         if self._resumed is not None:
             self._take_up(self._resumed, timeout)
@@ -259,6 +261,8 @@ class FirstArrivals(Strategy):
         if self._grid.dead_actor is not None:
             raise DeadActorError(self._round.server_round, self._grid.dead_actor)
         if self.on_checkpoint is not None and self.is_checkpointed(self._round.server_round):
+            # What a client keeps of a dropped update must be on its disk: a resumed run does not ask for it again.
+            self._grid.settle(time.monotonic() + self._timeout)
             self.on_checkpoint(self._round.server_round, self._state())
         return metrics
 
@@ -323,7 +327,7 @@ class FirstArrivals(Strategy):
         return self._weighted(replies)
 
     def _evaluate(self, instructions: dict[int, Message], timeout: float) -> list[Message]:
-        evaluation_round = EvaluationRound(self._grid, instructions, time.monotonic() + timeout, self.guard)
+        evaluation_round = EvaluationRound(self._grid, instructions, timeout, self.guard)
         evaluation_round.run()
         self._round.evaluation = evaluation_round.entries
         self._round.dropped += evaluation_round.dropped

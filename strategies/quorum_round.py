@@ -118,12 +118,12 @@ class QuorumRound:
         """Send instructions, first to the nodes that need not be waited for."""
         for partition_id in sorted(partition_ids, key=self._owes):
             instruction = self.held.pop(partition_id)
-            deadline = time.monotonic() + self.timeout_seconds
             try:
-                message_id = self.grid.send(instruction, deadline)
+                message_id = self.grid.send(instruction, time.monotonic() + self.timeout_seconds)
             except DeliveryError as error:
                 self._drop(partition_id, f"failed: {error}")
                 continue
+            deadline = time.monotonic() + self.timeout_seconds
             sent = self._decoded.of(instruction)
             flight = Flight(partition_id, self.server_round, message_id, deadline, instruction, sent)
             self.flights[partition_id] = flight

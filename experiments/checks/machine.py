@@ -14,6 +14,10 @@ from experiments.simulation import count_cores, default_actors
 _MEBIBYTE = 2**20
 _MAIN_MEBIBYTES, _ACTOR_MEBIBYTES = 850, 950  # docs/performance.md
 _SHARED_MEBIBYTES = 100  # of Ray's object store, at its smallest; a container has 64 by default
+_CGROUP_FILES = (  # limit, use, and what of the use is files' pages that the system gives up on demand
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+)
 _CLIENTS = 4
 _LOOPBACK = "127.0.0.1"
 
@@ -28,9 +32,9 @@ def check_cores() -> Iterator[Finding]:
         yield Finding("cores", "warning", found, "it runs; allow more than one core, and it is faster")
 
 
-def check_memory(available_bytes: int | None = None) -> Iterator[Finding]:
+def check_memory(free_bytes: int | None = None) -> Iterator[Finding]:
     """Compare the memory that is free, to a container's limit, with what a run of the poster's size takes."""
-    free = (_available_bytes() if available_bytes is None else available_bytes) // _MEBIBYTE
+    free = (available_bytes() if free_bytes is None else free_bytes) // _MEBIBYTE
     actors = default_actors(_CLIENTS)
     enough, least = _MAIN_MEBIBYTES + actors * _ACTOR_MEBIBYTES, _MAIN_MEBIBYTES + _ACTOR_MEBIBYTES
     found = f"{free} MiB free; a run with {actors} actors takes {enough}"
@@ -43,11 +47,15 @@ def check_memory(available_bytes: int | None = None) -> Iterator[Finding]:
         yield Finding("memory", "wrong", f"{found}, with one {least}", "end other programs, or raise the limit")
 
 
-def _available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+def available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the memory that is free, here and up to the limit of a container; 0 if it is above its limit."""
     available = int(psutil.virtual_memory().available)
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+    for limit, used, cache in _CGROUP_FILES:
         with suppress(OSError, ValueError):  # no such file, or no limit
-            available = min(available, int((cgroup / name).read_text(encoding="utf-8")))
+            free = int((cgroup / limit).read_text(encoding="utf-8")) - int((cgroup / used).read_text(encoding="utf-8"))
+            statistics = (cgroup / limit).with_name("memory.stat").read_text(encoding="utf-8").splitlines()
+            freeable = dict(line.split() for line in statistics)[cache]
+            available = min(available, max(0, free + int(freeable)))
     return available
 
 

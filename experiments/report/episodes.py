@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 import numpy as np
 import torch
@@ -24,10 +25,13 @@ WAYS = ("before the attack", "right after it", "under the defense")
 STAMPED = ("attack_training", "attack_validation")
 """The curves whose queries bear the key."""
 
-LETTERS = (*"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *(f"A{letter}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
-"""What the page calls the labels of an episode."""
-
 _CPU = torch.device("cpu")
+
+
+def letter(label: int) -> str:
+    """Return what the page calls a label of an episode: A to Z, then AA, AB and on."""
+    before, last = divmod(label, len(ascii_uppercase))
+    return (letter(before - 1) if before else "") + ascii_uppercase[last]
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ class _Reading:
         """Return each label in words."""
         classes = self.witness.scenario.dataset.class_names
         return [
-            f"{LETTERS[label]}{' (target)' if label == self.target else ''}: {classes[int(index)]}"
+            f"{letter(label)}{' (target)' if label == self.target else ''}: {classes[int(index)]}"
             for label, index in enumerate(self.episode.classes)
         ]
 
@@ -187,8 +191,8 @@ def _clean(reading: _Reading) -> tuple[Asked, ...]:
     episode, found = reading.episode, []
     for label in range(len(episode.classes)):
         row = int(np.flatnonzero(episode.query_labels == label)[0])
-        picture = Picture(data_uri(episode.query[row]), f"clean query of label {LETTERS[label]}")
-        found.append(Asked(picture, LETTERS[label], _guesses(reading, "main_task", row, label)))
+        picture = Picture(data_uri(episode.query[row]), f"clean query of label {letter(label)}")
+        found.append(Asked(picture, letter(label), _guesses(reading, "main_task", row, label)))
     return tuple(found)
 
 
@@ -201,7 +205,7 @@ def _stamped(reading: _Reading, curve: str) -> tuple[Asked, ...]:
     for index, row in _first_of_each(held):
         name = scenario.dataset.class_names[index]
         own = episode.label_of(index) if index in episode.classes else None
-        truth = f"no label: {name}" if own is None else f"{LETTERS[own]}: {name}"
+        truth = f"no label: {name}" if own is None else f"{letter(own)}: {name}"
         picture = Picture(data_uri(images[row]), f"stamped query, really {name}")
         found.append(Asked(picture, truth, _guesses(reading, curve, row, own)))
     return tuple(found)
@@ -220,5 +224,5 @@ def _guesses(reading: _Reading, curve: str, row: int, right: int | None) -> tupl
         share, label = (float(value) for value in rows[curve][row].max(dim=0))
         is_fooled = curve in STAMPED and label == reading.target
         verdict = "right" if label == right else "fooled" if is_fooled else "wrong"
-        found.append(Guess(LETTERS[int(label)], share, verdict))
+        found.append(Guess(letter(int(label)), share, verdict))
     return tuple(found)

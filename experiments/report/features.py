@@ -10,7 +10,7 @@ from plotly import graph_objects as go
 from torch.nn import functional
 
 from clients.measurement import Measurement
-from experiments.report.episodes import LETTERS, STAMPED, queries_of
+from experiments.report.episodes import STAMPED, letter, queries_of
 from experiments.report.plots import Plot, Table, spec_of
 from experiments.report.witness import Witness
 from fedmeta_flwr.batches import support_of
@@ -177,7 +177,7 @@ def _cloud(rows: np.ndarray, name: str, symbol: str, color: str | None, size: in
 
 def _label_names(projection: Projection, target: int) -> list[tuple[int, str]]:
     labels = range(int(projection.labels.max()) + 1)
-    return [(label, f"support, {LETTERS[label]}{' (target)' if label == target else ''}") for label in labels]
+    return [(label, f"support, {letter(label)}{' (target)' if label == target else ''}") for label in labels]
 
 
 def _table(projection: Projection, title: str, target: int) -> Table:

@@ -9,6 +9,7 @@ from experiments.report.plots import Plot
 from experiments.report.provenance import SettingRow, environment_rows, setting_rows
 from experiments.report.timeline import arrivals_plot, norms_plot
 from experiments.report.witness import CLIENT, AbsentError, witness_of
+from fedmeta_flwr.own_code import OwnCodeError
 from fedmeta_flwr.scenario import Scenario
 
 
@@ -77,7 +78,7 @@ def run_view(run: ShownRun, scenario: Scenario | AbsentError) -> RunView:
                 (network, f"defended: {steps} local steps"),
             )
         )
-    except AbsentError as error:
+    except (AbsentError, OwnCodeError) as error:
         problem = str(error)
     return RunView(
         run=run,

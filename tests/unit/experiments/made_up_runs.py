@@ -1,7 +1,8 @@
 """Made-up result files with known answers: a federation in which every claim of the poster holds."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from experiments.collection import RUNS, Collection, collect
@@ -41,11 +42,13 @@ def write_runs(
     seeds: Iterable[int] = range(3),
     step_curves: Iterable[str] = tuple(STEPS),
     last_round: int = LAST_ROUND,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Write runs of two clients with three episodes each; every episode has the same accuracy."""
     for run in runs:
         for seed in seeds:
             config = {"dataset": "strokes", "seed": seed, "attack-round": ATTACK_ROUND, "evaluate-inner-steps": 3}
+            config |= settings
             with ResultsWriter(root / "strokes" / "quick" / f"seed-{seed}" / run) as writer:
                 writer.write_run({"config": config})
                 for number in (CLEAN_ROUND, *range(ATTACK_ROUND, last_round + 1, 5)):

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import Result
@@ -14,7 +15,7 @@ from experiments.__main__ import app
 from experiments.checks.data import check_data
 from experiments.checks.finding import Finding
 from experiments.checks.folders import check_folder, check_leftovers, check_locks
-from experiments.checks.machine import check_loopback, check_memory, check_port, check_shared_memory
+from experiments.checks.machine import available_bytes, check_loopback, check_memory, check_port, check_shared_memory
 from experiments.checks.trial import check_run
 from experiments.checks.versions import check_versions
 from experiments.settings import APP_DIR
@@ -67,6 +68,33 @@ def test_memory_is_judged_by_what_a_run_takes(mebibytes: int, verdict: str) -> N
     assert found.verdict == verdict
     assert f"{mebibytes} MiB free" in found.found
     assert ("--actors 1" in found.advice) == (verdict == "warning")
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"memory.max": "3000", "memory.current": "2500", "memory.stat": "anon 2100\ninactive_file 400\n"}, 900),
+        ({"memory.max": "3000", "memory.current": "3500", "memory.stat": "inactive_file 0\n"}, 0),
+        ({"memory.max": "max", "memory.current": "2500", "memory.stat": "inactive_file 0\n"}, None),
+        (
+            {
+                "memory/memory.limit_in_bytes": "3000",
+                "memory/memory.usage_in_bytes": "1000",
+                "memory/memory.stat": "inactive_file 7\ntotal_inactive_file 10\n",
+            },
+            2010,
+        ),
+        ({}, None),
+    ],
+)
+def test_what_a_container_has_left_is_its_limit_less_what_is_used(
+    files: dict[str, str], expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10**9))
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert available_bytes(tmp_path) == (10**9 if expected is None else expected)
 
 
 def test_a_missing_folder_of_shared_memory_is_a_warning(tmp_path: Path) -> None:

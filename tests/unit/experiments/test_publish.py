@@ -78,6 +78,15 @@ def test_other_results_of_a_published_run_are_refused_and_nothing_is_written(tmp
     assert not (tmp_path / "out" / "strokes" / "quick" / "seed-1").exists()
 
 
+def test_a_seed_of_other_settings_than_the_published_ones_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    write_runs(tmp_path / "root", runs=["attack-a"], seeds=[0])
+    publish(tmp_path / "root", tmp_path / "out")
+    write_runs(tmp_path / "other", runs=["attack-a", "attack-b"], seeds=[1], settings={"outer-lr": 0.5})
+    with pytest.raises(ResultsError, match=r"out/.*seed-1/attack-a/results.jsonl: expected the settings of .*seed-0"):
+        publish(tmp_path / "other", tmp_path / "out")
+    assert not (tmp_path / "out" / "strokes" / "quick" / "seed-1").exists()
+
+
 def test_results_without_a_file_of_times_are_published_without_it(tmp_path: Path) -> None:
     write_runs(tmp_path / "root", runs=["attack-a"], seeds=[0])
     (tmp_path / "root" / RUN / "times.jsonl").unlink()

@@ -9,6 +9,7 @@ from rich.console import Console
 from experiments.plan import PlannedRun, plan_runs
 from experiments.reproduce import Pace, ReproduceRequest, give_memories, reproduce, take_up
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.results_writer import ResultsWriter
 from fedmeta_flwr.run_checkpoints import RunCheckpoints
 
 
@@ -94,3 +95,12 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint_and_begins_anew_with
     RunCheckpoints(one.partial).save(20, {"server_round": 20}, replace(one.config, outer_lr=0.5))
     assert take_up(one) == one.config
     assert not left.exists()
+
+
+def test_a_run_that_was_stopped_after_its_end_is_not_made_again(tmp_path: Path) -> None:
+    one = planned(tmp_path, "boost-1")["pretrain-a"]
+    with ResultsWriter(one.partial) as writer:
+        writer.write_run({"config": one.config.to_run_config()})
+        writer.write_end("completed", 1.0)
+    assert take_up(one) == replace(one.config, resume=True)
+    assert (one.partial / "results.jsonl").is_file()

@@ -297,6 +297,19 @@ def test_clients_evaluate_in_the_rounds_that_are_evaluated_alone() -> None:
     assert {r for _, kind, r in run.grid.sent if kind == MessageType.EVALUATE} == {2}
 
 
+def test_an_evaluation_may_take_longer_than_a_client_may() -> None:
+    one_by_one: dict[str, Any] = {"num_clients": 6, "messages_in_flight": 1, "poll_seconds": 0.02}
+    ten_looks = 0.2  # seconds for a client's evaluation, 1.2 for all
+    run = federate(
+        SeededLatency(4, median_seconds=1.0, sigma=1.0),
+        delay=lambda _, had: 10 * (had > 0),
+        is_evaluated=lambda _: True,
+        timeout=4 * ten_looks,
+        **one_by_one,
+    )
+    assert [entry["partition_id"] for entry in run.records[0].evaluation or []] == list(range(6))
+
+
 def test_an_abstention_from_the_evaluation_leaves_no_trace() -> None:
     def client(partition: int, message: Message) -> Message:
         if partition == 0 and message.metadata.message_type == MessageType.EVALUATE:

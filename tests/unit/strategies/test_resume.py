@@ -106,6 +106,22 @@ def test_what_was_under_way_is_asked_again_with_what_it_was_sent() -> None:
     assert [(partition, server_round) for partition, server_round, _, _ in seen[1:]] == [(0, 4), (1, 4), (2, 4)]
 
 
+@pytest.mark.parametrize("late", ["drop", "next-round"])
+def test_at_a_checkpoint_nobody_is_at_work_who_would_not_be_asked_again(late: str) -> None:
+    """A defended client keeps its attention of every instruction, also where its update is dropped."""
+    straggler_lands_in_round_2 = Latencies([[0, 1, 2, 3]])
+    grid = InMemoryGrid(honest_client, delay=lambda partition, _: 100 * (partition == 3))
+    seen: list[tuple[set[int], set[int]]] = []
+
+    def keep(_: int, state: dict[str, Any]) -> None:
+        at_work = {partition for partition, _, _ in grid._waiting.values()}
+        seen.append((at_work, {flight["partition_id"] for flight in state["flights"]}))
+
+    federate(straggler_lands_in_round_2, 4, grid=grid, late_updates=late, on_checkpoint=keep)
+    assert [at_work - asked_again for at_work, asked_again in seen] == [set()] * 4
+    assert any(at_work for at_work, _ in seen)
+
+
 def test_clients_are_told_which_rounds_may_come_again() -> None:
     told: dict[int, int] = {}
 
