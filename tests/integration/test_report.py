@@ -128,6 +128,15 @@ def test_models_that_are_not_there_or_damaged_are_named(root: Path, tmp_path: Pa
         witness_of(alone, scenario)
 
 
+def test_a_client_of_ones_own_that_is_not_here_costs_its_part_of_the_page_alone(root: Path) -> None:
+    run = shown_run(root / REAL)
+    scenario = scenario_of(run, None)
+    run.results.run["config"]["client"] = "no_such_module:Client"
+    view = run_view(run, scenario)
+    assert "no_such_module" in view.problem
+    assert (bool(view.timeline), view.episodes) == (True, ())
+
+
 def test_the_page_needs_nothing_but_itself(html: str) -> None:
     elements = Elements(html)
     sources = [value for one in elements.of("img", "script", "link", "iframe", "source") for value in one.values()]
