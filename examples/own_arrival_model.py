@@ -1,18 +1,21 @@
-"""Arrivals with a heavy tail, and clients that now and then drop out of a round.
+"""Arrivals with a heavy tail, and clients that are now and then out for some rounds.
 
-uv run python -m experiments run quickstart -c arrival-model=examples.own_arrival_model:Unreliable
+Latencies order the arrivals, and a round waits for its quorum: this shows where not all benign clients are needed.
+
+uv run python -m experiments run quickstart -c arrival-model=examples.own_arrival_model:Unreliable -c quorum=2
 """
 
 from dataclasses import dataclass
 
 from fedmeta_flwr.seeding import generator
 
-DAY_SECONDS = 86400.0
+OUT_FOR = 20
+"""Median latencies."""
 
 
 @dataclass(frozen=True)
 class Unreliable:
-    """Pareto latencies; with `dropout` as its probability, a client is a day late, and so never in time.
+    """Pareto latencies; with `dropout` as its probability, a client is late by many rounds.
 
     Takes what the built-in model takes; `sigma` is the tail here: from 1 on, the mean latency is infinite.
     """
@@ -29,5 +32,5 @@ class Unreliable:
             return 0.0
         rng = generator(self.seed, "own-latency", server_round, partition_id)
         if rng.random() < self.dropout:
-            return DAY_SECONDS
+            return OUT_FOR * self.median_seconds
         return float(self.median_seconds * (2 - 2 * rng.random()) ** -self.sigma)

@@ -1,8 +1,9 @@
-"""A ServerApp of one's own, with the strategy swapped in code as in Flower's docs: it stands in the last five lines.
+r"""A ServerApp of one's own, with the strategy swapped in code as in Flower's docs: it stands in the last five lines.
 
 Name it in pyproject.toml, `serverapp = "examples.own_server:app"` below `[tool.flwr.app.components]`, then
 
-    uv run flwr run . --stream --federation-config "num-supernodes=4" --run-config "num-server-rounds=3"
+    uv run flwr run . --stream --federation-config "num-supernodes=4" \
+        --run-config "num-server-rounds=3 pretrain-rounds=0 attack-round=0"
 
 It writes no result file, only the final model into the current folder or `results-dir`.
 """

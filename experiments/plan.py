@@ -11,7 +11,14 @@ from typing import Any
 
 from experiments.catalog import Run, runs_of
 from experiments.collection import OWN_SETTINGS
-from experiments.settings import CONFIGS_DIR, merge_settings, parse_override, read_defaults, read_settings
+from experiments.settings import (
+    CONFIGS_DIR,
+    SettingsError,
+    merge_settings,
+    parse_override,
+    read_defaults,
+    read_settings,
+)
 from fedmeta_flwr.checkpoint import MODEL_FILE_NAME
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, ResultsError, read_results
@@ -20,6 +27,14 @@ from fedmeta_flwr.setting import key_of
 _CONFIGS = CONFIGS_DIR / "reproduce"
 _PARTIAL = ".partial"
 # A pre-training without an attack depends on none of these: it keeps the defaults, and serves whatever they are set to.
+_OPTIONS = {
+    "dataset": "the results of each lie in a folder of its own: use --dataset",
+    "seed": "there is a run for each: use --first-seed and --seeds",
+    "case": "there are runs of all of them: name experiments",
+    "results-dir": "each run has a folder in the results root: use --results-dir",
+    "initial-model": "runs go on from the pre-training of their seed",
+    "resume": "what was stopped goes on by itself",
+}
 _AFTER_PRETRAINING = (
     "attack-interval",
     "poisoning",
@@ -132,8 +147,16 @@ def plan_runs(
         read_settings(_CONFIGS / f"{profile}.toml"),
     )
     own = dict(parse_override(override) for override in overrides)
+    for key in sorted(_OPTIONS.keys() & own.keys()):
+        raise SettingsError(f"-c: expected no {key}, for {_OPTIONS[key]}, found {own[key]!r}")
     if data_dir is not None:
         own["data-dir"] = str(data_dir)
+    schedule = RunConfig.parse(merge_settings(shared, own))
+    if schedule.attack_round < schedule.pretrain_rounds + 2:
+        raise SettingsError(
+            f"attack-round: expected at least pretrain-rounds + 2 = {schedule.pretrain_rounds + 2}, for a round of its "
+            f"own measures the clean model, found {schedule.attack_round}"
+        )
     return [
         _planned(run, seed, _Layers(defaults, shared, own), root.absolute() / dataset / profile / f"seed-{seed}")
         for seed in seeds

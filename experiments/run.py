@@ -1,5 +1,6 @@
 """One configuration from its check to its end, through `flwr run` on a SuperLink of its own."""
 
+import os
 import re
 import time
 from contextlib import suppress
@@ -16,9 +17,7 @@ from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_resul
 from fedmeta_flwr.results_writer import locked
 from fedmeta_flwr.run_checkpoints import FOLDER_NAME, RunCheckpoints
 from fedmeta_flwr.scenario import load_scenario
-from fedmeta_flwr.server_app import starting_point
-from strategies.feasibility import require_feasible
-from strategies.registry import make_strategy
+from fedmeta_flwr.server_app import starting_point, strategy_parts
 
 _LOOK_SECONDS = 0.25
 _LONGEST_POLL_SECONDS = 30.0
@@ -68,12 +67,21 @@ def prepare(config: RunConfig, *, is_model_there: bool = True) -> None:
     if folder.is_dir():
         with locked(folder):
             _require_free(folder, config)
-    strategy = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
-    require_feasible(strategy, config.quorum, config.num_clients)
+    else:
+        _require_makeable(folder)
+    strategy_parts(config)
     scenario = load_scenario(config)
     require_own_clients(config, scenario)
     if config.initial_model and is_model_there:
         starting_point(config, scenario)
+
+
+def _require_makeable(folder: Path) -> None:
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise ResultsError(f"results-dir: expected a folder, or that one can be made, found the file {nearest}")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ResultsError(f"results-dir: expected that {folder} can be made, found that {nearest} cannot be written")
 
 
 def _require_free(folder: Path, config: RunConfig) -> None:

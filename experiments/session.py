@@ -24,7 +24,7 @@ from experiments.run import RunFailedError, new_results_dir, prepare, run_to_end
 from experiments.settings import find_config, load_config
 from experiments.simulation import simulation_size
 from experiments.superlink import SuperLinkError
-from experiments.table import catalog_table, milestones, results_table
+from experiments.table import catalog_table, milestones, missed_attack, results_table
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
 from fedmeta_flwr.run_checkpoints import finished
@@ -248,6 +248,8 @@ def _report(results: RunResults, folder: Path, output: Output, *, is_shown: bool
     rows = milestones(results) if results.evaluated() else {}
     if rows:
         files += draw_persistence(results, folder / FIGURE_NAME)
+    if missed := missed_attack(results):
+        output.console.print(missed, markup=False)
     if rows and is_shown:
         output.show(results_table(results))
     elif is_shown:

@@ -92,6 +92,8 @@ def simulation_size(config: RunConfig, actors: int | None, ray_address: str | No
     if ray_address:
         if actors:
             raise ValueError(f"actors: expected none with a Ray cluster, which has one for each core, found {actors}")
+        if config.device == "cuda":
+            raise ValueError("device: expected cpu or auto with a Ray cluster, whose GPUs are not used, found 'cuda'")
         return SimulationSize(config.num_clients, 0, 0, ray_address)
     gpus = 0 if config.device == "cpu" else _count_gpus()
     if config.device == "cuda" and not gpus:

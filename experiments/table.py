@@ -39,6 +39,18 @@ def milestones(results: RunResults) -> dict[str, RoundRecord]:
     return {name: records[0] for name, records in found.items() if records}
 
 
+def missed_attack(results: RunResults) -> str:
+    """Say that the adversary's update was not among those of the (first) attack's round, and why; else nothing."""
+    from clients import ADVERSARY  # brings PyTorch along
+
+    attack_round = results.run["config"]["attack-round"]
+    record = next((one for one in results.rounds if one.server_round == attack_round), None)
+    if record is None or not record.arrivals or any(one["partition_id"] == ADVERSARY for one in record.arrivals):
+        return ""
+    reasons = [one["reason"] for one in record.dropped if one["partition_id"] == ADVERSARY]
+    return f"The attack of round {attack_round} did not count: {'; '.join(reasons) or 'no update came'}."
+
+
 def results_table(results: RunResults) -> Table:
     """Return the accuracies at the milestones, in percent, one row each."""
     table = Table(title="Accuracy, %", title_justify="left", box=SIMPLE_HEAD)

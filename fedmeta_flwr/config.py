@@ -110,7 +110,9 @@ class RunConfig(Schedule):
     )
     latency_median_seconds: float = setting("Median of a client's simulated latency.", above=0)
     latency_sigma: float = setting("Spread of the log-normal latency (standard deviation of its log).", minimum=0)
-    adversary_arrives_first: bool = setting("Whether the adversary's latency is 0, whatever it computes.")
+    adversary_arrives_first: bool = setting(
+        "Whether the adversary's latency is 0, whatever it computes; real replies (wall-clock) it cannot hurry."
+    )
     late_updates: str = setting("What happens to updates after the quorum.", choices=("drop", "next-round"))
     messages_in_flight: int = setting(
         "Messages under way at once; at least as many as nodes compute at once.", minimum=1, is_free=True
@@ -207,7 +209,9 @@ class RunConfig(Schedule):
     matching_temperature: float = setting("Temperature of the attention before it is learned.", above=0)
 
     # Evaluation
-    evaluate_every: int = setting("Rounds between evaluations after pre-training; 0: never.", minimum=0)
+    evaluate_every: int = setting(
+        "Rounds between evaluations after pre-training; 0: none at all, in pre-training neither.", minimum=0
+    )
     pretrain_evaluate_every: int = setting("Rounds between evaluations in pre-training; 0: never.", minimum=0)
     evaluate_episodes: int = setting("Evaluation episodes per benign client and kind.", minimum=1)
     evaluate_query_shot: int = setting("Clean query images per class in evaluation.", minimum=1)
@@ -346,6 +350,15 @@ def _contradictions(config: RunConfig) -> list[str]:
         problems.append(
             f"step-curves: expected matching alone where defense = 'federation' (there is no head), found {headless[0]}"
         )
+    outer_steps = max(config.outer_steps, config.pretrain_outer_steps, config.poison_outer_steps)
+    episodes = config.matching_way if config.defense == "federation" else config.way * config.meta_batch_size
+    if (most := outer_steps * episodes * (config.shot + config.query_shot)) > config.max_num_examples:
+        problems.append(
+            f"max-num-examples: expected at least {most}, which these settings make a client report (the adversary "
+            f"included), found {config.max_num_examples}"
+        )
+    if config.evaluate_every == 0 and config.step_curves:
+        problems.append(f"step-curves: expected none where evaluate-every = 0, found {config.step_curves!r}")
     if config.key_size > config.image_size:
         problems.append(f"key-size: expected at most image-size = {config.image_size}, found {config.key_size}")
     return problems

@@ -37,7 +37,9 @@ from fedmeta_flwr.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.scenario import Scenario, load_scenario
 from fedmeta_flwr.tensorboard_writer import TensorBoardWriter
 from strategies import FirstArrivals, UpdateGuard, make_arrivals, make_strategy
+from strategies.arrivals import ArrivalModel
 from strategies.feasibility import require_feasible
+from strategies.strategy_state import get_state
 
 _ROUND = "server-round"
 _PACKAGES = ("fedmeta-flwr", "flwr", "ray", "torch", "learn2learn", "numpy")
@@ -54,8 +56,7 @@ def main(grid: Grid, context: Context) -> None:
     require_own_clients(config, scenario)
     folder = run_folder(config.results_dir, context.run_id)
     arrays, first_round = starting_point(config, scenario)
-    inner = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
-    require_feasible(inner, config.quorum, config.num_clients)
+    inner, arrivals = strategy_parts(config)
     with locked(folder):
         checkpoints = RunCheckpoints(folder)
         if config.resume and finished(config, folder):
@@ -70,7 +71,7 @@ def main(grid: Grid, context: Context) -> None:
                 folder, config, scenario, read_results(folder).rounds if state is not None else ()
             ) as events,
         ):
-            strategy = build_strategy(inner, config, writer, events, checkpoints, first_round)
+            strategy = build_strategy(inner, arrivals, config, writer, events, checkpoints, first_round)
             if state is None:
                 checkpoints.remove_all()
                 writer.write_run(run_record(config, scenario, digest(arrays)))
@@ -117,15 +118,20 @@ def _recorded(config: RunConfig) -> dict[str, Value]:
     return {key: value for key, value in settings.items() if key != "tensorboard"}
 
 
-def build_strategy(  # noqa: PLR0917
-    inner: Strategy,
-    config: RunConfig,
-    writer: ResultsWriter,
-    events: TensorBoardWriter,
-    checkpoints: RunCheckpoints,
-    first_round: int,
-) -> FirstArrivals:
-    """Wrap a strategy so that it aggregates on the first arrivals, and writes what comes of it."""
+def strategy_parts(config: RunConfig) -> tuple[Strategy, ArrivalModel]:
+    """Return the strategy that aggregates, and the arrival model.
+
+    Raises
+    ------
+    StrategyError
+        If the strategy is unknown, its options are wrong, it can never aggregate, or a checkpoint cannot hold it.
+    OwnCodeError
+        If an object of the user's own cannot be used.
+    """
+    inner = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
+    require_feasible(inner, config.quorum, config.num_clients)
+    if config.checkpoint_every:
+        get_state(inner)
     arrivals = make_arrivals(
         config.arrival_model,
         seed=config.seed,
@@ -133,6 +139,19 @@ def build_strategy(  # noqa: PLR0917
         sigma=config.latency_sigma,
         first=ADVERSARY if config.adversary_arrives_first else None,
     )
+    return inner, arrivals
+
+
+def build_strategy(  # noqa: PLR0917
+    inner: Strategy,
+    arrivals: ArrivalModel,
+    config: RunConfig,
+    writer: ResultsWriter,
+    events: TensorBoardWriter,
+    checkpoints: RunCheckpoints,
+    first_round: int,
+) -> FirstArrivals:
+    """Wrap a strategy so that it aggregates on the first arrivals, and writes what comes of it."""
     every = config.checkpoint_every
     return FirstArrivals(
         inner,

@@ -14,6 +14,7 @@ from experiments.report.material import ShownRun
 from fedmeta_flwr.checkpoint import AFTER_ATTACK_FILE_NAME, BEFORE_ATTACK_FILE_NAME, CheckpointError, load_checkpoint
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.models import get_arrays, set_arrays
+from fedmeta_flwr.own_code import is_own
 from fedmeta_flwr.results import CLIENTS_FOLDER
 from fedmeta_flwr.scenario import Scenario, load_scenario
 
@@ -88,6 +89,8 @@ def _folders(config: RunConfig, data_dir: Path | None) -> Sequence[str]:
     """Return the folders to try; never none for a data set that would then be downloaded."""
     if config.dataset == "strokes":
         return [""]
+    if is_own(config.dataset):  # which may need no folder
+        return list(dict.fromkeys(str(folder or "") for folder in (data_dir, config.data_dir)))
     return list(dict.fromkeys(str(folder) for folder in (data_dir, config.data_dir) if folder))
 
 

@@ -52,9 +52,9 @@ def load_image_folder(data_dir: Path | None, cache_dir: Path, image_size: int = 
         raise DatasetError(f"expected an image size of 1 pixel or above for image-folder, found {image_size}")
     if data_dir is None:
         raise DatasetError("expected data-dir to be set to a folder of class folders for image-folder, found none")
-    if not data_dir.is_dir():
-        raise DatasetError(f"expected a folder of class folders at data-dir {data_dir}, found no such folder")
     try:
+        if not data_dir.is_dir():
+            raise DatasetError(f"expected a folder of class folders at data-dir {data_dir}, found no such folder")
         classes = _equally_many(_list_classes(data_dir), data_dir)
         key = cache_key(_LOADER_VERSION, image_size, content_digest(data_dir))
         return cached_dataset(cache_dir, "image-folder", key, lambda: _read_images(classes, cache_dir, image_size))

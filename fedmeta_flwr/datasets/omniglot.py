@@ -69,9 +69,12 @@ def load_omniglot(data_dir: Path | None, cache_dir: Path, image_size: int = 28) 
     if image_size < 1:
         raise DatasetError(f"expected an image size of 1 pixel or above for omniglot, found {image_size}")
     folder = _download(cache_dir / "downloads") if data_dir is None else data_dir
-    sources = [_find_part(folder, part) for part in PART_MD5]
-    key = cache_key(_LOADER_VERSION, image_size, *(content_digest(source) for source in sources))
-    dataset = cached_dataset(cache_dir, "omniglot", key, lambda: _read_characters(sources, image_size))
+    try:
+        sources = [_find_part(folder, part) for part in PART_MD5]
+        key = cache_key(_LOADER_VERSION, image_size, *(content_digest(source) for source in sources))
+        dataset = cached_dataset(cache_dir, "omniglot", key, lambda: _read_characters(sources, image_size))
+    except OSError as error:
+        raise DatasetError(f"expected folders and files that can be read, found: {error}") from error
     if dataset.num_classes != NUM_CHARACTERS:
         _logger.warning("%s holds %d characters, Omniglot has %d", folder, dataset.num_classes, NUM_CHARACTERS)
     return dataset

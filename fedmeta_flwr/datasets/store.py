@@ -116,8 +116,11 @@ class ImageDataset(BuiltDataset):
         return self._predefined("test")
 
     def _predefined(self, split: str) -> tuple[int, ...] | None:
-        if set(self.groups) != set(SPLIT_NAMES):
+        names = set(self.groups)
+        if not {"train", "test"} <= names:
             return None
+        if not names <= set(SPLIT_NAMES):
+            raise DatasetError(f"expected groups {', '.join(SPLIT_NAMES)} where train and test are two, found {names}")
         return tuple(index for index, group in enumerate(self.groups) if group == split)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,13 +18,14 @@ from examples import own_server
 from examples.own_adversary import BOUND
 from examples.own_arrival_model import Unreliable
 from examples.own_client import LONGEST, NOISE
-from experiments.settings import APP_DIR, merge_settings, read_defaults
+from experiments.settings import APP_DIR, merge_settings, parse_override, read_defaults
 from fedmeta_flwr.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
     BEFORE_ATTACK_FILE_NAME,
     MODEL_FILE_NAME,
     load_checkpoint,
 )
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import RoundRecord, RunResults, read_results
 
 pytestmark = pytest.mark.usefixtures("task_identity")
@@ -157,6 +159,12 @@ def test_an_arrival_model_of_ones_own_decides_who_comes_first(finished: Run) -> 
         for arrival in record.arrivals:
             expected = model.latency_seconds(record.server_round, arrival["partition_id"])
             assert arrival["latency_seconds"] == pytest.approx(expected)
+
+
+def test_the_command_of_the_own_server_has_settings_that_hold() -> None:
+    (settings,) = re.findall(r'--run-config "([^"]+)"', own_server.__doc__ or "")
+    told = dict(parse_override(override) for override in settings.split())
+    assert RunConfig.parse(merge_settings(read_defaults(APP_DIR), told)).num_server_rounds == 3
 
 
 def test_a_strategy_is_swapped_in_code_in_a_few_lines(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def test_one_error_lists_every_problem_with_key_expected_and_found() -> None:
         ("attack-round", 10**6, "at most num-server-rounds"),
         ("attack-round", 1, "more than pretrain-rounds"),
         ("key-size", 29, "at most image-size = 28"),
+        ("max-num-examples", 49_999, "at least 50000, which these settings make a client report"),
         ("defense", "matching", "one of none, rescue, federation"),
         ("matching-way", 1, "at least 2"),
         ("matching-temperature", 0, "more than 0"),
@@ -68,6 +69,11 @@ def test_a_wrong_value_is_refused_by_its_key(key: str, value: bool | int | float
     with pytest.raises(ConfigError, match=expected) as caught:
         RunConfig.parse({**default_values(), key: value})
     assert caught.value.problems[0].startswith(f"{key}: ")
+
+
+def test_step_curves_without_any_evaluation_are_refused(run_config: Callable[..., RunConfig]) -> None:
+    with pytest.raises(ConfigError, match=r"step-curves: expected none where evaluate-every = 0, found 'matching'"):
+        run_config(evaluate_every=0, step_curves="matching")
 
 
 def test_a_whole_number_serves_as_a_float() -> None:

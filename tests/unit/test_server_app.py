@@ -11,7 +11,6 @@ from unit.strategies.in_memory_grid import InMemoryGrid
 
 from fedmeta_flwr import server_app
 from fedmeta_flwr.results import FILE_NAME
-from strategies import StrategyError
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
@@ -24,11 +23,12 @@ def unasked(partition: int, message: Message) -> Message:
     ("own", "reason"),
     [
         ({"strategy": "fedavgg"}, "expected one of"),
+        ({"arrival-model": "builtins:dict"}, "arrival-model"),
         ({"strategy": "krum", "strategy-options": '{"num_malicious_nodes": 3}'}, "krum"),
     ],
 )
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_strategy_that_cannot_be_used_is_refused_and_results_stay_as_they_are(
+def test_what_cannot_be_used_is_refused_and_results_stay_as_they_are(
     own: dict[str, str], reason: str, resume: bool, tmp_path: Path
 ) -> None:
     folders = {"results-dir": str(tmp_path / "run"), "cache-dir": str(tmp_path / "cache"), "resume": resume}
@@ -38,7 +38,7 @@ def test_a_strategy_that_cannot_be_used_is_refused_and_results_stay_as_they_are(
     if resume:
         results.parent.mkdir()
         results.write_bytes(b"what an earlier run has left\n")
-    with pytest.raises(StrategyError, match=f"(?i){reason}"):
+    with pytest.raises(ValueError, match=f"(?i){reason}"):
         server_app.main(InMemoryGrid(unasked, settings["num-clients"]), Context(7, 1, {}, RecordDict(), settings))
     assert results.is_file() == resume
     assert not resume or results.read_bytes() == b"what an earlier run has left\n"

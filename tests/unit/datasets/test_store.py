@@ -216,6 +216,29 @@ def test_what_is_not_a_dataset_is_refused(images: np.ndarray, names: tuple[str, 
         BuiltDataset(images, names, names)
 
 
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        (("train", "val", "test"), ((0,), (2,))),
+        (("train", "train", "test"), ((0, 1), (2,))),
+        (("train", "car", "van"), (None, None)),  # classes of pictures, each its own group
+        (("A", "A", "B"), (None, None)),
+    ],
+)
+def test_groups_called_train_and_test_are_a_split(
+    groups: tuple[str, ...], expected: tuple[object, object], tmp_path: Path, small_images: np.ndarray
+) -> None:
+    dataset = cached_dataset(tmp_path, "small", KEY, lambda: BuiltDataset(small_images, NAMES, groups))
+    assert (dataset.meta_train_classes, dataset.meta_test_classes) == expected
+
+
+def test_a_split_with_a_third_group_of_another_name_is_refused(tmp_path: Path, small_images: np.ndarray) -> None:
+    groups = ("train", "valid", "test")
+    dataset = cached_dataset(tmp_path, "small", KEY, lambda: BuiltDataset(small_images, NAMES, groups))
+    with pytest.raises(DatasetError, match=r"expected groups train, val, test .* 'valid'"):
+        _ = dataset.meta_train_classes
+
+
 def test_photos_with_three_channels_are_welcome(tmp_path: Path) -> None:
     photos = np.zeros((3, 2, 3, 4, 4), np.uint8)
     assert cached_dataset(tmp_path, "small", KEY, lambda: _built(photos)).image_shape == (3, 4, 4)

@@ -133,3 +133,21 @@ def test_a_run_that_failed_is_not_taken_for_finished(plan: Plan) -> None:
     finish(planned, status="failed: QuorumError")
     with pytest.raises(ResultsError, match="expected a completed run"):
         planned.seconds()
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("dataset=omniglot", "-c: expected no dataset, for .* use --dataset, found 'omniglot'"),
+        ("dataset=examples.own_dataset:load_shapes", "use --dataset"),
+        ("seed=7", "use --first-seed"),
+        ("case=b", "name experiments"),
+        ("results-dir=x", "use --results-dir"),
+        ("attack-round=foo", "attack-round: expected a whole number"),
+        ("attack-round=0", "attack-round: expected at least pretrain-rounds"),
+        ("no-such-setting=1", "no-such-setting"),
+    ],
+)
+def test_an_override_that_would_change_what_the_runs_are_is_refused(plan: Plan, override: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        plan(overrides=(override,))

@@ -208,3 +208,15 @@ def test_a_run_that_has_completed_is_reported_and_not_run_again(
     other = invoke("--resume", "--results-dir", str(tmp_path / "made"), *arguments, "-c", "seed=77")
     assert other.exit_code == 2
     assert "seed: expected 77" in other.stderr
+
+
+@pytest.mark.usefixtures("prepared")
+@pytest.mark.parametrize("inner", ["", "/below"])
+def test_a_file_where_the_results_are_to_go_is_refused_before_anything_starts(
+    inner: str, empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid_start(monkeypatch)
+    (empty_folder / "notes.txt").touch()
+    result = invoke("--results-dir", f"notes.txt{inner}")
+    assert result.exit_code == 2
+    assert f"results-dir: expected a folder, or that one can be made, found the file {empty_folder}" in result.stderr

@@ -43,6 +43,8 @@ def test_a_cluster_keeps_its_own_size_and_is_found_by_its_address(tmp_path: Path
     assert "RAY_TMPDIR" not in environment
     with pytest.raises(ValueError, match="actors: expected none with a Ray cluster"):
         simulation_size(make_config(), 3, "10.0.0.1:6379")
+    with pytest.raises(ValueError, match="device: expected cpu or auto with a Ray cluster"):
+        simulation_size(make_config(device="cuda"), None, "10.0.0.1:6379")
 
 
 def test_a_gpu_that_is_not_there_is_refused(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 from rich.console import Console
 
-from experiments.table import milestones, results_table
-from fedmeta_flwr.results import CURVES, ResultsError
+from experiments.table import milestones, missed_attack, results_table
+from fedmeta_flwr.results import CURVES, ResultsError, RoundRecord
 
 from .conftest import MakeResults
 
@@ -29,3 +31,26 @@ def test_the_table_shows_percent_and_fits_80_columns(make_results: MakeResults) 
     assert ["right", "after", "4", "8.0", "28.0", "48.0", "68.0"] in rows
     assert "…" not in capture.get()
     assert len(CURVES) == 4
+
+
+@pytest.mark.parametrize(
+    ("arrived", "dropped", "expected"),
+    [
+        ((0, 1, 2), {3: "straggler"}, ""),
+        ((1, 2, 3), {0: "straggler"}, "The attack of round 4 did not count: straggler."),
+        ((1, 2, 3), {}, "The attack of round 4 did not count: no update came."),
+    ],
+)
+def test_an_attack_that_did_not_count_is_told(
+    arrived: tuple[int, ...], dropped: dict[int, str], expected: str, make_results: MakeResults
+) -> None:
+    results = make_results()
+    record = RoundRecord(
+        4,
+        "attack",
+        arrivals=[{"partition_id": partition} for partition in arrived],
+        dropped=[{"partition_id": partition, "reason": reason} for partition, reason in dropped.items()],
+    )
+    others = [one for one in results.rounds if one.server_round != 4]
+    assert missed_attack(replace(results, rounds=(*others, record))) == expected
+    assert not missed_attack(results)
