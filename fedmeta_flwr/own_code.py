@@ -63,7 +63,11 @@ def load_own(key: str, name: str) -> Callable[..., Any]:
 def require_arguments(key: str, name: str, found: Callable[..., Any], *positional: Any, **named: Any) -> None:
     """Check that an object takes the arguments that it will be called with; raises `OwnCodeError` where it does not."""
     try:
-        inspect.signature(found).bind(*positional, **named)
+        signature = inspect.signature(found)
+    except ValueError:  # some that are written in C have none to look at
+        return
+    try:
+        signature.bind(*positional, **named)
     except TypeError as error:
         raise OwnCodeError(
             f"{key}: expected {name!r} to take the arguments of the built-in one, found one that does not ({error})"
