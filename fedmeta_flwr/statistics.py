@@ -196,11 +196,6 @@ def difference(first: EpisodeCounts, second: EpisodeCounts) -> Estimate:
     return contrast([(-1.0, first), (1.0, second)])
 
 
-def mean_over_rounds(curve: Curve) -> Estimate:
-    """Estimate the mean of a curve's accuracies over its rounds."""
-    return contrast([(1 / len(curve), counts) for counts in curve.values()])
-
-
 def band(points: Mapping[_Name, EpisodeCounts]) -> dict[_Name, Estimate]:
     """Estimate the accuracy at every point, such as the rounds of a curve; each interval is of its point alone.
 
@@ -212,10 +207,3 @@ def band(points: Mapping[_Name, EpisodeCounts]) -> dict[_Name, Estimate]:
     low, high = np.clip(interval(values, draws, len(counts[0].seeds)), 0, 1)
     bounds = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
     return {name: Estimate(*bound, *counts[0].sizes) for name, bound in zip(points, bounds, strict=True)}
-
-
-def seed_values(terms: Sequence[tuple[float, EpisodeCounts]]) -> dict[int, float]:
-    """Return the contrast of each seed alone, by seed, without intervals; raises as `contrast` does."""
-    hits, trials = (part.sum(axis=(2, 3)) for part in paired([counts for _, counts in terms]))
-    values = np.array([weight for weight, _ in terms]) @ (hits / trials)
-    return dict(zip(terms[0][1].seeds, values.tolist(), strict=True))

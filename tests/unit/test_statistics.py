@@ -17,10 +17,8 @@ from fedmeta_flwr.statistics import (
     contrast,
     difference,
     episode_counts,
-    mean_over_rounds,
     merge,
     paired,
-    seed_values,
 )
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 6))
@@ -94,7 +92,7 @@ def test_a_seed_is_merged_once() -> None:
 def test_sides_with_other_seeds_or_episodes_are_not_paired(other: EpisodeCounts) -> None:
     for estimate in (
         lambda: difference(constant(5), other),
-        lambda: seed_values([(1, constant(5)), (1, other)]),
+        lambda: contrast([(1, constant(5)), (1, other)]),
         lambda: band({0: constant(5), 1: other}),
         lambda: paired([constant(5), constant(5), other]),
     ):
@@ -199,16 +197,6 @@ def test_a_band_holds_the_accuracy_of_every_round() -> None:
         alone = accuracy(curve[number])
         found = (estimate.value, estimate.low, estimate.high)
         assert found == pytest.approx((alone.value, alone.low, alone.high))
-
-
-def test_a_mean_over_rounds_weighs_rounds_the_same() -> None:
-    assert mean_over_rounds({1: constant(256), 2: constant(512), 5: constant(768)}).value == pytest.approx(0.5)
-
-
-def test_values_of_seeds_have_the_contrast_of_each_seed_alone() -> None:
-    first = counts_of(np.array([[[0, 10]], [[20, 20]]]))
-    second = counts_of(np.array([[[10, 10]], [[20, 0]]]))
-    assert seed_values([(-1, first), (1, second)]) == {0: 0.25, 1: -0.5}
 
 
 def test_counts_of_some_seeds_are_theirs() -> None:
