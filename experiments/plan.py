@@ -26,8 +26,8 @@ from fedmeta_flwr.setting import key_of
 
 _CONFIGS = CONFIGS_DIR / "reproduce"
 _PARTIAL = ".partial"
-# A pre-training without an attack depends on none of these: it keeps the defaults, and serves whatever they are set to.
-_OPTIONS = {
+# What an override cannot set for all runs alike, and how it is chosen.
+_CHOSEN_OTHERWISE = {
     "dataset": "the results of each lie in a folder of its own: use --dataset",
     "seed": "there is a run for each: use --first-seed and --seeds",
     "case": "there are runs of all of them: name experiments",
@@ -35,6 +35,7 @@ _OPTIONS = {
     "initial-model": "runs go on from the pre-training of their seed",
     "resume": "what was stopped goes on by itself",
 }
+# A pre-training without an attack depends on none of these: it keeps the defaults, and serves whatever they are set to.
 _AFTER_PRETRAINING = (
     "attack-interval",
     "poisoning",
@@ -147,8 +148,8 @@ def plan_runs(
         read_settings(_CONFIGS / f"{profile}.toml"),
     )
     own = dict(parse_override(override) for override in overrides)
-    for key in sorted(_OPTIONS.keys() & own.keys()):
-        raise SettingsError(f"-c: expected no {key}, for {_OPTIONS[key]}, found {own[key]!r}")
+    for key in sorted(_CHOSEN_OTHERWISE.keys() & own.keys()):
+        raise SettingsError(f"-c: expected no {key}, for {_CHOSEN_OTHERWISE[key]}, found {own[key]!r}")
     if data_dir is not None:
         own["data-dir"] = str(data_dir)
     schedule = RunConfig.parse(merge_settings(shared, own))

@@ -17,7 +17,7 @@ from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_resul
 from fedmeta_flwr.results_writer import locked
 from fedmeta_flwr.run_checkpoints import FOLDER_NAME, RunCheckpoints
 from fedmeta_flwr.scenario import load_scenario
-from fedmeta_flwr.server_app import starting_point, strategy_parts
+from fedmeta_flwr.server_app import build_strategy, starting_point
 
 _LOOK_SECONDS = 0.25
 _LONGEST_POLL_SECONDS = 30.0
@@ -69,7 +69,7 @@ def prepare(config: RunConfig, *, is_model_there: bool = True) -> None:
             _require_free(folder, config)
     else:
         _require_makeable(folder)
-    strategy_parts(config)
+    build_strategy(config, first_round=1)
     scenario = load_scenario(config)
     require_own_clients(config, scenario)
     if config.initial_model and is_model_there:

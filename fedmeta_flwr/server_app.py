@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import Strategy
 
 from clients import ADVERSARY, initial_model, require_own_clients, shared_part
 from fedmeta_flwr.checkpoint import (
@@ -37,8 +36,6 @@ from fedmeta_flwr.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.scenario import Scenario, load_scenario
 from fedmeta_flwr.tensorboard_writer import TensorBoardWriter
 from strategies import FirstArrivals, UpdateGuard, make_arrivals, make_strategy
-from strategies.arrivals import ArrivalModel
-from strategies.feasibility import require_feasible
 from strategies.strategy_state import get_state
 
 _ROUND = "server-round"
@@ -56,7 +53,7 @@ def main(grid: Grid, context: Context) -> None:
     require_own_clients(config, scenario)
     folder = run_folder(config.results_dir, context.run_id)
     arrays, first_round = starting_point(config, scenario)
-    inner, arrivals = strategy_parts(config)
+    strategy = build_strategy(config, first_round)
     with locked(folder):
         checkpoints = RunCheckpoints(folder)
         if config.resume and finished(config, folder):
@@ -71,7 +68,9 @@ def main(grid: Grid, context: Context) -> None:
                 folder, config, scenario, read_results(folder).rounds if state is not None else ()
             ) as events,
         ):
-            strategy = build_strategy(inner, arrivals, config, writer, events, checkpoints, first_round)
+            strategy.on_round = lambda record, arrays: _write_round(record, arrays, writer, events, config)
+            if config.checkpoint_every:
+                strategy.on_checkpoint = lambda number, state: checkpoints.save(number, state, config)
             if state is None:
                 checkpoints.remove_all()
                 writer.write_run(run_record(config, scenario, digest(arrays)))
@@ -118,8 +117,8 @@ def _recorded(config: RunConfig) -> dict[str, Value]:
     return {key: value for key, value in settings.items() if key != "tensorboard"}
 
 
-def strategy_parts(config: RunConfig) -> tuple[Strategy, ArrivalModel]:
-    """Return the strategy that aggregates, and the arrival model.
+def build_strategy(config: RunConfig, first_round: int) -> FirstArrivals:
+    """Wrap the configured strategy so that it aggregates on the first arrivals.
 
     Raises
     ------
@@ -129,8 +128,8 @@ def strategy_parts(config: RunConfig) -> tuple[Strategy, ArrivalModel]:
         If an object of the user's own cannot be used.
     """
     inner = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
-    require_feasible(inner, config.quorum, config.num_clients)
-    if config.checkpoint_every:
+    every = config.checkpoint_every
+    if every:
         get_state(inner)
     arrivals = make_arrivals(
         config.arrival_model,
@@ -139,20 +138,6 @@ def strategy_parts(config: RunConfig) -> tuple[Strategy, ArrivalModel]:
         sigma=config.latency_sigma,
         first=ADVERSARY if config.adversary_arrives_first else None,
     )
-    return inner, arrivals
-
-
-def build_strategy(  # noqa: PLR0917
-    inner: Strategy,
-    arrivals: ArrivalModel,
-    config: RunConfig,
-    writer: ResultsWriter,
-    events: TensorBoardWriter,
-    checkpoints: RunCheckpoints,
-    first_round: int,
-) -> FirstArrivals:
-    """Wrap a strategy so that it aggregates on the first arrivals, and writes what comes of it."""
-    every = config.checkpoint_every
     return FirstArrivals(
         inner,
         num_clients=config.num_clients,
@@ -163,8 +148,6 @@ def build_strategy(  # noqa: PLR0917
         seed=config.seed,
         phase=config.phase,
         is_evaluated=config.is_evaluated,
-        on_round=lambda record, arrays: _write_round(record, arrays, writer, events, config),
-        on_checkpoint=(lambda number, state: checkpoints.save(number, state, config)) if every else None,
         is_checkpointed=lambda server_round: server_round % every == 0,
         guard=UpdateGuard(
             max_num_examples=config.max_num_examples,

@@ -124,14 +124,9 @@ class ArrivalGrid(Grid):
 
     def settle(self, deadline: float) -> None:
         """Wait for replies that were thrown away beforehand, but overdue ones: then their clients are done."""
+        unwanted = self._unwanted
         self._poll_until(
-            lambda: (
-                not any(
-                    message_id in self._unwanted and node_id not in self._overdue
-                    for node_id, message_id in self._owed.items()
-                )
-            ),
-            deadline,
+            lambda: self._overdue.issuperset(node for node, owed in self._owed.items() if owed in unwanted), deadline
         )
 
     def drain(self, deadline: float) -> list[int]:

@@ -132,6 +132,7 @@ class FirstArrivals(Strategy):
         self._grid: ArrivalGrid
         self._clock: Clock
         self._flights: dict[int, Flight]
+        self._timeout: float
         self._round: RoundProgress
         self._oldest_rounds: list[int]  # of the last two checkpoints
 

@@ -51,7 +51,7 @@ def available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Return the memory that is free, here and up to the limit of a container; 0 if it is above its limit."""
     available = int(psutil.virtual_memory().available)
     for limit, used, cache in _CGROUP_FILES:
-        with suppress(OSError, ValueError):  # no such file, or no limit
+        with suppress(OSError, ValueError, KeyError):  # no such file, no limit, or another kind of statistics
             free = int((cgroup / limit).read_text(encoding="utf-8")) - int((cgroup / used).read_text(encoding="utf-8"))
             statistics = (cgroup / limit).with_name("memory.stat").read_text(encoding="utf-8").splitlines()
             freeable = dict(line.split() for line in statistics)[cache]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients import ADVERSARY, Abstention, Adversary, BenignClient, boost, make_client
-from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.scenario import load_scenario
 
 CPU = torch.device("cpu")
@@ -153,3 +153,14 @@ def test_evaluation_answers_with_counts_of_every_curve(make: Callable[..., Benig
         for curve in ("meta-testing", "main-task", "attack-training", "attack-validation")
         for kind in ("hits", "trials")
     }
+
+
+@pytest.mark.parametrize("defense", ["none", "federation"])
+def test_the_most_that_a_client_reports_is_what_the_configuration_foresees(
+    defense: str, make: Callable[..., BenignClient]
+) -> None:
+    settings = {"defense": defense, "matching_way": 6, "poison_outer_steps": 40, "meta_batch_size": 2}
+    most = make(ADVERSARY, **settings).training.num_examples(40)
+    assert make(ADVERSARY, **settings, max_num_examples=most)
+    with pytest.raises(ConfigError, match=f"max-num-examples: expected at least {most}, "):
+        make(ADVERSARY, **settings, max_num_examples=most - 1)

@@ -75,6 +75,7 @@ def test_memory_is_judged_by_what_a_run_takes(mebibytes: int, verdict: str) -> N
     [
         ({"memory.max": "3000", "memory.current": "2500", "memory.stat": "anon 2100\ninactive_file 400\n"}, 900),
         ({"memory.max": "3000", "memory.current": "3500", "memory.stat": "inactive_file 0\n"}, 0),
+        ({"memory.max": "3000", "memory.current": "2500", "memory.stat": "anon 2100\n"}, None),
         ({"memory.max": "max", "memory.current": "2500", "memory.stat": "inactive_file 0\n"}, None),
         (
             {
