@@ -1,6 +1,7 @@
-"""Small made-up data in Omniglot's official layout."""
+"""Small made-up data in Omniglot's official layout, and the folders of real data."""
 
 import io
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import pytest
 from PIL import Image
 
 Files = dict[str, bytes]
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -70,3 +73,25 @@ def write_zips(tmp_path: Path) -> Callable[[dict[str, Files]], Path]:
 def small_images() -> np.ndarray:
     """Random images: 3 classes, 2 instances, 1 channel, 4 x 5 pixels."""
     return np.random.default_rng(0).integers(0, 256, (3, 2, 1, 4, 5), dtype=np.uint8)
+
+
+def _real_data(dataset: str) -> Path:
+    """Return the folder of a data set's real files, or skip."""
+    variable = f"FEDMETA_{dataset.replace('-', '_').upper()}_DIR"
+    named = os.environ.get(variable)
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data" / dataset
+    if not folder.is_dir():
+        pytest.skip(f"no files of {dataset}: {folder} is missing (set {variable})")
+    return folder
+
+
+@pytest.fixture
+def omniglot_dir() -> Path:
+    """Return the folder of the real archives, or skip."""
+    return _real_data("omniglot")
+
+
+@pytest.fixture
+def mini_imagenet_dir() -> Path:
+    """Return the folder of the real photos, or skip."""
+    return _real_data("mini-imagenet")

@@ -2,7 +2,6 @@ import hashlib
 import http.server
 import io
 import logging
-import os
 import struct
 import threading
 import zlib
@@ -21,7 +20,6 @@ Png = Callable[..., bytes]
 
 BACKGROUND, EVALUATION = "images_background", "images_evaluation"
 FIRST = f"{BACKGROUND}/Beta/character01/0000_10.png"
-REPOSITORY = Path(__file__).parents[3]
 
 
 def _unpack(folder: Path, files: dict[str, bytes]) -> None:
@@ -275,21 +273,11 @@ def test_without_a_network_the_way_out_is_named_and_no_half_file_is_left(
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
-@pytest.fixture
-def real_data_dir() -> Path:
-    """Return the folder of the real archives, or skip."""
-    named = os.environ.get("FEDMETA_OMNIGLOT_DIR")
-    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data" / "omniglot"
-    if not folder.is_dir():
-        pytest.skip(f"no real Omniglot: {folder} is missing (set FEDMETA_OMNIGLOT_DIR)")
-    return folder
-
-
 @pytest.mark.real_data
 def test_real_omniglot_is_read_whole_and_not_decoded_again(
-    tmp_path: Path, real_data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, omniglot_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = load_omniglot(real_data_dir, tmp_path)
+    dataset = load_omniglot(omniglot_dir, tmp_path)
     assert dataset.images.shape == (1623, 20, 1, 28, 28)
     assert len(set(dataset.groups)) == 50
     assert dataset.class_names[0] == "Alphabet_of_the_Magi/character01"
@@ -298,4 +286,4 @@ def test_real_omniglot_is_read_whole_and_not_decoded_again(
     assert 0.08 < ink.mean() < 0.09
     assert 0 < ink.min() < ink.max() < 0.3
     monkeypatch.setattr(omniglot, "read_entries", None)
-    assert load_omniglot(real_data_dir, tmp_path).fingerprint == dataset.fingerprint
+    assert load_omniglot(omniglot_dir, tmp_path).fingerprint == dataset.fingerprint

@@ -1,5 +1,4 @@
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,8 +22,6 @@ from .made_up_photos import (
     red_of,
     write_folder,
 )
-
-REPOSITORY = Path(__file__).parents[4]
 
 
 def _assert_expected(images: np.ndarray) -> None:
@@ -192,21 +189,11 @@ def test_photos_are_decoded_into_a_file_rather_than_into_memory(
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-@pytest.fixture
-def real_data_dir() -> Path:
-    """Return the folder of the real photos, or skip."""
-    named = os.environ.get("FEDMETA_MINI_IMAGENET_DIR")
-    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data" / "mini-imagenet"
-    if not folder.is_dir():
-        pytest.skip(f"no photos in mini-ImageNet's layout: {folder} is missing (set FEDMETA_MINI_IMAGENET_DIR)")
-    return folder
-
-
 @pytest.mark.real_data
 def test_real_photos_are_read_whole_and_not_decoded_again(
-    tmp_path: Path, real_data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mini_imagenet_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = load_mini_imagenet(real_data_dir, tmp_path, 42)
+    dataset = load_mini_imagenet(mini_imagenet_dir, tmp_path, 42)
     assert dataset.images.shape[0::2] == (100, 3, 42)
     assert [dataset.groups.count(split) for split in ("train", "val", "test")] == [64, 16, 20]
     assert dataset.num_instances in (200, 600)  # of the stand-in, of the real one
@@ -215,4 +202,4 @@ def test_real_photos_are_read_whole_and_not_decoded_again(
     np.testing.assert_allclose(dataset.images.mean(axis=(0, 1, 3, 4)), (122, 115, 101), atol=4)
     assert (dataset.images.reshape(100, dataset.num_instances, -1).std(axis=2) > 1).mean() > 0.99
     monkeypatch.setattr(mini_imagenet, "decode_photo", None)
-    assert load_mini_imagenet(real_data_dir, tmp_path, 42).fingerprint == dataset.fingerprint
+    assert load_mini_imagenet(mini_imagenet_dir, tmp_path, 42).fingerprint == dataset.fingerprint
