@@ -127,7 +127,7 @@ class Series:
         return outcome
 
     def _moment(self, seconds: float) -> tuple[bool, float]:
-        """Draw when to kill: mostly while rounds go on, else at any time; whether from the first write, and seconds."""
+        """Draw when to kill: mostly while rounds go on, else at any time; whether from the first round, and seconds."""
         if self._rng.random() < _SHARE_IN_ROUNDS:
             return True, self._rng.uniform(0.0, sum(one.seconds for one in read_results(self._reference).rounds))
         return False, self._rng.uniform(0.0, seconds)
@@ -183,13 +183,20 @@ class Series:
         if moment is None:
             process.wait(_LONGEST_SECONDS)
             return
-        is_from_first_write, seconds = moment
-        file, began = self.run_dir / FILE_NAME, time.time()
-        while is_from_first_write and process.poll() is None and time.time() - began < _LONGEST_SECONDS:
-            if file.is_file() and file.stat().st_mtime > began:
+        is_from_first_round, seconds = moment
+        began = time.time()
+        rounds: int | None = None  # in the file once this trial has begun it, or cut it to its checkpoint
+        while is_from_first_round and process.poll() is None and time.time() - began < _LONGEST_SECONDS:
+            if rounds is not None and self._state() > rounds:
                 break
+            if rounds is None and self._was_written_since(began):
+                rounds = self._state()
             time.sleep(0.02)
         process.wait(seconds)
+
+    def _was_written_since(self, moment: float) -> bool:
+        file = self.run_dir / FILE_NAME
+        return file.is_file() and file.stat().st_mtime > moment
 
     def _command(self) -> list[str]:
         if self.engine == "in-process":

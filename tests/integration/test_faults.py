@@ -1,25 +1,31 @@
 """Faults in the real simulation: what goes on, what ends, and that nothing is lost."""
 
+import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from integration.faults import FaultyRuns
 
+from experiments.processes import Descendants
 from fedmeta_flwr.results import FILE_NAME, read_results
 
 pytestmark = pytest.mark.integration
 
 
-def wait_for_round(results_dir: Path, server_round: int, process: "subprocess.Popen[str]") -> None:
-    file = results_dir / FILE_NAME
-    while not (file.is_file() and f'"server_round": {server_round},' in file.read_text(encoding="utf-8")):
+def wait_for(happens: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    while not happens():
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
+
+
+def wait_for_round(results_dir: Path, server_round: int, process: "subprocess.Popen[str]") -> None:
+    file, text = results_dir / FILE_NAME, f'"server_round": {server_round},'
+    wait_for(lambda: file.is_file() and text in file.read_text(encoding="utf-8"), process)
 
 
 @pytest.mark.long
@@ -74,6 +80,25 @@ def test_a_run_that_cannot_go_on_ends_with_the_reason_and_is_resumed_without_a_t
     assert process.returncode == 143
     assert "--resume" in errors
     code, errors = runs.run("--actors", "1", "--resume")
+    assert code == 0, errors
+    assert runs.written() == undisturbed
+
+
+@pytest.mark.long
+def test_a_dropped_update_that_is_computed_at_a_checkpoint_is_not_lost_by_a_kill_right_after_it(tmp_path: Path) -> None:
+    # Without an evaluation in that round nobody else waits for it; six clients, for of four the quorum needs them all.
+    runs = FaultyRuns(tmp_path, tmp_path / "run", **{"late-updates": "drop", "num-clients": 6, "evaluate-every": 16})
+    undisturbed = runs.reference()
+    records = [json.loads(line) for line in undisturbed[FILE_NAME].splitlines()]
+    dropped = next(record["dropped"] for record in records if record.get("server_round") == 8)
+    process = runs.start("--actors", "6", faults=[[8, dropped[0]["partition_id"], 30.0]])
+    wait_for((runs.results_dir / "checkpoints" / "round-00000008.safetensors").exists, process)
+    descendants = Descendants(process.pid)
+    descendants.look()
+    process.kill()
+    process.communicate(timeout=60)
+    assert descendants.wait(60.0)
+    code, errors = runs.run("--actors", "2", "--resume")
     assert code == 0, errors
     assert runs.written() == undisturbed
 
