@@ -17,14 +17,14 @@ from clients.measurement import LocalSteps, Measurement
 from clients.memory import ClientMemory
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.device import fast_layout
-from fedmeta_flwr.episodes import make_poison
+from fedmeta_flwr.episodes import Episode, make_poison
 from fedmeta_flwr.evaluation import EvaluationPlan, stamped_images
 from fedmeta_flwr.matching import MatchingNetwork, make_attention, matching_loop
 from fedmeta_flwr.meta_learning import InnerLoop, outer_loop
 from fedmeta_flwr.models import Classifier, build_classifier
-from fedmeta_flwr.own_code import is_own, make_own
+from fedmeta_flwr.own_code import OwnCodeError, is_own, make_own
 from fedmeta_flwr.scenario import Scenario
-from fedmeta_flwr.seeding import torch_generator
+from fedmeta_flwr.seeding import generator, torch_generator
 from fedmeta_flwr.setting import whole_numbers
 
 ADVERSARY = 0
@@ -96,7 +96,7 @@ def make_client(
 
 
 def require_own_clients(config: RunConfig, scenario: Scenario) -> None:
-    """Build one client of either kind where the user's own code has a part in it.
+    """Build one client of either kind where the user's own code has a part in it, and use that part once.
 
     Otherwise a mistake there would fail the clients alone, and a federation goes on without a client that fails, such
     as its adversary.
@@ -108,9 +108,46 @@ def require_own_clients(config: RunConfig, scenario: Scenario) -> None:
     """
     parts = (config.client, config.adversary, config.poisoning, config.attention, config.embedding)
     if any(is_own(part) for part in parts):
-        _new_attention(config, initial_model(config, scenario).embedding.features)
+        _try_attention(config, initial_model(config, scenario).embedding.features)
+        if is_own(config.poisoning):
+            _try_poisoning(config, scenario)
         for partition_id in (ADVERSARY, ADVERSARY + 1):
             make_client(config, scenario, partition_id, torch.device("cpu"), Path())
+
+
+def _try_attention(config: RunConfig, features: int) -> None:
+    attention = _new_attention(config, features)
+    with torch.no_grad():
+        found = tuple(attention(torch.ones(2, features), torch.ones(3, features)).shape)
+    if found != (2, 3):
+        raise OwnCodeError(
+            f"attention: expected {config.attention!r} to return shape (2, 3) for 2 queries and 3 support rows, "
+            f"found {found}"
+        )
+
+
+def _try_poisoning(config: RunConfig, scenario: Scenario) -> None:
+    attack, training = _attack(config, scenario), _local_training(config, scenario, ADVERSARY)
+    rng = generator(config.seed, "trial-of-poisoning")
+    clean = training.sample(attack.holdings, rng, required=(attack.target_class,))
+    poisoned = attack.poison(
+        clean,
+        attack.stamped,
+        attack.target_class,
+        poison_fraction=attack.poison_fraction,
+        poison_support=True,
+        rng=rng,
+    )
+    if not isinstance(poisoned, Episode):
+        raise OwnCodeError(
+            f"poisoning: expected {config.poisoning!r} to return an Episode, found a {type(poisoned).__name__}"
+        )
+    for images in (poisoned.support, poisoned.query):
+        if (images.dtype, images.shape[1:]) != (clean.query.dtype, clean.query.shape[1:]):
+            raise OwnCodeError(
+                f"poisoning: expected images of {clean.query.dtype} and shape {clean.query.shape[1:]} from "
+                f"{config.poisoning!r}, found {images.dtype} and {images.shape[1:]}"
+            )
 
 
 def _made(key: str, name: str, built_in: type[NumPyClient], arguments: dict[str, Any]) -> NumPyClient:
@@ -185,7 +222,7 @@ def _measurement(config: RunConfig, scenario: Scenario, partition_id: int) -> Me
         has_step_curves=config.has_step_curves,
         fine_tuning_steps=whole_numbers(config.fine_tuning_curve_steps),
         local_steps=whole_numbers(config.local_curve_steps),
-        fine_tuning_episodes=min(config.fine_tuning_curve_episodes, config.evaluate_episodes),
+        fine_tuning_episodes=config.fine_tuning_episodes,
     )
 
 

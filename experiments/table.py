@@ -40,10 +40,12 @@ def milestones(results: RunResults) -> dict[str, RoundRecord]:
 
 
 def missed_attack(results: RunResults) -> str:
-    """Say that the adversary's update was not among those of the (first) attack's round, and why; else nothing."""
+    """Say that the adversary's update was not among those of the (first) attack's round, or the run begins later."""
     from clients import ADVERSARY  # brings PyTorch along
 
     attack_round = results.run["config"]["attack-round"]
+    if attack_round and results.rounds and (first := results.rounds[0].server_round) > attack_round:
+        return f"The attack of round {attack_round} did not take place: the run begins with round {first}."
     record = next((one for one in results.rounds if one.server_round == attack_round), None)
     if record is None or not record.arrivals or any(one["partition_id"] == ADVERSARY for one in record.arrivals):
         return ""

@@ -107,20 +107,35 @@ def build_key(name: str, *, channels: int, image_size: int, size: int, position:
     opacity = np.zeros((image_size, image_size), np.float32)
     pattern[:, rows, columns] = small
     opacity[rows, columns] = alpha * intensity
-    if not opacity.any():
-        raise BackdoorKeyError(f"backdoor key: expected a pattern that covers some pixel, found none in {name}")
-    return BackdoorKey(pattern, opacity)
+    return _covering(BackdoorKey(pattern, opacity), name)
 
 
 def _own_key(name: str, *, channels: int, image_size: int, **others: int | float | str) -> BackdoorKey:
     key: BackdoorKey = make_own("backdoor-key", name, BackdoorKey, channels=channels, image_size=image_size, **others)
+    _require_shapes(key, name, channels, image_size)
+    for what, values, largest in (("a pattern", key.pattern, 255), ("an opacity", key.opacity, 1)):
+        if not ((values >= 0) & (values <= largest)).all():  # not-a-number is neither
+            raise BackdoorKeyError(
+                f"backdoor-key: expected {what} of numbers in 0..{largest} from {name}, "
+                f"found {values.min()} to {values.max()}"
+            )
+    return _covering(key, name)
+
+
+def _covering(key: BackdoorKey, name: str) -> BackdoorKey:
+    """Return the key; raises `BackdoorKeyError` where it covers nothing."""
+    if not key.opacity.any():
+        raise BackdoorKeyError(f"backdoor key: expected a pattern that covers some pixel, found none in {name}")
+    return key
+
+
+def _require_shapes(key: BackdoorKey, name: str, channels: int, image_size: int) -> None:
     expected = (channels, image_size, image_size)
     if (key.pattern.shape, key.opacity.shape) != (expected, expected[1:]):
         raise BackdoorKeyError(
             f"backdoor-key: expected a pattern of shape {expected} and an opacity of shape {expected[1:]} from {name}, "
             f"found {key.pattern.shape} and {key.opacity.shape}"
         )
-    return key
 
 
 def _place(position: str, size: int, image_size: int) -> tuple[slice, slice]:

@@ -15,7 +15,7 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import adaptiveclipping_mod, fixedclipping_mod
 from flwr.clientapp.typing import ClientAppCallable
 
-from clients import Abstention, make_client
+from clients import ADVERSARY, Abstention, make_client
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.device import choose_device, pin_threads
 from fedmeta_flwr.messages import (
@@ -74,7 +74,9 @@ def train(message: Message, context: Context) -> Message:
 
 @app.evaluate(mods=[answer_abstention])
 def evaluate(message: Message, context: Context) -> Message:
-    """Evaluate the global model, and answer with counts."""
+    """Evaluate the global model, and answer with counts; the adversary abstains, also one of the user's own."""
+    if _partition_id(context) == ADVERSARY:
+        raise Abstention
     arrays = list(message_arrays(message).values())
     _, num_examples, metrics = _client(context).evaluate(arrays, message_config(message))
     return evaluate_reply(message, num_examples, metrics)

@@ -314,6 +314,11 @@ class RunConfig(Schedule):
         return tuple(name.replace("-", "_") for name in self.step_curves.split())
 
     @property
+    def fine_tuning_episodes(self) -> int:
+        """Return the episodes of each kind behind the curve along fine-tuning steps."""
+        return min(self.fine_tuning_curve_episodes, self.evaluate_episodes)
+
+    @property
     def uses_matching(self) -> bool:
         """Return whether anybody classifies by matching."""
         return self.defense != "none" or "matching" in self.step_curve_names
@@ -352,10 +357,16 @@ def _contradictions(config: RunConfig) -> list[str]:
         )
     outer_steps = max(config.outer_steps, config.pretrain_outer_steps, config.poison_outer_steps)
     episodes = config.matching_way if config.defense == "federation" else config.way * config.meta_batch_size
-    if (most := outer_steps * episodes * (config.shot + config.query_shot)) > config.max_num_examples:
+    trained = outer_steps * episodes * (config.shot + config.query_shot)
+    evaluated = config.evaluate_episodes * config.way * config.evaluate_query_shot if config.evaluate_every else 0
+    if (most := max(trained, evaluated)) > config.max_num_examples:
         problems.append(
             f"max-num-examples: expected at least {most}, which these settings make a client report (the adversary "
             f"included), found {config.max_num_examples}"
+        )
+    if config.attack_round == 1 and config.evaluate_every:
+        problems.append(
+            "attack-round: expected 0, or 2 at least, since the round before it measures the clean model, found 1"
         )
     if config.evaluate_every == 0 and config.step_curves:
         problems.append(f"step-curves: expected none where evaluate-every = 0, found {config.step_curves!r}")

@@ -97,7 +97,7 @@ class MatchingNetwork(nn.Module):
         Returns
         -------
         Tensor
-            Shape (rows, way), at most 0; its exponential sums to 1 over the labels.
+            Shape (rows, way), at most 0 but for rounding; its exponential sums to 1 over the labels.
         """
         support_features, query_features = self.features(support.images, queries, batch_norm)
         log_attention: Tensor = self.attention(query_features, support_features)
@@ -138,7 +138,7 @@ def matching_loop(
     Returns
     -------
     float
-        Mean loss over all episodes, without the proximal term.
+        Mean loss over all episodes, without the proximal term; 0 where rounding has taken it below.
     """
     start = [parameter.detach().clone() for parameter in network.embedding.parameters()] if proximal_mu else []
     losses: list[float] = []
@@ -153,7 +153,7 @@ def matching_loop(
                 pull = proximal_mu * (parameter.detach() - old)
                 parameter.grad = pull if parameter.grad is None else parameter.grad + pull
         optimizer.step()
-    return float(np.mean(losses))
+    return max(float(np.mean(losses)), 0.0)
 
 
 def matching_loss(network: MatchingNetwork, episode: Episode, batch_norm: str) -> Tensor:

@@ -170,13 +170,27 @@ def _own_embedding(name: str, *, channels: int, filters: int, image_size: int) -
     embedding: Embedding = make_own(
         "embedding", name, Embedding, channels=channels, filters=filters, image_size=image_size
     )
-    with torch.no_grad():
-        found = tuple(embedding(torch.zeros(2, channels, image_size, image_size), reference_rows=1).shape)
-    if found != (expected := (2, embedding.features)):
+    features = embedding(torch.zeros(2, channels, image_size, image_size), reference_rows=1)
+    if (found := tuple(features.shape)) != (expected := (2, embedding.features)):
         raise OwnCodeError(
             f"embedding: expected features of shape {expected} for 2 images from {name!r}, found {found}"
         )
+    _require_trained(embedding, features, name)
     return embedding
+
+
+def _require_trained(embedding: Embedding, features: Tensor, name: str) -> None:
+    """Raise `OwnCodeError` where a parameter is frozen, or has no part in the features: a meta-gradient is of all."""
+    parameters = dict(embedding.named_parameters())
+    idle = [key for key, parameter in parameters.items() if not parameter.requires_grad]
+    if parameters and not idle:
+        gradients = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
+        idle = [key for key, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+    if idle:
+        raise OwnCodeError(
+            f"embedding: expected every parameter of {name!r} to be trained (what is not may be a buffer that is not "
+            f"persistent), found {idle[0]!r} without a gradient"
+        )
 
 
 def get_arrays(model: nn.Module) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from fedmeta_flwr.class_split import ClassSplit, SplitError, SplitSizes, split_c
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.datasets import ImageDataset, load_dataset
 from fedmeta_flwr.episodes import poisoned_count
+from fedmeta_flwr.own_code import is_own
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,15 @@ def _split_sizes(config: RunConfig) -> SplitSizes:
 
 
 def _check_attack_set(config: RunConfig) -> None:
-    needed = sum(poisoned_count(images, config.poison_fraction) for images in (config.shot, config.query_shot))
+    if config.attack_round == 0 or is_own(config.poisoning):
+        return
+    poisoned_sets = (config.query_shot, *([config.shot] if config.poison_support_episodes else []))
+    needed = sum(poisoned_count(images, config.poison_fraction) for images in poisoned_sets)
     held = config.backdoor_classes * config.attack_training_instances
     if held < needed:
         raise SplitError(
-            f"attack: expected at least {needed} attack training images (poison-fraction of shot and query-shot), "
+            f"attack: expected at least {needed} attack training images (poison-fraction of query-shot, and of shot "
+            f"where poison-support-episodes is above 0), "
             f"found {held} (backdoor-classes * attack-training-instances)"
         )
 
@@ -75,9 +80,10 @@ def _check_attack_set(config: RunConfig) -> None:
 def _check_matching(config: RunConfig, split: ClassSplit) -> None:
     if not config.uses_matching:
         return
-    for partition_id in range(config.num_clients):
+    first = 0 if config.defense == "federation" else 1  # to defend itself alone, the adversary has no reason
+    for partition_id in range(first, config.num_clients):
         if (held := len(split.training(partition_id))) < config.matching_way:
             raise SplitError(
-                f"matching-way: expected at most the classes of every client, found {config.matching_way} and "
-                f"client {partition_id} with {held} classes"
+                f"matching-way: expected at most the classes of every client that matches, "
+                f"found {config.matching_way} and client {partition_id} with {held} classes"
             )

@@ -35,7 +35,7 @@ from fedmeta_flwr.results_writer import ResultsWriter, locked, remove_results
 from fedmeta_flwr.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.scenario import Scenario, load_scenario
 from fedmeta_flwr.tensorboard_writer import TensorBoardWriter
-from strategies import FirstArrivals, UpdateGuard, make_arrivals, make_strategy
+from strategies import ExpectedCounts, FirstArrivals, UpdateGuard, make_arrivals, make_strategy
 from strategies.strategy_state import get_state
 
 _ROUND = "server-round"
@@ -153,10 +153,25 @@ def build_strategy(config: RunConfig, first_round: int) -> FirstArrivals:
             max_num_examples=config.max_num_examples,
             max_norm=config.max_update_norm or math.inf,
             least_metrics={TRAIN_LOSS: 0.0},
+            expected_counts=_expected_counts(config),
         ),
         first_round=first_round,
         registration_seconds=config.registration_timeout_seconds,
         messages_in_flight=config.messages_in_flight,
+    )
+
+
+def _expected_counts(config: RunConfig) -> ExpectedCounts:
+    clean = config.way * config.evaluate_query_shot
+    return ExpectedCounts(
+        trials={
+            "meta_testing": clean,
+            "main_task": clean,
+            "attack_training": config.backdoor_classes * config.attack_training_instances,
+            "attack_validation": config.backdoor_classes * config.attack_validation_instances,
+        },
+        episodes=config.evaluate_episodes,
+        fine_tuning_episodes=config.fine_tuning_episodes,
     )
 
 
@@ -168,7 +183,8 @@ def starting_point(config: RunConfig, scenario: Scenario) -> tuple[dict[str, np.
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, of another architecture, or of a round that is not before the last one.
+        If the file is missing, damaged, of another architecture, or of a round that is not before the last one,
+        or right before the attack.
     """
     new = get_arrays(shared_part(initial_model(config, scenario)))
     if not config.initial_model:
@@ -180,7 +196,13 @@ def starting_point(config: RunConfig, scenario: Scenario) -> tuple[dict[str, np.
             f"{checkpoint.path}: expected a model of a round before num-server-rounds = {config.num_server_rounds}, "
             f"found round {model_round or 'unknown'}"
         )
-    return checkpoint.fitted(new), int(model_round) + 1
+    arrays = checkpoint.fitted(new)
+    if config.evaluate_every and int(model_round) + 1 == config.attack_round:
+        raise CheckpointError(
+            f"{checkpoint.path}: expected a model of a round before attack-round - 1 = {config.attack_round - 1}, "
+            f"which measures the clean model, found round {model_round}"
+        )
+    return arrays, int(model_round) + 1
 
 
 def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from strategies.arrivals import ArrivalModel, LatencyModel, SeededLatency, WallC
 from strategies.errors import DeadActorError, QuorumError, RollCallError, StrategyError
 from strategies.first_arrivals import FirstArrivals
 from strategies.registry import STRATEGY_NAMES, make_strategy
-from strategies.update_guard import UpdateGuard
+from strategies.update_guard import ExpectedCounts, UpdateGuard
 
 __all__ = [
     "STRATEGY_NAMES",
     "ArrivalModel",
     "DeadActorError",
+    "ExpectedCounts",
     "FirstArrivals",
     "LatencyModel",
     "QuorumError",

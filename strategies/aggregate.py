@@ -25,7 +25,7 @@ def conform(aggregated: ArrayRecord, reference: ArrayRecord) -> ArrayRecord:
     Raises
     ------
     ValueError
-        If names or shapes differ, or a value is not finite.
+        If names or shapes differ, or a value is not finite or leaves the range of the reference's dtype.
     """
     if set(aggregated) != set(reference):
         raise ValueError(f"expected the arrays {sorted(reference)}, found {sorted(aggregated)}")
@@ -35,7 +35,8 @@ def conform(aggregated: ArrayRecord, reference: ArrayRecord) -> ArrayRecord:
 def _conformed(name: str, array: Array, reference: Array) -> Array:
     if tuple(array.shape) != tuple(reference.shape):
         raise ValueError(f"array {name!r}: expected shape {tuple(reference.shape)}, found {tuple(array.shape)}")
-    values = array.numpy()
+    with np.errstate(over="ignore"):
+        values = np.asarray(array.numpy(), dtype=reference.dtype)
     if not np.isfinite(values).all():
-        raise ValueError(f"array {name!r}: expected finite numbers, found others")
-    return Array(np.asarray(values, dtype=reference.dtype))
+        raise ValueError(f"array {name!r}: expected finite numbers in the range of {reference.dtype}, found others")
+    return Array(values)

@@ -83,9 +83,15 @@ def _require_enough_nodes(name: str, strategy: Strategy, quorum: int, num_client
 
 
 def _require_known_keys(name: str, strategy: Strategy) -> None:
-    for key, expected in (("arrayrecord_key", messages.ARRAYS), ("configrecord_key", messages.CONFIG)):
+    for key, expected in (
+        ("arrayrecord_key", messages.ARRAYS),
+        ("configrecord_key", messages.CONFIG),
+        ("weighted_by_key", messages.NUM_EXAMPLES),
+    ):
         if (found := getattr(strategy, key, expected)) != expected:
-            raise StrategyError(f"strategy {name}: {key}: expected {expected!r}, which clients read, found {found!r}")
+            raise StrategyError(
+                f"strategy {name}: {key}: expected {expected!r}, as in the messages of clients, found {found!r}"
+            )
 
 
 def _require_accountable(name: str, strategy: Strategy, quorum: int, num_clients: int) -> None:

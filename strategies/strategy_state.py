@@ -5,6 +5,7 @@ saved; functions are part of its construction and are left alone, and so are the
 strategy with other attributes may have methods ``state_dict`` and ``load_state_dict``, as PyTorch's modules have.
 """
 
+import inspect
 from typing import Any
 
 from flwr.serverapp.strategy import Strategy
@@ -21,10 +22,10 @@ def get_state(strategy: Strategy) -> dict[str, Any]:
     Raises
     ------
     StrategyError
-        Naming the attribute that cannot be saved.
+        Naming the attribute that cannot be saved, or the one of the two methods that is missing.
     """
-    if hasattr(strategy, "state_dict"):
-        return {"own": strategy.state_dict()}
+    if _has_own_state(strategy):
+        return {"own": strategy.state_dict()}  # type: ignore[attr-defined]
     state: dict[str, Any] = {}
     for name, value in vars(strategy).items():
         if isinstance(value, Strategy):
@@ -44,20 +45,30 @@ def set_state(strategy: Strategy, state: dict[str, Any]) -> None:
         If the state is of another strategy.
     """
     name = type(strategy).__name__
-    load_own = getattr(strategy, "load_state_dict", None)
-    if set(state) != {"own" if load_own else "attributes"}:
+    has_own_state = _has_own_state(strategy)
+    if set(state) != {"own" if has_own_state else "attributes"}:
         raise StrategyError(f"strategy {name}: expected its own state, found {sorted(state)}")
-    if load_own:
-        load_own(state["own"])
+    if has_own_state:
+        strategy.load_state_dict(state["own"])  # type: ignore[attr-defined]
         return
     for key, value in state["attributes"].items():
         present = getattr(strategy, key, None)
         if isinstance(present, Strategy):
             set_state(present, value[_WRAPPED])
-        elif callable(present) or hasattr(type(strategy), key):
+        elif callable(present) or inspect.isdatadescriptor(getattr(type(strategy), key, None)):
             raise StrategyError(f"strategy {name}: expected attributes, found a value for its function {key!r}")
         else:
             setattr(strategy, key, value)
+
+
+def _has_own_state(strategy: Strategy) -> bool:
+    found = [name for name in ("state_dict", "load_state_dict") if hasattr(strategy, name)]
+    if len(found) == 1:
+        raise StrategyError(
+            f"strategy {type(strategy).__name__}: expected both of state_dict and load_state_dict, or none of them, "
+            f"found {found[0]} alone"
+        )
+    return bool(found)
 
 
 def _require_packable(strategy: Strategy, name: str, value: object) -> None:

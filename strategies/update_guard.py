@@ -43,6 +43,25 @@ class Update:
     metrics: Metrics
 
 
+@dataclass(frozen=True)
+class ExpectedCounts:
+    """How much every client counts in an evaluation: then no client weighs more than another in an accuracy.
+
+    Attributes
+    ----------
+    trials : Mapping of str to int
+        Queries of an episode, by curve. A curve that is not named may have any number above 0.
+    episodes : int or None
+        Of each kind. None: any number, the same for all curves.
+    fine_tuning_episodes : int or None
+        Of each kind, for the curve along fine-tuning steps.
+    """
+
+    trials: Mapping[str, int] = field(default_factory=dict)
+    episodes: int | None = None
+    fine_tuning_episodes: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class UpdateGuard:
     """Reads replies, and refuses those of another form than the protocol's.
@@ -58,12 +77,15 @@ class UpdateGuard:
         and clients of one's own may have some; `messages.keep_common_metrics` hands on those that all replies share.
     max_metric_numbers : int
         Largest number of numbers in all metrics of a reply.
+    expected_counts : ExpectedCounts
+        What an evaluation has to count.
     """
 
     max_num_examples: float = math.inf
     max_norm: float = math.inf
     least_metrics: Mapping[str, float] = field(default_factory=dict)
     max_metric_numbers: int = 1_000_000
+    expected_counts: ExpectedCounts = ExpectedCounts()
 
     def read_update(self, reply: Message, instruction: Message, sent: Arrays) -> Update:
         """Check a training reply and measure its update.
@@ -117,15 +139,17 @@ class UpdateGuard:
         ------
         RejectedReplyError
             If the client failed or abstained, or its counts are not 0 <= hits <= trials, episode by episode, of the
-            curves that there are.
+            curves that there are, and as many as expected.
         """
         metrics = self._checked_metrics(reply, instruction, array_records=[])
         try:
             counts = messages.metrics_to_counts(metrics)
             step_curves = messages.metrics_to_step_curves(metrics)
-            _check_counts(counts)
+            expected = self.expected_counts
+            _check_counts(counts, expected.trials, expected.episodes)
             for name, steps in step_curves.items():
-                _check_step_curve(name, steps)
+                episodes = expected.fine_tuning_episodes if name == "fine_tuning" else expected.episodes
+                _check_step_curve(name, steps, expected.trials, episodes)
         except (KeyError, TypeError, ValueError) as error:
             raise _refusal(f"expected hits and trials of every curve, found {error}") from error
         return {"counts": counts} | ({"step_curves": step_curves} if step_curves else {})
@@ -200,7 +224,9 @@ def _check_declaration(name: str, array: Array, sent: np.ndarray) -> None:
         raise _refusal(f"array {name!r}: expected {sent.nbytes} bytes of numbers, found {size}")
 
 
-def _check_counts(counts: Mapping[str, Mapping[str, list[int]]]) -> None:
+def _check_counts(
+    counts: Mapping[str, Mapping[str, list[int]]], trials: Mapping[str, int], episodes: int | None
+) -> None:
     if unknown := set(counts) ^ set(CURVES):
         raise ValueError(f"curves other than {', '.join(CURVES)}: {_shown(sorted(unknown))}")
     for curve, numbers in counts.items():
@@ -208,17 +234,28 @@ def _check_counts(counts: Mapping[str, Mapping[str, list[int]]]) -> None:
         whole = all(isinstance(number, int) for pair in pairs for number in pair)
         if not whole or not all(0 <= hits <= trials for hits, trials in pairs):
             raise ValueError(f"{curve}: expected 0 <= hits <= trials, found {_shown(numbers)}")
-        if not sum(numbers["trials"]):
-            raise ValueError(f"{curve}: expected trials, found none")
+        episodes = max(len(pairs), 1) if episodes is None else episodes
+        if len(pairs) != episodes:
+            raise ValueError(f"{curve}: expected {episodes} episodes, found {len(pairs)}")
+        found, expected = set(numbers["trials"]), trials.get(curve)
+        if min(found) < 1 or (expected is not None and found != {expected}):
+            raise ValueError(
+                f"{curve}: expected {expected or 'above 0'} trials in each episode, found {_shown(sorted(found))}"
+            )
 
 
-def _check_step_curve(name: str, steps: Mapping[str, Mapping[str, Mapping[str, list[int]]]]) -> None:
+def _check_step_curve(
+    name: str,
+    steps: Mapping[str, Mapping[str, Mapping[str, list[int]]]],
+    trials: Mapping[str, int],
+    episodes: int | None,
+) -> None:
     if name not in STEP_CURVES:
         raise ValueError(f"a curve along steps named {_shown(name)}")
     for step, counts in steps.items():
         if not (step.isascii() and step.isdecimal() and step == str(int(step))):
             raise ValueError(f"{name}: expected a whole number as step, found {_shown(step)}")
-        _check_counts(counts)
+        _check_counts(counts, trials, episodes)
 
 
 def _refusal(problem: str) -> RejectedReplyError:

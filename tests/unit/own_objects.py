@@ -1,5 +1,8 @@
 """What a user may name as ``module:attribute``: sound objects, and others."""
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clients import Adversary, BenignClient
 from fedmeta_flwr.backdoor import BackdoorKey
 from fedmeta_flwr.datasets import BuiltDataset
+from fedmeta_flwr.episodes import Episode
 from fedmeta_flwr.models import Embedding
 from strategies import SeededLatency
 
@@ -48,6 +53,63 @@ def no_embedding(channels: int, filters: int, image_size: int) -> nn.Module:
 
 def flat_key(*, channels: int, image_size: int, **_: Any) -> BackdoorKey:
     return BackdoorKey(np.zeros((image_size, image_size), np.float32), np.ones((image_size, image_size), np.float32))
+
+
+def key_of(pattern: float, opacity: float) -> Callable[..., BackdoorKey]:
+    def build(*, channels: int, image_size: int, **_: Any) -> BackdoorKey:
+        return BackdoorKey(
+            np.full((channels, image_size, image_size), pattern, np.float32),
+            np.full((image_size, image_size), opacity, np.float32),
+        )
+
+    return build
+
+
+bright_key, opaque_key = key_of(300, 1), key_of(255, 1.5)
+negative_key, unknown_key, invisible_key = key_of(-1, 1), key_of(255, math.nan), key_of(255, 0)
+
+
+class Frozen(Linear):
+    """An embedding that is not trained."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.layer.requires_grad_(False)
+
+
+class Idle(Linear):
+    """An embedding with a parameter that has no part in its features."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.unused = nn.Parameter(torch.zeros(1))
+
+
+class NarrowAttention(nn.Module):
+    """Attends to nothing in particular."""
+
+    def __init__(self, features: int, temperature: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+
+    def forward(self, queries: Tensor, support: Tensor) -> Tensor:
+        return (queries * self.weight).sum(dim=1)
+
+
+def forgets_to_return(
+    episode: Any, stamped: Any, target_class: Any, *, poison_fraction: Any, poison_support: Any, rng: Any
+) -> None:
+    return None
+
+
+def poisons_with_floats(episode: Episode, stamped: np.ndarray, target_class: int, **_: Any) -> Episode:
+    return replace(episode, query=episode.query.astype(np.float32))
+
+
+class EagerAdversary(Adversary):
+    """An adversary that would have a say in the accuracies."""
+
+    evaluate = BenignClient.evaluate
 
 
 def small_images(*, data_dir: Path | None, cache_dir: Path, image_size: int) -> BuiltDataset:

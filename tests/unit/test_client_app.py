@@ -11,7 +11,7 @@ from unit.small_federation import SMALL, RunConfigs
 from clients import initial_model, shared_part
 from fedmeta_flwr.client_app import NodeConfigError, app
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.messages import ARRAYS, CONFIG, roll_call_partition, to_record
+from fedmeta_flwr.messages import ARRAYS, CONFIG, is_abstention, roll_call_partition, to_record
 from fedmeta_flwr.models import get_arrays
 from fedmeta_flwr.scenario import load_scenario
 
@@ -47,11 +47,11 @@ def call_roll(config: RunConfig, node_config: dict[str, Any]) -> int:
     return roll_call_partition(ask(config, node_config, RecordDict(), MessageType.QUERY))
 
 
-def train(config: RunConfig, node_config: dict[str, Any], tmp_path: Path) -> Message:
+def train(config: RunConfig, node_config: dict[str, Any], tmp_path: Path, kind: str = MessageType.TRAIN) -> Message:
     scenario = load_scenario(replace(config, cache_dir=str(tmp_path / "bystander")))
     arrays = to_record(get_arrays(shared_part(initial_model(config, scenario))))
     content = RecordDict({ARRAYS: arrays, CONFIG: ConfigRecord({"server-round": 1})})
-    return ask(config, node_config, content, MessageType.TRAIN)
+    return ask(config, node_config, content, kind)
 
 
 def files(folder: Path) -> list[str]:
@@ -149,3 +149,15 @@ def test_two_nodes_in_one_process_have_their_own_folders(config: RunConfig, tmp_
     for partition_id, node in enumerate(nodes, start=1):
         train(config, {"partition-id": partition_id, "cache-dir": str(node), "client-state-dir": str(node)}, tmp_path)
     assert [len(files(node)) for node in nodes] == [3, 3]
+
+
+def test_accuracies_are_those_of_benign_clients_also_with_an_adversary_of_ones_own(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    eager = replace(config, adversary="unit.own_objects:EagerAdversary")
+    replies = [
+        train(eager, {"partition-id": partition, "num-partitions": 4}, tmp_path, MessageType.EVALUATE)
+        for partition in (0, 1)
+    ]
+    assert not any(reply.has_error() for reply in replies)
+    assert [is_abstention(reply) for reply in replies] == [True, False]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fedmeta_flwr import matching
 from fedmeta_flwr.batches import Batch, query_of, support_of
 from fedmeta_flwr.episodes import Episode
 from fedmeta_flwr.matching import Attention, MatchingNetwork, matching_loop, matching_loss
@@ -186,3 +187,13 @@ def test_the_proximal_term_pulls_the_embedding_alone_to_where_it_was(network: Ma
         np.testing.assert_allclose(found, expected[name], rtol=1e-9, atol=1e-12)
     assert not np.allclose(expected["embedding.blocks.0.conv.weight"], unpulled["embedding.blocks.0.conv.weight"])
     np.testing.assert_allclose(unpulled["attention.weight"], expected["attention.weight"], rtol=1e-12)
+
+
+def test_a_loss_that_rounding_has_taken_below_0_is_reported_as_0(
+    network: MatchingNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `logsumexp` over the support rows of a label may round upwards; a server refuses a negative loss.
+    below = next(network.parameters()).sum() * 0 - 1e-7
+    monkeypatch.setattr(matching, "matching_loss", lambda *_: below)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    assert matching_loop(network, [[episode()]], batch_norm="support", optimizer=optimizer) == 0.0

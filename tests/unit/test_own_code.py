@@ -70,6 +70,8 @@ def build(name: str, seed: int = 0) -> dict[str, np.ndarray]:
         (f"{OWN}:needs_more", "embedding: expected .* to take the arguments of the built-in one, .*'depth'"),
         (f"{OWN}:no_embedding", "embedding: expected .* to return a Embedding, found a Flatten"),
         (f"{OWN}:Liar", r"embedding: expected features of shape \(2, 5\) for 2 images from .*, found \(2, 4\)"),
+        (f"{OWN}:Frozen", r"embedding: expected every parameter of .* to be trained .*, found 'layer.weight' without"),
+        (f"{OWN}:Idle", r"embedding: expected every parameter of .* to be trained .*, found 'unused' without"),
     ],
 )
 def test_an_embedding_of_another_form_is_refused(name: str, message: str) -> None:
@@ -95,6 +97,21 @@ def test_an_own_embedding_and_attention_begin_with_weights_of_the_given_seed_alo
 def test_a_key_for_other_images_is_refused() -> None:
     with pytest.raises(BackdoorKeyError, match=r"expected a pattern of shape \(1, 16, 16\).*found \(16, 16\)"):
         build_key(f"{OWN}:flat_key", channels=1, image_size=16, size=4, position="top-left", intensity=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("bright_key", r"a pattern of numbers in 0..255 from .*, found 300.0 to 300.0"),
+        ("negative_key", r"a pattern of numbers in 0..255 from .*, found -1.0 to -1.0"),
+        ("opaque_key", r"an opacity of numbers in 0..1 from .*, found 1.5 to 1.5"),
+        ("unknown_key", r"an opacity of numbers in 0..1 from .*, found nan to nan"),
+        ("invisible_key", "a pattern that covers some pixel"),
+    ],
+)
+def test_a_key_that_no_image_can_bear_is_refused(name: str, message: str) -> None:
+    with pytest.raises(BackdoorKeyError, match=f"expected {message}"):
+        build_key(f"{OWN}:{name}", channels=1, image_size=16, size=4, position="top-left", intensity=1.0)
 
 
 def test_a_dataset_has_the_size_that_is_asked_for_and_is_read_only(tmp_path: Path) -> None:
@@ -145,6 +162,27 @@ def test_what_would_fail_the_clients_alone_is_told_before_anything_starts(
     small = {**SMALL, "cache_dir": str(tmp_path / "cache"), "results_dir": str(tmp_path / "results")}
     with pytest.raises(OwnCodeError, match=f"{key}: expected '{OWN}:needs_more' to take the arguments"):
         prepare(run_config(**{**small, key: f"{OWN}:needs_more"}))
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "message"),
+    [
+        (
+            "poisoning",
+            "forgets_to_return",
+            ".* to return an Episode, found a NoneType",
+        ),
+        ("poisoning", "poisons_with_floats", r"images of uint8 and shape \(1, 16, 16\) from .*, found float32"),
+        ("attention", "NarrowAttention", r".* to return shape \(2, 3\) for 2 queries and 3 support rows, found \(2,\)"),
+    ],
+)
+def test_what_would_fail_the_clients_rounds_later_is_told_before_anything_starts(
+    run_config: Callable[..., RunConfig], tmp_path: Path, key: str, name: str, message: str
+) -> None:
+    small = {**SMALL, "cache_dir": str(tmp_path / "cache"), "results_dir": str(tmp_path / "results")}
+    with pytest.raises(OwnCodeError, match=f"{key}: expected {message}"):
+        prepare(run_config(**{**small, key: f"{OWN}:{name}"}))
     assert not (tmp_path / "results").exists()
 
 

@@ -21,6 +21,19 @@ def test_too_few_attack_images_for_a_poisoned_episode_are_refused(run_config: Ca
         load_scenario(run_config(poison_fraction=1.0, backdoor_classes=4, attack_training_instances=2))
 
 
+@pytest.mark.parametrize(
+    "settings", [{"poison_support_episodes": 0.0}, {"attack_round": 0}, {"poisoning": "unit.own_objects:flat_key"}]
+)
+def test_no_more_attack_images_are_asked_for_than_the_attack_needs(
+    run_config: Callable[..., RunConfig], tmp_path: Path, settings: dict[str, float | int | str]
+) -> None:
+    few: dict[str, str | int] = {"backdoor_classes": 1, "strokes_classes": 60, "image_size": 16}
+    with pytest.raises(SplitError, match=r"at least 6 attack training images .* found 5"):
+        load_scenario(run_config(cache_dir=str(tmp_path), **few))
+    scenario = load_scenario(run_config(cache_dir=str(tmp_path), **few, **settings))
+    assert sum(map(len, scenario.split.attack_training.values())) == 5
+
+
 def test_too_few_classes_are_refused_before_anything_is_trained(
     run_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
@@ -36,8 +49,10 @@ def test_a_matching_way_beyond_a_clients_classes_is_refused_in_one_line(
     small: dict[str, str | int] = {"cache_dir": str(tmp_path), "strokes_classes": 60, "image_size": 16}
     with pytest.raises(SplitError) as caught:
         load_scenario(run_config(**small, **settings, matching_way=11))
+    matcher = 0 if settings.get("defense") == "federation" else 1
     assert str(caught.value) == (
-        "matching-way: expected at most the classes of every client, found 11 and client 0 with 10 classes"
+        f"matching-way: expected at most the classes of every client that matches, found 11 and client {matcher} with "
+        f"10 classes"
     )
     assert load_scenario(run_config(**small, **settings, matching_way=10)).dataset.images.shape[0] == 60
     assert load_scenario(run_config(**small, matching_way=11)).dataset.images.shape[0] == 60  # nobody matches

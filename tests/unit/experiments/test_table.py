@@ -54,3 +54,7 @@ def test_an_attack_that_did_not_count_is_told(
     others = [one for one in results.rounds if one.server_round != 4]
     assert missed_attack(replace(results, rounds=(*others, record))) == expected
     assert not missed_attack(results)
+    later = tuple(one for one in results.rounds if one.server_round > 4)
+    assert missed_attack(replace(results, rounds=later)) == (
+        "The attack of round 4 did not take place: the run begins with round 5."
+    )

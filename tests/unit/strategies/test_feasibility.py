@@ -43,6 +43,7 @@ def test_every_strategy_is_feasible_with_its_defaults(name: str) -> None:
         (FedAvg(fraction_train=1.5), "found 6"),
         (FedAvg(arrayrecord_key="model"), "arrayrecord_key: expected 'arrays', .*found 'model'"),
         (FedAvg(configrecord_key="settings"), "configrecord_key"),
+        (FedAvg(weighted_by_key="train-loss"), "weighted_by_key: expected 'num-examples', .*found 'train-loss'"),
         (DifferentialPrivacyServerSideFixedClipping(Bulyan(num_malicious_nodes=1), 0.1, 1.0, 3), "Bulyan"),
     ],
 )

@@ -173,9 +173,34 @@ def test_a_strategys_own_way_to_save_is_taken() -> None:
     assert loaded == [{"steps": 3}]
 
 
+@pytest.mark.parametrize("name", ["state_dict", "load_state_dict"])
+def test_a_strategy_with_one_half_of_a_way_to_save_is_refused(name: str) -> None:
+    with pytest.raises(StrategyError, match=rf"expected both of state_dict and load_state_dict, .*found {name} alone"):
+        get_state(Momentum(**{name: dict}))
+
+
+class Counting(FedAvg):
+    """Has an attribute with a default in the class, and one that is computed."""
+
+    rounds = 0
+
+    @property
+    def doubled(self) -> int:
+        return 2 * self.rounds
+
+
+def test_an_attribute_with_a_default_in_the_class_is_saved_and_put_back() -> None:
+    strategy, resumed = Counting(), Counting()
+    strategy.rounds += 3
+    set_state(resumed, through_a_file(get_state(strategy)))
+    assert (resumed.rounds, resumed.doubled, Counting.rounds) == (3, 6, 0)
+    with pytest.raises(StrategyError, match="function 'doubled'"):
+        set_state(resumed, {"attributes": {"doubled": 8}})
+
+
 def test_a_state_of_another_strategy_is_refused_and_functions_are_never_replaced() -> None:
     with pytest.raises(StrategyError, match="expected its own state"):
-        set_state(Momentum(load_state_dict=print), {"attributes": {}})
+        set_state(Momentum(state_dict=dict, load_state_dict=print), {"attributes": {}})
     for name in ("aggregate_train", "train_metrics_aggr_fn"):
         with pytest.raises(StrategyError, match=f"function '{name}'"):
             set_state(FedAvg(), {"attributes": {name: 3}})

@@ -1,5 +1,7 @@
 """Evaluation replies of clients that may be hostile."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,13 +11,13 @@ from fedmeta_flwr import messages
 from fedmeta_flwr.evaluation import Counts
 from fedmeta_flwr.results import at_steps
 from strategies.errors import RejectedReplyError
-from strategies.update_guard import UpdateGuard
+from strategies.update_guard import ExpectedCounts, UpdateGuard
 
 COUNTS = {
     "meta_testing": Counts([3, 5], [5, 5]),
     "main_task": Counts([0, 4], [5, 5]),
-    "attack_training": Counts([1], [4]),
-    "attack_validation": Counts([0], [4]),
+    "attack_training": Counts([1, 0], [4, 4]),
+    "attack_validation": Counts([0, 2], [3, 3]),
 }
 STEP_CURVES = {"fine_tuning": {0: COUNTS, 500: COUNTS}, "matching": {50: COUNTS}}
 PLAIN: dict[str, Any] = messages.counts_to_metrics(COUNTS)
@@ -24,9 +26,9 @@ ARABIC_50 = "\N{ARABIC-INDIC DIGIT FIVE}\N{ARABIC-INDIC DIGIT ZERO}"
 HITS, TRIALS = "matching:50:main-task-hits", "matching:50:main-task-trials"
 
 
-def read_counts(metrics: dict[str, Any]) -> dict[str, Any]:
+def read_counts(metrics: dict[str, Any], guard: UpdateGuard | None = None) -> dict[str, Any]:
     instruction = Message(RecordDict(), dst_node_id=3, message_type=MessageType.EVALUATE)
-    return UpdateGuard().read_counts(messages.evaluate_reply(instruction, 10, metrics), instruction)
+    return (guard or UpdateGuard()).read_counts(messages.evaluate_reply(instruction, 10, metrics), instruction)
 
 
 def plain(counts: dict[str, Counts]) -> dict[str, Any]:
@@ -65,7 +67,9 @@ def at_step(step: str) -> dict[str, list[int]]:
             {"guessing:50:main-task-hits": [1], "guessing:50:main-task-trials": [1]},
             "a curve along steps named",
         ),
-        ({"attack-training-hits": [0], "attack-training-trials": [0]}, "expected trials, found none"),
+        ({"attack-training-hits": [0, 0], "attack-training-trials": [0, 4]}, r"above 0 trials .*, found \[0, 4\]"),
+        ({"attack-training-hits": [0], "attack-training-trials": [4]}, "expected 2 episodes, found 1"),
+        ({"attack-training-hits": [], "attack-training-trials": []}, "expected 2 episodes, found 0"),
         ({HITS: 3, TRIALS: 5}, "not iterable"),
         ({HITS: [float("nan"), 1.0]}, "expected finite numbers"),
         (at_step("many"), "step, found 'many'"),
@@ -87,3 +91,48 @@ def test_a_step_that_passes_can_be_read_from_the_result_file(step: str) -> None:
         assert step != "50"
         return
     assert list(at_steps([entry], "matching")) == [50]
+
+
+EXPECTED = ExpectedCounts(
+    trials={"meta_testing": 5, "main_task": 5, "attack_training": 4, "attack_validation": 3},
+    episodes=2,
+    fine_tuning_episodes=2,
+)
+
+
+def inflated(prefix: str) -> dict[str, list[int]]:
+    """More trials than were asked for: the client would weigh more than all others in an accuracy."""
+    return {f"{prefix}main-task-hits": [10**12] * 2, f"{prefix}main-task-trials": [10**12] * 2}
+
+
+def of_one_episode(prefix: str) -> dict[str, list[int]]:
+    return {f"{prefix}{key}": numbers[:1] for key, numbers in PLAIN.items()}
+
+
+def test_what_every_client_has_to_count_is_read() -> None:
+    assert read_counts(METRICS, UpdateGuard(expected_counts=EXPECTED)) == read_counts(METRICS)
+
+
+@pytest.mark.parametrize("prefix", ["", "fine-tuning:500:", "matching:50:"])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (inflated, "main_task: expected 5 trials in each episode, found"),
+        (of_one_episode, "expected 2 episodes, found 1"),
+    ],
+)
+def test_other_numbers_of_episodes_or_trials_than_every_client_counts_are_rejected(
+    changes: Callable[[str], dict[str, list[int]]], reason: str, prefix: str
+) -> None:
+    changed = {**METRICS, **changes(prefix)}
+    assert read_counts(changed)
+    with pytest.raises(RejectedReplyError, match=reason):
+        read_counts(changed, UpdateGuard(expected_counts=EXPECTED))
+
+
+def test_the_curve_along_fine_tuning_may_have_episodes_of_its_own() -> None:
+    guard = UpdateGuard(expected_counts=replace(EXPECTED, fine_tuning_episodes=1))
+    fewer = {**METRICS, **of_one_episode("fine-tuning:0:"), **of_one_episode("fine-tuning:500:")}
+    assert read_counts(fewer, guard) == read_counts(fewer)
+    with pytest.raises(RejectedReplyError, match="expected 1 episodes, found 2"):
+        read_counts(METRICS, guard)
