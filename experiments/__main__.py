@@ -114,15 +114,20 @@ def quickstart(
     as_json: AsJson = False,
 ) -> None:
     """Run the main experiment on the embedded data, which needs no download."""
-    run(
-        "quickstart",
-        overrides=overrides,
+    from experiments.session import RunRequest, run_session
+
+    request = RunRequest(
+        command="quickstart",
+        config="quickstart",
+        overrides=tuple(overrides or ()),
+        data_dir=None,
         results_dir=results_dir,
         actors=actors,
         quiet=quiet,
         app_dir=app_dir,
         as_json=as_json,
     )
+    raise typer.Exit(run_session(request))
 
 
 @app.command(

@@ -76,6 +76,7 @@ def run_benchmark(
     """
     began = time.monotonic()
     repetitions = repetitions or BENCHMARKS[name].repetitions
+    folder.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before it is measured
     rows = _measure(name, repetitions, tell)
     result = {
         "benchmark": name,
@@ -86,7 +87,6 @@ def run_benchmark(
         "seconds": time.monotonic() - began,
         "rows": rows,
     }
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"bench-{name}.json"
     file.write_text(json.dumps(result, indent=1), encoding="utf-8")
     return result, file

@@ -102,7 +102,7 @@ class PlannedRun:
         found = read_results(file)
         if found.end is None or found.end["status"] != "completed":
             raise ResultsError(f"{file}: expected a completed run, found one that is not")
-        _require_same(file, found.run["config"], self.config)
+        require_same(file, found.run["config"], self.config)
         return float(found.end["seconds"])
 
 
@@ -190,7 +190,7 @@ def _planned(run: Run, seed: int, layers: _Layers, folder: Path) -> PlannedRun:
     return PlannedRun(run, folder / run.name, RunConfig.parse(merge_settings(values)))
 
 
-def _require_same(file: Path, found: Mapping[str, Any], expected: RunConfig) -> None:
+def require_same(file: Path, found: Mapping[str, Any], expected: RunConfig) -> None:
     """Raise `ResultsError` unless a result file is of this configuration, paths and device aside."""
     wanted, found = expected.to_run_config(), RunConfig.with_later_settings(found)
     keys = [key_of(field) for field in fields(expected)]

@@ -10,14 +10,14 @@ from statistics import fmean
 
 from rich.console import Console
 
-from experiments.plan import PlannedRun, plan_runs
+from experiments.plan import PlannedRun, plan_runs, require_same
 from experiments.progress import clock, show_progress
 from experiments.run import prepare, run_on
 from experiments.simulation import read_git_revision, simulation_size
 from experiments.superlink import LocalSuperLink
 from fedmeta_flwr.checkpoint import CheckpointError
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.results import CLIENTS_FOLDER, ResultsError
+from fedmeta_flwr.results import CLIENTS_FOLDER, FILE_NAME, ResultsError, read_results
 from fedmeta_flwr.results_writer import locked
 from fedmeta_flwr.run_checkpoints import RunCheckpoints, finished
 
@@ -90,12 +90,20 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
         else:
             pace.add(one, seconds)
     console.print(f"{len(planned)} runs, {len(planned) - len(missing)} of them finished: {request.results_root}")
+    _require_fitting(missing)
     for one in missing:
         prepare(replace(one.config, results_dir=str(one.folder)), is_model_there=one.run.after is None)
     if missing:
         with locked(request.results_root):
             _run_all(missing, pace, request, console)
     return planned
+
+
+def _require_fitting(missing: Sequence[PlannedRun]) -> None:
+    """Raise `ResultsError` if a run that is to come would differ in settings from other seeds of it that are there."""
+    for one in missing:
+        for file in sorted(one.folder.parent.parent.glob(f"seed-*/{one.run.name}/{FILE_NAME}")):
+            require_same(file, read_results(file).run["config"], one.config)
 
 
 def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, console: Console) -> None:

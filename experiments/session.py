@@ -1,5 +1,6 @@
 """What a command does from its arguments to its exit code, with everything that it tells the user."""
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,13 @@ from fedmeta_flwr.run_checkpoints import finished
 
 COMPLETED, FAILED, BAD_INPUT = 0, 1, 2
 FIGURES = "figures"
+_GOING_ON = {
+    "run": "run with --results-dir and --resume goes on from the last checkpoint",
+    "quickstart": "run quickstart with --results-dir and --resume goes on from the last checkpoint",
+    "reproduce": "reproduce goes on from the last checkpoint",
+}
+_WRONG_PATH = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_WRONG_PATH_NUMBERS = (errno.ENAMETOOLONG, errno.EROFS, errno.ELOOP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +65,8 @@ class RunRequest:
         Whether to go on with the run in the results folder.
     as_json : bool
         Whether standard output is for one JSON document.
+    command : str
+        What was called, ``"run"`` or ``"quickstart"``.
     """
 
     config: str
@@ -69,11 +79,12 @@ class RunRequest:
     ray_address: str | None = None
     resume: bool = False
     as_json: bool = False
+    command: str = "run"
 
 
 def run_session(request: RunRequest) -> int:
     """Run one configuration, report on it, and return the exit code."""
-    output = Output("run", request.as_json)
+    output = Output(request.command, request.as_json)
     return _exit_code(lambda: _run(request, output), output)
 
 
@@ -196,7 +207,7 @@ def _name(heading: str, files: list[Path], output: Output) -> None:
 
 
 def _exit_code(command: Callable[[], None], output: Output | None = None) -> int:
-    """Bad input is a ValueError of this project, before anything starts; a run that fails is a RuntimeError."""
+    """Bad input is a ValueError of this project, or a path that cannot be used; a run that fails is a RuntimeError."""
     output = output or Output("")
     errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     code, problem = COMPLETED, None
@@ -205,12 +216,19 @@ def _exit_code(command: Callable[[], None], output: Output | None = None) -> int
             command()
     except Interrupted as interruption:
         code, problem = interruption.exit_code, str(interruption)
-        errors.print(f"Interrupted: {problem}; run --resume, or reproduce, goes on from the last checkpoint.")
+        going_on = _GOING_ON.get(output.command)
+        errors.print(f"Interrupted: {problem}{f'; {going_on}' if going_on else ''}.")
     except (RunFailedError, SuperLinkError, BenchmarkError) as error:
         code, problem = FAILED, str(error)
         errors.print(f"Run failed: {problem}")
     except ValueError as error:
         code, problem = BAD_INPUT, str(error)
+        errors.print(f"Error: {problem}")
+    except BrokenPipeError:  # nobody reads on
+        raise
+    except OSError as error:
+        is_input = isinstance(error, _WRONG_PATH) or error.errno in _WRONG_PATH_NUMBERS
+        code, problem = BAD_INPUT if is_input else FAILED, f"cannot use {error.filename}: {error.strerror}"
         errors.print(f"Error: {problem}")
     output.hand_over(code, problem)
     return code

@@ -148,15 +148,13 @@ def read_results(path: Path) -> RunResults:
         If there is no such file, it is of another format, or a line is not a record; names file and line.
     """
     file = path / FILE_NAME if path.is_dir() else path
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ResultsError(f"expected a result file, cannot read {file}: {error.strerror}") from error
-    records = [parse_line(file, number, line) for number, line in enumerate(text.split("\n")[:-1], start=1)]
+    records = _read_lines(file)
     if not records or records[0]["kind"] != "run" or records[0].get("format") != FORMAT:
         raise ResultsError(f"{file}: expected a first line of kind 'run' in format {FORMAT}, found another")
+    if not isinstance(records[0].get("config"), dict):
+        raise ResultsError(f"{file}: expected the settings of the run in its first line, found none")
     seconds, all_seconds = _read_times(file.with_name(TIMES_FILE_NAME))
-    rounds = tuple(_round(record, seconds) for record in records if record["kind"] == "round")
+    rounds = tuple(_round(file, record, seconds) for record in records if record["kind"] == "round")
     end = next((record for record in records if record["kind"] == "end"), None)
     if end is not None:
         end.setdefault("seconds", all_seconds)
@@ -167,24 +165,44 @@ def _read_times(file: Path) -> tuple[dict[int, float], float]:
     """Return the seconds of each round, and of the whole run."""
     if not file.is_file():
         return {}, 0.0
-    text = file.read_text(encoding="utf-8")
-    records = [parse_line(file, number, line) for number, line in enumerate(text.split("\n")[:-1], start=1)]
-    rounds = {record["server_round"]: record["seconds"] for record in records if record["kind"] == "round"}
-    return rounds, next((record["seconds"] for record in records if record["kind"] == "end"), sum(rounds.values()))
+    records = _read_lines(file)
+    try:
+        rounds = {record["server_round"]: record["seconds"] for record in records if record["kind"] == "round"}
+        return rounds, next((record["seconds"] for record in records if record["kind"] == "end"), sum(rounds.values()))
+    except (KeyError, TypeError) as error:
+        raise ResultsError(f"{file}: expected the seconds of every round, found a line without ({error})") from error
+
+
+def _read_lines(file: Path) -> list[dict[str, Any]]:
+    """Return the records of all complete lines."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(f"expected a result file, cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ResultsError(f"{file}: expected text, found bytes that are none ({error})") from error
+    return [parse_line(file, number, line) for number, line in enumerate(text.split("\n")[:-1], start=1)]
 
 
 def parse_line(file: Path, number: int, line: str) -> dict[str, Any]:
     """Return the record in a line; raises `ResultsError` for anything else."""
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ResultsError(f"{file}, line {number}: expected JSON, found {line[:60]!r}") from error
     if not isinstance(record, dict) or record.get("kind") not in ("run", "round", "end"):
         raise ResultsError(f"{file}, line {number}: expected a record of kind run, round or end, found {line[:60]!r}")
     return record
 
 
-def _round(record: dict[str, Any], seconds: dict[int, float]) -> RoundRecord:
+def _round(file: Path, record: dict[str, Any], seconds: dict[int, float]) -> RoundRecord:
     """Return a record as it was written; those of version 0.1 have their time with them."""
     own = {name: value for name, value in record.items() if name != "kind"}
-    return RoundRecord(**{"seconds": seconds.get(record["server_round"], 0.0)} | own)
+    try:
+        found = RoundRecord(**{"seconds": seconds.get(record["server_round"], 0.0)} | own)
+        found.accuracies()  # hits and trials are there
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        where = f"{file}, round {record.get('server_round', 'unknown')}"
+        problem = f"{type(error).__name__}: {error}"
+        raise ResultsError(f"{where}: expected the record of a round, found another ({problem})") from error
+    return found

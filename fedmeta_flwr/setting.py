@@ -72,6 +72,8 @@ def _typed(expected: Any, value: Any) -> Any:
         if not math.isfinite(value):
             raise ValueError(f"expected a finite number, found {value!r}")
         return float(value)  # TOML writes 1 where a float is meant
+    if expected is int and is_whole and not -(2**63) <= value < 2**63:
+        raise ValueError(f"expected a whole number of 64 bits, as Flower sends them, found {value!r}")
     if (expected is int and is_whole) or (expected in (bool, str) and isinstance(value, expected)):
         return value
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

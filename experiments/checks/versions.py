@@ -14,7 +14,7 @@ from packaging.specifiers import SpecifierSet
 
 from experiments.checks.finding import Finding
 
-_INSTALL = "run `uv sync` in the checkout, or follow 'Without uv' in README.md"
+_INSTALL = "run `uv sync` in the checkout, or follow 'Install' in docs/index.md"
 _NAMED = ("flwr", "ray", "torch", "learn2learn", "numpy")
 
 

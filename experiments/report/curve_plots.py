@@ -41,7 +41,7 @@ class Point:
         return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
 
 
-def panel_plot(panel: Panel, row: str) -> Plot:
+def panel_plot(panel: Panel, row: str, heading: str) -> Plot:
     """Return a panel as a plot.
 
     Parameters
@@ -50,6 +50,8 @@ def panel_plot(panel: Panel, row: str) -> Plot:
         With a curve at least.
     row : str
         What its row of the figure measures; empty where the figure has one row.
+    heading : str
+        Of the figure; with it the names of tables differ.
 
     Raises
     ------
@@ -73,7 +75,7 @@ def panel_plot(panel: Panel, row: str) -> Plot:
     elif _span(points) < _FEW_ROUNDS:
         layout["xaxis"]["dtick"] = 1  # there is no half a round
     spec = spec_of(traces, title=title, height=_HEIGHT, **layout)
-    return Plot(spec, _label(title, panel, points), _table(title, panel, points, reference))
+    return Plot(spec, _label(title, panel, points), _table(f"{heading}, {title}", panel, points, reference))
 
 
 def _span(points: Mapping[str, Mapping[int, Point]]) -> int:
@@ -157,7 +159,7 @@ def _pale(panel: Panel, curve: str, xs: list[float], common: Mapping[str, Any]) 
         y=values * 2 if level else values,
         mode="lines",
         line={"color": LOOKS[curve].color, "width": 1, "dash": "solid" if level else dash_of(curve)},
-        opacity=0.55,
+        opacity=0.8,
         hoverinfo="skip",
         **common,
     )

@@ -17,7 +17,7 @@ from fedmeta_flwr.batches import support_of
 from fedmeta_flwr.evaluation import ask
 from fedmeta_flwr.matching import Attention, MatchingNetwork
 
-_LABEL_COLORS = ("#0072B2", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#8C6D31", "#7F7F7F")
+_LABEL_COLORS = ("#0072B2", "#009E73", "#B87900", "#2E8BC0", "#CC79A7", "#8C6D31", "#7F7F7F")
 _TARGET_COLOR = "#D55E00"
 _STAMPED_NAMES = {curve: f"stamped query, {curve.replace('_', ' ')}" for curve in STAMPED}
 _SYMBOLS = {"attack_training": "cross", "attack_validation": "x"}

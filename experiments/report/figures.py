@@ -67,14 +67,16 @@ def _view(name: str, collection: Collection) -> FigureView:
         plan = PLANS[name](collection)
         if not plan.panels:
             return FigureView(name, HEADINGS[name], problem=f"Not drawn: {_MISSING[name]} in these results.")
-        return FigureView(name, HEADINGS[name], plan.subject, caption(collection, plan), _panels(collection, plan))
+        return FigureView(
+            name, HEADINGS[name], plan.subject, caption(collection, plan), _panels(collection, plan, HEADINGS[name])
+        )
     except (ResultsError, CountsError) as error:
         return FigureView(name, HEADINGS[name], problem=f"Not drawn: {error}.")
 
 
-def _panels(collection: Collection, plan: Plan) -> tuple[PanelView, ...]:
+def _panels(collection: Collection, plan: Plan, heading: str) -> tuple[PanelView, ...]:
     return tuple(
-        PanelView(str(collection.config(panel.run)["case"]), panel_plot(panel, row))
+        PanelView(str(collection.config(panel.run)["case"]), panel_plot(panel, row, heading))
         for row, panels in plan.rows.items()
         for panel in panels
         if panel.curves

@@ -85,13 +85,23 @@ def environment_rows(run: ShownRun) -> list[tuple[str, str]]:
 
 def recipe_of(material: Material) -> Recipe:
     """Return how the results of a material are made again."""
-    revision = str(material.runs[0].results.run.get("git_revision", "unknown"))
-    checkout = [] if revision == "unknown" else [f"git checkout {shlex.quote(revision.removesuffix('-dirty'))}"]
-    remarks = ["The checkout had changes that are not in this revision."] if revision.endswith("-dirty") else []
+    revisions = _revisions(material)
+    clean = sorted({revision.removesuffix("-dirty") for revision in revisions} - {"unknown"})
+    checkout = [f"git checkout {shlex.quote(clean[0])}"] if len(clean) == 1 else []
+    remarks = [f"The runs are of several revisions: {', '.join(clean)}."] if len(clean) > 1 else []
+    if any(revision.endswith("-dirty") for revision in revisions):
+        remarks.append("The checkout had changes that are not in its revision.")
     if material.collection.dataset != "strokes":
         remarks.append(f"{_DATA_DIR} is the folder with the data set's files.")
     made = _of_single(material) if material.is_single else _of_root(material)
     return Recipe((*checkout, *made.commands), made.file, (*remarks, *made.remarks))
+
+
+def _revisions(material: Material) -> set[str]:
+    """Return the revisions of all runs, of each seed."""
+    shown = (run.results for run in material.runs)
+    others = (results for seeds in material.collection.runs.values() for results in seeds.values())
+    return {str(results.run.get("git_revision", "unknown")) for results in (*shown, *others)}
 
 
 def _of_single(material: Material) -> Recipe:

@@ -13,7 +13,7 @@ from experiments.report.plots import ATTACK_COLOR, BENIGN_COLOR, MIDDLE_GREY, Pl
 from fedmeta_flwr.results import RoundRecord
 
 _REASONS = {"straggler": "x-thin-open", "abstained": "circle-open", "busy": "square-open", "failed": "diamond-open"}
-_REASON_COLORS = {"straggler": "#E69F00", "abstained": MIDDLE_GREY, "busy": "#009E73", "failed": "#CC79A7"}
+_REASON_COLORS = {"straggler": "#B87900", "abstained": MIDDLE_GREY, "busy": "#009E73", "failed": "#CC79A7"}
 _ROW_PIXELS, _MOST_ROW_PIXELS = 26, 420
 
 
@@ -41,7 +41,7 @@ def arrivals_plot(records: Sequence[RoundRecord], clients: int) -> Plot:
     ]
     traces += [
         _marks(
-            kind, list(_dropped(records, kind)), _REASONS.get(kind, "star-open"), _REASON_COLORS.get(kind, "#56B4E9"), 7
+            kind, list(_dropped(records, kind)), _REASONS.get(kind, "star-open"), _REASON_COLORS.get(kind, "#2E8BC0"), 7
         )
         for kind in reasons
     ]

@@ -76,13 +76,22 @@ def scenario_of(run: ShownRun, data_dir: Path | None) -> Scenario:
         try:
             scenario = load_scenario(RunConfig.parse(config.to_run_config() | changes))
         except ValueError as error:
-            reasons.append(str(error))
+            reasons.append(_shortened(str(error), folder, config.cache_dir))
             continue
         expected = run.results.run.get("dataset", {}).get("fingerprint")
         if expected in (None, scenario.dataset.fingerprint):
             return scenario
-        reasons.append(f"{folder or config.dataset}: other images than those of the run (their fingerprints differ)")
+        where = _shortened(folder, folder) or config.dataset
+        reasons.append(f"{where}: other images than those of the run (their fingerprints differ)")
     raise AbsentError("; ".join(reasons) or "no folder with the images is known: give --data-dir")
+
+
+def _shortened(text: str, *folders: str) -> str:
+    """Return a text with the last part of folders alone: a page that is passed on need not tell where they lie."""
+    for folder in filter(None, folders):
+        for spelling in (str(Path(folder).absolute()), folder):
+            text = text.replace(spelling, f"…/{Path(folder).name}")
+    return text
 
 
 def _folders(config: RunConfig, data_dir: Path | None) -> Sequence[str]:
@@ -129,5 +138,5 @@ def _client(run: ShownRun, config: RunConfig, scenario: Scenario, name: str) -> 
     try:
         set_arrays(client.shared, load_checkpoint(file).fitted(get_arrays(client.shared)))
     except CheckpointError as error:
-        raise AbsentError(f"the model cannot be used: {error}") from error
+        raise AbsentError(f"the model cannot be used: {_shortened(str(error), str(run.folder))}") from error
     return client

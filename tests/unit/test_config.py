@@ -41,6 +41,7 @@ def test_one_error_lists_every_problem_with_key_expected_and_found() -> None:
         ("seed", True, "a whole number"),
         ("seed", 1.0, "a whole number"),
         ("seed", -1, "at least 0"),
+        ("seed", 2**63, "a whole number of 64 bits"),
         ("rotation-augmentation", 1, "true or false"),
         ("inner-lr", "0.1", "a number"),
         ("inner-lr", float("nan"), "a finite number"),

@@ -3,8 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from fedmeta_flwr.results import CURVES, FILE_NAME, ResultsError, RoundRecord, at_steps, read_results
+from fedmeta_flwr.results import CURVES, FILE_NAME, TIMES_FILE_NAME, ResultsError, RoundRecord, at_steps, read_results
 from fedmeta_flwr.results_writer import ResultsWriter
+
+RUN = {"kind": "run", "format": 1, "config": {}}
+ROUND = {"kind": "round", "server_round": 1, "phase": "benign"}
 
 
 def counts(hits: int, trials: int) -> dict[str, dict[str, list[int]]]:
@@ -38,7 +41,7 @@ def test_accuracies_sum_counts_over_clients_and_episodes() -> None:
 
 def test_a_file_that_is_being_written_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
     with ResultsWriter(tmp_path) as writer:
-        writer.write_run({})
+        writer.write_run({"config": {}})
         writer.write_round(RoundRecord(1, "pretrain"))
     with (tmp_path / FILE_NAME).open("a") as file:
         file.write('{"kind": "rou')
@@ -67,7 +70,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         ([{"kind": "round"}], "first line of kind 'run'"),
         ([{"kind": "run", "format": 99}], "format 1"),
         (["not json"], "line 1: expected JSON"),
-        ([{"kind": "run", "format": 1}, {"kind": "guess"}], "line 2: expected a record"),
+        ([{"kind": "run", "format": 1}], "expected the settings of the run"),
+        ([RUN, {"kind": "guess"}], "line 2: expected a record"),
+        ([RUN, {"kind": "round"}], "round unknown: expected the record of a round, .*server_round"),
+        ([RUN, {**ROUND, "weather": "fine"}], "round 1: expected the record of a round, .*weather"),
+        ([RUN, {**ROUND, "evaluation": [{"partition_id": 1}]}], "round 1: expected the record of a round, .*counts"),
+        ([RUN, "[" * 100_000], "line 2: expected JSON"),
     ],
 )
 def test_a_file_that_is_no_result_file_is_refused(
@@ -79,11 +87,21 @@ def test_a_file_that_is_no_result_file_is_refused(
         read_results(tmp_path)
 
 
+def test_bytes_that_are_no_text_and_times_without_seconds_are_refused_by_file(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b'{"kind": "run", \xff\n')
+    with pytest.raises(ResultsError, match=f"{FILE_NAME}: expected text"):
+        read_results(tmp_path)
+    (tmp_path / FILE_NAME).write_text(f"{json.dumps(RUN)}\n")
+    (tmp_path / TIMES_FILE_NAME).write_text('{"kind": "round"}\n')
+    with pytest.raises(ResultsError, match=f"{TIMES_FILE_NAME}: expected the seconds of every round"):
+        read_results(tmp_path)
+
+
 def test_a_missing_file_or_round_is_named(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=FILE_NAME):
         read_results(tmp_path)
     with ResultsWriter(tmp_path) as writer:
-        writer.write_run({})
+        writer.write_run({"config": {}})
     with pytest.raises(ResultsError, match="round 7"):
         read_results(tmp_path).at_round(7)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from experiments.plan import PlannedRun, plan_runs
 from experiments.reproduce import Pace, ReproduceRequest, give_memories, reproduce, take_up
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.results import ResultsError
 from fedmeta_flwr.results_writer import ResultsWriter
 from fedmeta_flwr.run_checkpoints import RunCheckpoints
 
@@ -104,3 +105,30 @@ def test_a_run_that_was_stopped_after_its_end_is_not_made_again(tmp_path: Path) 
         writer.write_end("completed", 1.0)
     assert take_up(one) == replace(one.config, resume=True)
     assert (one.partial / "results.jsonl").is_file()
+
+
+def test_seeds_that_would_not_fit_those_that_are_there_are_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(_: str) -> None:
+        raise AssertionError("a SuperLink was started")
+
+    monkeypatch.setattr("experiments.reproduce.LocalSuperLink", forbidden)
+    there = planned(tmp_path, "persistence")["attack-b"]
+    with ResultsWriter(there.folder) as writer:
+        writer.write_run({"config": there.config.to_run_config()})
+        writer.write_end("completed", 1.0)
+    request = ReproduceRequest(
+        names=("persistence",),
+        dataset="strokes",
+        profile="full",
+        seeds=(1,),
+        results_root=tmp_path,
+        data_dir=None,
+        overrides=("boost-factor=2.0",),
+        actors=1,
+        quiet=True,
+        app_dir=ROOT,
+    )
+    with pytest.raises(ResultsError, match=r"seed-0/attack-b/.*boost-factor: expected 2.0, found 3.0"):
+        reproduce(request, Console(quiet=True))

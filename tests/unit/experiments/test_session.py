@@ -1,3 +1,4 @@
+import errno
 import json
 import signal
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from experiments import run, session
+from experiments import benchmark, run, session
 from experiments.__main__ import app
 from experiments.run import RunFailedError
 from experiments.superlink import SuperLinkError
@@ -121,7 +122,48 @@ def test_a_signal_ends_with_128_plus_its_number(
     monkeypatch.setattr(session, "run_to_end", lambda *_, **__: signal.raise_signal(number))
     result = invoke()
     assert result.exit_code == exit_code
-    assert number.name in result.stderr
+    assert f"{number.name}; run with --results-dir and --resume goes on" in result.stderr
+
+
+def test_a_signal_says_nothing_of_going_on_where_nothing_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(session, "collect", lambda _: signal.raise_signal(signal.SIGINT))
+    result = CliRunner().invoke(app, ["claims", str(tmp_path)])
+    assert (result.exit_code, result.stderr) == (130, "Interrupted: ended by SIGINT.\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "status"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "there/claims.md"), 2, "bad-input"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "there/claims.md"), 2, "bad-input"),
+        (OSError(errno.ENOSPC, "No space left on device", "there/claims.md"), 1, "failed"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_clear_error_and_one_document(
+    error: OSError, exit_code: int, status: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def collect(_: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(session, "collect", collect)
+    result = CliRunner().invoke(app, ["claims", str(tmp_path), "--json"])
+    message = f"cannot use there/claims.md: {error.strerror}"
+    assert (result.exit_code, result.stderr) == (exit_code, f"Error: {message}\n")
+    document = json.loads(result.stdout)
+    assert (document["status"], document["error"]) == (status, message)
+
+
+def test_a_benchmark_whose_folder_cannot_be_made_measures_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def measure(*_: Any) -> None:
+        raise AssertionError("it was measured")
+
+    monkeypatch.setattr(benchmark, "_measure", measure)
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(app, ["bench", "update", "--results-dir", str(tmp_path / "file")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: cannot use ")
 
 
 @pytest.mark.usefixtures("prepared")
@@ -152,7 +194,8 @@ def test_results_go_below_the_current_folder_with_name_date_and_time(
         raise RunFailedError("no")
 
     monkeypatch.setattr(session, "run_to_end", fail)
-    assert CliRunner().invoke(app, ["quickstart", "-c", "device=cpu"]).exit_code == 1
+    result = CliRunner().invoke(app, ["quickstart", "-c", "device=cpu", "--json"])
+    assert (result.exit_code, json.loads(result.stdout)["command"]) == (1, "quickstart")
     folder = Path(seen[0])
     assert folder.parent == empty_folder / "results"
     assert folder.name.startswith("quickstart-20")

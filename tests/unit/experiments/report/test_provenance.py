@@ -68,7 +68,7 @@ def test_the_command_of_a_root_plans_the_very_runs_that_are_there(tmp_path: Path
     for folder, config in again.items():
         recorded = read_results(tmp_path / folder).run["config"]
         assert not [line for line in config.differences(recorded) if not line.startswith("initial-model")]
-    assert any("changes that are not in this revision" in remark for remark in recipe.remarks)
+    assert any("changes that are not in its revision" in remark for remark in recipe.remarks)
 
 
 def test_seeds_with_a_gap_take_a_command_for_each_stretch(tmp_path: Path) -> None:
@@ -127,3 +127,12 @@ def test_a_single_run_is_drawn_as_the_run_of_the_catalog_that_it_is_like(
     file = write_run(tmp_path, "mine", **changes)
     for path in (file, file.parent):
         assert [run.name for run in material_of(path).runs] == [name]
+
+
+def test_runs_of_several_revisions_name_them_all_and_none_to_check_out(tmp_path: Path) -> None:
+    write_catalog(tmp_path, ("persistence",), (3,), {"git_revision": "def5678"})
+    write_catalog(tmp_path, ("persistence",), (4,), {"git_revision": "abc1234-dirty"})
+    recipe = recipe_of(material_of(tmp_path))
+    assert not any("checkout" in command for command in recipe.commands)
+    assert "The runs are of several revisions: abc1234, def5678." in recipe.remarks
+    assert "The checkout had changes that are not in its revision." in recipe.remarks

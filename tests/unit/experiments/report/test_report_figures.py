@@ -104,4 +104,4 @@ def test_labels_of_steps_keep_their_distance() -> None:
 def test_a_band_that_is_one_point_wide_is_drawn(tmp_path: Path) -> None:
     write_run(tmp_path, "attack-a", num_server_rounds=5)
     (panel,) = PLANS["persistence"](collection_of(tmp_path)).panels
-    assert lines(panel_plot(panel, "").spec)["main_task"]["x"] == [0]
+    assert lines(panel_plot(panel, "", "Persistence").spec)["main_task"]["x"] == [0]
