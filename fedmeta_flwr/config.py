@@ -364,10 +364,6 @@ def _contradictions(config: RunConfig) -> list[str]:
             f"max-num-examples: expected at least {most}, which these settings make a client report (the adversary "
             f"included), found {config.max_num_examples}"
         )
-    if config.attack_round == 1 and config.evaluate_every:
-        problems.append(
-            "attack-round: expected 0, or 2 at least, since the round before it measures the clean model, found 1"
-        )
     if config.evaluate_every == 0 and config.step_curves:
         problems.append(f"step-curves: expected none where evaluate-every = 0, found {config.step_curves!r}")
     if config.key_size > config.image_size:

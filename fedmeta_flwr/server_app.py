@@ -183,8 +183,7 @@ def starting_point(config: RunConfig, scenario: Scenario) -> tuple[dict[str, np.
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, of another architecture, or of a round that is not before the last one,
-        or right before the attack.
+        If the file is missing, damaged, of another architecture, or of a round that is not before the last one.
     """
     new = get_arrays(shared_part(initial_model(config, scenario)))
     if not config.initial_model:
@@ -196,13 +195,7 @@ def starting_point(config: RunConfig, scenario: Scenario) -> tuple[dict[str, np.
             f"{checkpoint.path}: expected a model of a round before num-server-rounds = {config.num_server_rounds}, "
             f"found round {model_round or 'unknown'}"
         )
-    arrays = checkpoint.fitted(new)
-    if config.evaluate_every and int(model_round) + 1 == config.attack_round:
-        raise CheckpointError(
-            f"{checkpoint.path}: expected a model of a round before attack-round - 1 = {config.attack_round - 1}, "
-            f"which measures the clean model, found round {model_round}"
-        )
-    return arrays, int(model_round) + 1
+    return checkpoint.fitted(new), int(model_round) + 1
 
 
 def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> dict[str, Any]:

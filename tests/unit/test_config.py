@@ -79,13 +79,6 @@ def test_the_examples_of_an_evaluation_count_too(run_config: Callable[..., RunCo
     run_config(**many, evaluate_every=0)
 
 
-def test_an_attack_in_the_first_round_leaves_no_clean_model_to_measure(run_config: Callable[..., RunConfig]) -> None:
-    first = {"attack_round": 1, "pretrain_rounds": 0}
-    with pytest.raises(ConfigError, match=r"attack-round: expected 0, or 2 at least, .* found 1"):
-        run_config(**first)
-    run_config(**first, evaluate_every=0)
-
-
 def test_step_curves_without_any_evaluation_are_refused(run_config: Callable[..., RunConfig]) -> None:
     with pytest.raises(ConfigError, match=r"step-curves: expected none where evaluate-every = 0, found 'matching'"):
         run_config(evaluate_every=0, step_curves="matching")

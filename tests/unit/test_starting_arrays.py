@@ -38,7 +38,7 @@ def test_a_defended_federation_starts_from_the_embedding_of_an_undefended_one_an
 def test_a_run_goes_on_from_the_arrays_and_the_round_of_its_file(
     configured: RunConfigs, tmp_path: Path, defense: str
 ) -> None:
-    config = configured(defense=defense, attack_round=4, initial_model=str(tmp_path / "model.safetensors"))
+    config = configured(defense=defense, initial_model=str(tmp_path / "model.safetensors"))
     new = starting(configured(defense=defense))
     save_checkpoint(tmp_path / "model.safetensors", {name: a + np.float32(0.5) for name, a in new.items()}, ROUND_2)
     found, first_round = starting_point(config, scenario_of(config))
@@ -72,14 +72,3 @@ def test_a_file_of_no_round_before_the_last_is_refused(
     save_checkpoint(path, starting(configured()), metadata)
     with pytest.raises(CheckpointError, match=r"before num-server-rounds = 6, found round (6|7|x|unknown)"):
         starting(configured(initial_model=str(path)))
-
-
-def test_a_file_of_the_round_before_the_attack_is_refused_where_that_round_is_to_be_measured(
-    configured: RunConfigs, tmp_path: Path
-) -> None:
-    path = tmp_path / "model.safetensors"
-    save_checkpoint(path, starting(configured()), ROUND_2)
-    with pytest.raises(CheckpointError, match=r"a round before attack-round - 1 = 2, which measures .*found round 2"):
-        starting(configured(initial_model=str(path), attack_round=3))
-    for unmeasured in ({"evaluate_every": 0}, {"attack_round": 4}, {"attack_round": 2}, {"attack_round": 0}):
-        starting(configured(initial_model=str(path), **{"attack_round": 3, **unmeasured}))
