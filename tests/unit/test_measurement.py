@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from flwr.app import Message, MessageType, RecordDict
 from unit.small_federation import SMALL, RunConfigs, bits, client_of, scenario_of
 
 from clients import BenignClient
@@ -14,10 +15,12 @@ from clients.measurement import Accuracies
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.evaluation import by_fine_tuning, by_matching, evaluate
 from fedmeta_flwr.matching import Attention, MatchingNetwork
-from fedmeta_flwr.messages import metrics_to_counts, metrics_to_step_curves
+from fedmeta_flwr.messages import evaluate_reply, metrics_to_counts, metrics_to_step_curves
 from fedmeta_flwr.meta_learning import InnerLoop
 from fedmeta_flwr.models import get_arrays
 from fedmeta_flwr.results import CURVES
+from fedmeta_flwr.server_app import build_strategy
+from strategies.errors import RejectedReplyError
 
 CPU = torch.device("cpu")
 STEPS = {"fine_tuning": ["0", "2", "5"], "matching": ["0", "1", "3"], "head": ["0", "1", "3"]}
@@ -140,3 +143,22 @@ def test_a_curve_has_no_more_episodes_than_the_evaluation(configured: RunConfigs
     config = configured(step_curves="fine-tuning", fine_tuning_curve_episodes=9)
     points = curves(client_of(config, tmp_path))["fine_tuning"]
     assert {len(points[0][curve].hits) for curve in CURVES} == {2}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"attack_training_instances": 4, "attack_validation_instances": 3, "case": "c"}]
+)
+@pytest.mark.usefixtures("task_identity")
+def test_a_client_counts_what_the_server_expects_and_nothing_else_is_admitted(
+    changes: dict[str, Any], configured: RunConfigs, tmp_path: Path
+) -> None:
+    config = configured(**changes)
+    guard = build_strategy(config, first_round=1).guard
+    instruction = Message(RecordDict(), dst_node_id=3, message_type=MessageType.EVALUATE)
+    metrics = metrics_of(client_of(config, tmp_path), server_round=3)
+    counts = guard.read_counts(evaluate_reply(instruction, 10, metrics), instruction)
+    assert set(counts["step_curves"]) == set(STEPS)
+    for name in (name for name in metrics if name.endswith("-trials")):
+        more = {**metrics, name: [number + 1 for number in metrics[name]]}
+        with pytest.raises(RejectedReplyError, match="trials in each episode"):
+            guard.read_counts(evaluate_reply(instruction, 10, more), instruction)
