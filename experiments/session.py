@@ -228,7 +228,8 @@ def _exit_code(command: Callable[[], None], output: Output | None = None) -> int
         raise
     except OSError as error:
         is_input = isinstance(error, _WRONG_PATH) or error.errno in _WRONG_PATH_NUMBERS
-        code, problem = BAD_INPUT if is_input else FAILED, f"cannot use {error.filename}: {error.strerror}"
+        problem = f"cannot use {error.filename}: {error.strerror}" if error.filename else str(error)
+        code = BAD_INPUT if is_input else FAILED
         errors.print(f"Error: {problem}")
     output.hand_over(code, problem)
     return code

@@ -88,19 +88,20 @@ def scenario_of(run: ShownRun, data_dir: Path | None) -> Scenario:
 
 def _shortened(text: str, *folders: str) -> str:
     """Return a text with the last part of folders alone: a page that is passed on need not tell where they lie."""
-    for folder in filter(None, folders):
-        for spelling in (str(Path(folder).absolute()), folder):
-            text = text.replace(spelling, f"…/{Path(folder).name}")
+    for folder in map(Path, folders):
+        if folder.is_absolute():  # a relative one tells nothing, and may be part of any word
+            text = text.replace(str(folder), f"…/{folder.name}")
     return text
 
 
 def _folders(config: RunConfig, data_dir: Path | None) -> Sequence[str]:
     """Return the folders to try; never none for a data set that would then be downloaded."""
+    given = data_dir and data_dir.absolute()
     if config.dataset == "strokes":
         return [""]
     if is_own(config.dataset):  # which may need no folder
-        return list(dict.fromkeys(str(folder or "") for folder in (data_dir, config.data_dir)))
-    return list(dict.fromkeys(str(folder) for folder in (data_dir, config.data_dir) if folder))
+        return list(dict.fromkeys(str(folder or "") for folder in (given, config.data_dir)))
+    return list(dict.fromkeys(str(folder) for folder in (given, config.data_dir) if folder))
 
 
 def _cache(config: RunConfig) -> str:

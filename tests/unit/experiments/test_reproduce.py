@@ -28,6 +28,21 @@ def planned(root: Path, *names: str) -> dict[str, PlannedRun]:
     return {one.run.name: one for one in runs}
 
 
+def request(root: Path, seed: int, *overrides: str) -> ReproduceRequest:
+    return ReproduceRequest(
+        names=("persistence",),
+        dataset="strokes",
+        profile="full",
+        seeds=(seed,),
+        results_root=root,
+        data_dir=None,
+        overrides=overrides,
+        actors=1,
+        quiet=True,
+        app_dir=ROOT,
+    )
+
+
 def test_clients_take_what_they_kept_along_into_the_run_that_goes_on(tmp_path: Path) -> None:
     runs = planned(tmp_path, "defended-federation")
     kept = runs["pretrain-defended-bc"].folder / "clients" / "client-1.safetensors"
@@ -65,19 +80,7 @@ def test_a_run_records_the_revision_that_it_began_at(tmp_path: Path, monkeypatch
     monkeypatch.setattr("experiments.reproduce.read_git_revision", lambda _: next(seen))
     monkeypatch.setattr("experiments.reproduce.LocalSuperLink", nullcontext)
     monkeypatch.setattr("experiments.reproduce.run_on", run_on)
-    request = ReproduceRequest(
-        names=("persistence",),
-        dataset="strokes",
-        profile="full",
-        seeds=(0,),
-        results_root=tmp_path,
-        data_dir=None,
-        overrides=("strokes-classes=120", "image-size=16"),
-        actors=1,
-        quiet=True,
-        app_dir=ROOT,
-    )
-    reproduce(request, Console(quiet=True))
+    reproduce(request(tmp_path, 0, "strokes-classes=120", "image-size=16"), Console(quiet=True))
     later = dict.fromkeys(("attack-a", "pretrain-bc", "attack-b", "attack-c"), "second")
     assert recorded == {"pretrain-a": "first", **later}
 
@@ -118,17 +121,5 @@ def test_seeds_that_would_not_fit_those_that_are_there_are_refused_before_anythi
     with ResultsWriter(there.folder) as writer:
         writer.write_run({"config": there.config.to_run_config()})
         writer.write_end("completed", 1.0)
-    request = ReproduceRequest(
-        names=("persistence",),
-        dataset="strokes",
-        profile="full",
-        seeds=(1,),
-        results_root=tmp_path,
-        data_dir=None,
-        overrides=("boost-factor=2.0",),
-        actors=1,
-        quiet=True,
-        app_dir=ROOT,
-    )
     with pytest.raises(ResultsError, match=r"seed-0/attack-b/.*boost-factor: expected 2.0, found 3.0"):
-        reproduce(request, Console(quiet=True))
+        reproduce(request(tmp_path, 1, "boost-factor=2.0"), Console(quiet=True))

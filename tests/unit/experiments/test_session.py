@@ -137,6 +137,7 @@ def test_a_signal_says_nothing_of_going_on_where_nothing_does(monkeypatch: pytes
         (PermissionError(errno.EACCES, "Permission denied", "there/claims.md"), 2, "bad-input"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "there/claims.md"), 2, "bad-input"),
         (OSError(errno.ENOSPC, "No space left on device", "there/claims.md"), 1, "failed"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), 1, "failed"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_clear_error_and_one_document(
@@ -147,7 +148,7 @@ def test_a_file_that_cannot_be_used_is_one_clear_error_and_one_document(
 
     monkeypatch.setattr(session, "collect", collect)
     result = CliRunner().invoke(app, ["claims", str(tmp_path), "--json"])
-    message = f"cannot use there/claims.md: {error.strerror}"
+    message = f"cannot use there/claims.md: {error.strerror}" if error.filename else str(error)
     assert (result.exit_code, result.stderr) == (exit_code, f"Error: {message}\n")
     document = json.loads(result.stdout)
     assert (document["status"], document["error"]) == (status, message)

@@ -10,7 +10,11 @@ from experiments.report.witness import AbsentError, scenario_of
 from fedmeta_flwr.results_writer import ResultsWriter
 
 
-def test_of_folders_without_the_images_the_last_part_alone_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", ["bob/data", "data"])
+def test_of_folders_without_the_images_the_last_part_alone_is_told(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     recorded = tmp_path / "alice" / "private" / "omniglot"
     config = default_values() | {"dataset": "omniglot", "data-dir": str(recorded), "cache-dir": str(tmp_path / "cache")}
     with ResultsWriter(tmp_path / "run") as writer:
@@ -19,7 +23,7 @@ def test_of_folders_without_the_images_the_last_part_alone_is_told(tmp_path: Pat
     (material,) = gather(tmp_path / "run")
     (run,) = material.runs
     with pytest.raises(AbsentError) as caught:
-        scenario_of(run, tmp_path / "bob" / "here")
+        scenario_of(run, Path(given))
     assert "…/omniglot" in str(caught.value)
-    assert "…/here" in str(caught.value)
+    assert "in data-dir …/data," in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
