@@ -25,6 +25,7 @@ drawing both levels counts the episodes' noise twice, hence too wide an interval
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
@@ -33,6 +34,7 @@ from fedmeta_flwr.seeding import generator
 
 RESAMPLES = 10_000
 _BLOCK = 1_000
+_BLOCKS = RESAMPLES // _BLOCK
 _TAIL = 0.975
 
 
@@ -51,7 +53,7 @@ def resampled(hits: np.ndarray, trials: np.ndarray) -> np.ndarray:
     """
     shape = hits.shape[1:]
     hits_of, trials_of = (part.reshape(len(part), -1).T.astype(float) for part in (hits, trials))
-    blocks = (_drawn_times(shape, block) for block in range(RESAMPLES // _BLOCK))
+    blocks = (_drawn_times(shape, block).astype(float) for block in range(_BLOCKS))
     return np.concatenate([(times @ hits_of) / (times @ trials_of) for times in blocks])
 
 
@@ -72,8 +74,12 @@ def interval(value: np.ndarray, draws: np.ndarray, seeds: int) -> tuple[np.ndarr
     return np.minimum(value, value + stretch * (low - value)), np.maximum(value, value + stretch * (high - value))
 
 
+@lru_cache(maxsize=_BLOCKS)
 def _drawn_times(shape: tuple[int, ...], block: int) -> np.ndarray:
-    """Return how often each episode was drawn, shape (resamples of a block, seeds * clients * episodes)."""
+    """Return how often each episode was drawn, int32 of shape (resamples of a block, seeds * clients * episodes).
+
+    A page of claims resamples some hundred times in one and the same shape, so the draws of the last shape are kept.
+    """
     seeds, clients, episodes = shape
     rng = generator(0, "bootstrap", block, *shape)
     seed = rng.integers(seeds, size=(_BLOCK, seeds, 1, 1))
@@ -81,4 +87,4 @@ def _drawn_times(shape: tuple[int, ...], block: int) -> np.ndarray:
     resample, client = np.arange(_BLOCK).reshape(-1, 1, 1, 1), np.arange(clients).reshape(-1, 1)
     cell = ((resample * seeds + seed) * clients + client) * episodes + episode
     times = np.bincount(cell.ravel(), minlength=_BLOCK * math.prod(shape))
-    return times.reshape(_BLOCK, -1).astype(float)
+    return times.reshape(_BLOCK, -1).astype(np.int32)
