@@ -1,14 +1,15 @@
 """The whole app in one process, without Ray: the real ServerApp, the real ClientApp, and a Grid between them.
 
-``python -m integration.in_process_app SETTINGS.json`` with a complete run config; what it writes is what a simulation
-of the same configuration writes, to the byte.
+What it writes is what a simulation of the same configuration writes, to the byte. A run in a process of its own is
+forked from one that has imported all of it, once: the imports take longer than a small run.
 """
 
-import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from unit.strategies.in_memory_grid import InMemoryGrid
 
-from experiments.settings import APP_DIR
 from fedmeta_flwr import server_app
 from fedmeta_flwr.client_app import app
 from fedmeta_flwr.results import RunResults
@@ -41,28 +41,54 @@ def in_memory_grid(settings: dict[str, Any]) -> InMemoryGrid:
     return InMemoryGrid(client, settings["num-clients"])
 
 
-def command(settings_file: Path) -> list[str]:
-    """Return the command of a run in a process of its own."""
-    return [sys.executable, "-W", "ignore", "-m", "integration.in_process_app", str(settings_file)]
+class ForkedRun:
+    """The app in a process and a session of its own; to be waited for as a `subprocess.Popen` is.
+
+    Parameters
+    ----------
+    settings : mapping
+        A complete run config.
+    errors : Path
+        Receives what the process writes to standard error.
+    git_revision : str
+        What the run records as its revision.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], errors: Path, git_revision: str = "unknown") -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        self._process = context.Process(target=_run_alone, args=(dict(settings), str(errors), git_revision))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit code; None while the process lives."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return the exit code; raises `subprocess.TimeoutExpired`."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(str(self._process), timeout or 0.0)
+        return self._process.exitcode
 
 
-def environment() -> dict[str, str]:
-    """Return the environment in which `command` finds the project and its tests."""
-    return {**os.environ, "PYTHONPATH": f"{APP_DIR}{os.pathsep}{APP_DIR / 'tests'}"}
+def _run_alone(settings: dict[str, Any], errors: str, git_revision: str) -> None:
+    os.setsid()
+    os.environ["FEDMETA_GIT_REVISION"] = git_revision
+    with Path(errors).open("wb") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    warnings.simplefilter("ignore")
+    run(settings)
 
 
 def run_in_process(settings: Mapping[str, Any]) -> None:
-    """Run the app to its end in a process of its own.
-
-    Raises
-    ------
-    subprocess.CalledProcessError
-        If it does not end with 0.
-    """
+    """Run the app to its end in a process of its own; raises `RuntimeError` with its errors if it fails."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "settings.json")
-        file.write_text(json.dumps(dict(settings)), encoding="utf-8")
-        subprocess.run(command(file), env=environment(), cwd=APP_DIR, check=True, capture_output=True)
+        errors = Path(folder, "errors")
+        if code := ForkedRun(settings, errors).wait():
+            raise RuntimeError(f"the run ended with {code}:\n{errors.read_text(encoding='utf-8')}")
 
 
 def without_times(results: RunResults) -> list[Any]:
@@ -71,6 +97,3 @@ def without_times(results: RunResults) -> list[Any]:
     assert results.end is not None
     return [results.run["split"], results.run["dataset"], *rounds, results.end["model_digest"]]
 
-
-if __name__ == "__main__":
-    run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))

@@ -27,8 +27,7 @@ from typing import Any
 
 import psutil
 import tomli_w
-from integration.in_process_app import command as in_process_command
-from integration.in_process_app import environment
+from integration.in_process_app import ForkedRun
 
 from experiments.processes import Descendants
 from experiments.settings import APP_DIR, merge_settings, read_defaults
@@ -59,6 +58,8 @@ SETTINGS: dict[str, Any] = {
     "checkpoint-every": 2,
     "device": "cpu",
 }
+Process = ForkedRun | subprocess.Popen[bytes]
+
 _LONGEST_SECONDS = 600.0
 _SHARE_IN_ROUNDS = 0.8
 
@@ -98,14 +99,13 @@ class Series:
 
     def __init__(self, engine: str, folder: Path, seed: int) -> None:
         self.engine = engine
-        self._environment = environment() | {"FEDMETA_GIT_REVISION": read_git_revision(APP_DIR)}
+        self._errors = folder / "errors"
         self.run_dir = folder / "run"
         self._reference = folder / "reference"
         self._rng = random.Random(seed)
-        self._settings_file = folder / "settings.json"
         own = SETTINGS | {"cache-dir": str(folder / "cache")}
-        whole = merge_settings(read_defaults(APP_DIR), own | {"results-dir": str(self.run_dir), "resume": True})
-        self._settings_file.write_text(json.dumps(whole), encoding="utf-8")
+        places = {"results-dir": str(self.run_dir), "resume": True}
+        self._settings = merge_settings(read_defaults(APP_DIR), own | places)
         self._config_file = folder / "config.toml"
         self._config_file.write_text(tomli_w.dumps(own), encoding="utf-8")
 
@@ -150,15 +150,7 @@ class Series:
     def _trial(self, moment: tuple[bool, float] | None) -> str | None:
         """Start the run, or go on with it; return what was killed at the moment, None if it came to its end."""
         before = self._state()
-        process = subprocess.Popen(
-            self._command(),
-            cwd=APP_DIR,
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        process = self._start()
         descendants = Descendants(process.pid)
         ended = threading.Event()
         watcher = threading.Thread(target=_watch, args=(descendants, ended))
@@ -168,17 +160,15 @@ class Series:
         except subprocess.TimeoutExpired:
             what = self._rng.choice(["everything", "the runner"]) if self.engine == "simulation" else "everything"
             self._kill(process, descendants, what)
-            process.communicate()
             return f"{what}, {'in a round' if self._state() != before else 'before a first round'}"
         finally:
             ended.set()
             watcher.join()
-        _, errors = process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"the run failed with exit code {process.returncode}:\n{errors}")
+        if code := process.wait():
+            raise RuntimeError(f"the run failed with exit code {code}:\n{self._errors.read_text(encoding='utf-8')}")
         return None
 
-    def _wait(self, process: "subprocess.Popen[str]", moment: tuple[bool, float] | None) -> None:
+    def _wait(self, process: Process, moment: tuple[bool, float] | None) -> None:
         """Wait for the end; raises `TimeoutExpired` at the moment."""
         if moment is None:
             process.wait(_LONGEST_SECONDS)
@@ -198,13 +188,17 @@ class Series:
         file = self.run_dir / FILE_NAME
         return file.is_file() and file.stat().st_mtime > moment
 
-    def _command(self) -> list[str]:
+    def _start(self) -> Process:
         if self.engine == "in-process":
-            return in_process_command(self._settings_file)
+            return ForkedRun(self._settings, self._errors, read_git_revision(APP_DIR))
         command = [sys.executable, "-m", "experiments", "run", str(self._config_file), "--quiet", "--resume"]
-        return [*command, "--actors", "1", "--results-dir", str(self.run_dir)]
+        command += ["--actors", "1", "--results-dir", str(self.run_dir)]
+        with self._errors.open("wb") as errors:
+            return subprocess.Popen(
+                command, cwd=APP_DIR, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+            )
 
-    def _kill(self, process: "subprocess.Popen[str]", descendants: Descendants, what: str) -> None:
+    def _kill(self, process: Process, descendants: Descendants, what: str) -> None:
         """Kill, and wait until nothing is left: of a killed runner's processes its guardian takes care."""
         pids = [process.pid] if what == "the runner" else sorted(descendants.look(), key=lambda _: self._rng.random())
         for pid in pids:
