@@ -23,6 +23,9 @@ from fedmeta_flwr import server_app
 from fedmeta_flwr.client_app import app
 from fedmeta_flwr.results import RunResults
 
+_LATE_IMPORTS = ("torch._dynamo", "torch.utils.tensorboard", "matplotlib.backends.backend_agg", "matplotlib.figure")
+"""What the app imports in the course of a run, in some seconds."""
+
 
 def run(settings: dict[str, Any]) -> None:
     """Run the app to its end."""
@@ -56,7 +59,7 @@ class ForkedRun:
 
     def __init__(self, settings: Mapping[str, Any], errors: Path, git_revision: str = "unknown") -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
+        context.set_forkserver_preload([__name__, *_LATE_IMPORTS])
         self._process = context.Process(target=_run_alone, args=(dict(settings), str(errors), git_revision))
         self._process.start()
         assert self._process.pid is not None

@@ -13,7 +13,7 @@ from integration.in_process_app import run_in_process, without_times
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.results import FILE_NAME, RunResults, read_results
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 CLIENTS = 4
 SETTINGS = {

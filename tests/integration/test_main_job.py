@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from integration.in_process_app import run_in_process, without_times
+from typer.testing import CliRunner
 
+from experiments.__main__ import app
 from experiments.processes import Descendants
 from experiments.settings import APP_DIR, CONFIGS_DIR, merge_settings, read_defaults, read_settings
 from fedmeta_flwr.checkpoint import (
@@ -152,16 +154,16 @@ def test_evaluation_does_not_change_what_is_trained(finished: RunResults, tmp_pa
 
 
 def test_bad_input_ends_the_run_before_it_begins(tmp_path: Path) -> None:
-    wrong: list[tuple[dict[str, str | int | float], str]] = [
-        ({"quorum": 5}, "quorum: expected at most num-clients"),
-        ({"strategy": "bulyan", "strategy-options": '{"num_malicious_nodes": 1}'}, "7"),
+    wrong = [
+        (["quorum=5"], "quorum: expected at most num-clients"),
+        (["strategy=bulyan", 'strategy-options={"num_malicious_nodes": 1}'], "7"),
     ]
     for number, (settings, message) in enumerate(wrong):
         folder = tmp_path / str(number)
-        process = run(folder, **settings)
-        assert process.returncode == 2, process.stderr
-        assert message in process.stderr
-        assert "Traceback" not in process.stderr
+        overrides = [part for setting in settings for part in ("-c", setting)]
+        result = CliRunner().invoke(app, ["run", "quickstart", "--results-dir", str(folder), *overrides])
+        assert result.exit_code == 2, result.output
+        assert message in result.stderr
         assert not folder.exists()
 
 

@@ -1,17 +1,20 @@
-"""The catalog through real runs on Ray: what is finished is skipped, what is missing is made."""
+"""The catalog through real runs: what is finished is skipped, what is missing is made.
+
+In one process, and the same on Ray, which takes a minute.
+"""
 
 import json
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from integration.in_process_app import run_in_process
+from integration.in_process_superlink import InProcessSuperLink
+from typer.testing import CliRunner
 
-from experiments.settings import APP_DIR
+from experiments.__main__ import app
 from fedmeta_flwr.results import STEP_CURVES, at_steps, read_results
-
-pytestmark = pytest.mark.integration
 
 SMALL = {
     "strokes-classes": 120,
@@ -34,27 +37,28 @@ SMALL = {
 SEED = Path("strokes") / "quick" / "seed-7"
 
 
-def experiments(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "experiments", *arguments]
-    return subprocess.run(command, cwd=APP_DIR, capture_output=True, text=True, check=False)
-
-
-def reproduce(root: Path, *names: str, **settings: int) -> "subprocess.CompletedProcess[str]":
+def reproduce(root: Path, *names: str, **settings: int) -> Result:
     values = {**SMALL, **{key.replace("_", "-"): value for key, value in settings.items()}}
     overrides = [part for key, value in values.items() for part in ("-c", f"{key}={value}")]
     seeds = ["--seeds", "1", "--first-seed", "7", "--results-dir", str(root), "--actors", "1"]
-    return experiments("reproduce", *names, *seeds, *overrides)
+    return CliRunner().invoke(app, ["reproduce", *names, *seeds, *overrides])
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(
+    scope="module",
+    params=["in-process", pytest.param("simulation", marks=[pytest.mark.slow, pytest.mark.integration])],
+)
+def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("reproduction")
     unfinished = folder / SEED / "attack-a.partial"
     unfinished.mkdir(parents=True)
     (unfinished / "results.jsonl").write_text("left by a run that was stopped\n")
-    process = reproduce(folder, "boost-1", "defended-federation")
-    assert process.returncode == 0, process.stderr
-    return folder
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if request.param == "in-process":
+            monkeypatch.setattr("experiments.reproduce.LocalSuperLink", InProcessSuperLink)
+        result = reproduce(folder, "boost-1", "defended-federation")
+        assert result.exit_code == 0, result.output
+        yield folder
 
 
 def test_all_runs_are_made_and_nothing_unfinished_is_left(root: Path) -> None:
@@ -114,9 +118,9 @@ def test_what_is_finished_is_skipped_and_another_configuration_is_refused(root: 
     file = root / SEED / "attack-a" / "results.jsonl"
     before = (file.stat().st_mtime_ns, file.read_bytes())
     again = reproduce(root, "boost-1")
-    assert again.returncode == 0, again.stderr
+    assert again.exit_code == 0, again.output
     assert "3 runs, 3 of them finished" in again.stdout
     other = reproduce(root, "boost-1", filters=5)
-    assert other.returncode == 2
+    assert other.exit_code == 2
     assert "filters: expected 5, found 4" in other.stderr
     assert (file.stat().st_mtime_ns, file.read_bytes()) == before

@@ -19,7 +19,7 @@ import pytest
 from experiments.processes import Descendants
 from experiments.settings import APP_DIR
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 NAUGHTY = "a b=c \"d\" 'e' \\ é"
 LONGEST_END_SECONDS = 40  # seconds on an idle machine; Ray's actors need one core each to say goodbye
