@@ -99,4 +99,3 @@ def without_times(results: RunResults) -> list[Any]:
     rounds = [{**vars(record), "seconds": None} for record in results.rounds]
     assert results.end is not None
     return [results.run["split"], results.run["dataset"], *rounds, results.end["model_digest"]]
-

@@ -132,6 +132,7 @@ def test_a_run_that_fails_for_another_reason_is_handed_in_once(
     assert superlink.resumed == [False]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a program that is a shell script")
 def test_a_simulation_that_flower_starts_again_and_again_is_ended_with_the_reason(
     tmp_path: Path, run_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
