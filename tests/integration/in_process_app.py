@@ -19,6 +19,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from unit.strategies.in_memory_grid import InMemoryGrid
 
+from experiments.collection import PATHS
 from fedmeta_flwr import server_app
 from fedmeta_flwr.client_app import app
 from fedmeta_flwr.results import RunResults
@@ -95,7 +96,9 @@ def run_in_process(settings: Mapping[str, Any]) -> None:
 
 
 def without_times(results: RunResults) -> list[Any]:
-    """Return all records but for what the wall clock and the folder put into them."""
+    """Return all records but for what the wall clock, the folders and the checkout put into them."""
+    first = {key: value for key, value in results.run.items() if key not in ("config", "git_revision")}
+    config = {key: value for key, value in results.run["config"].items() if key not in PATHS}
     rounds = [{**vars(record), "seconds": None} for record in results.rounds]
     assert results.end is not None
-    return [results.run["split"], results.run["dataset"], *rounds, results.end["model_digest"]]
+    return [first, config, *rounds, results.end["model_digest"]]
