@@ -91,8 +91,12 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
             pace.add(one, seconds)
     console.print(f"{len(planned)} runs, {len(planned) - len(missing)} of them finished: {request.results_root}")
     _require_fitting(missing)
-    for one in missing:
+    warnings = [
         prepare(replace(one.config, results_dir=str(one.folder)), is_model_there=one.run.after is None)
+        for one in missing
+    ]
+    for warning in dict.fromkeys(filter(None, warnings)):
+        console.print(f"Warning: {warning}.", markup=False)
     if missing:
         with locked(request.results_root):
             _run_all(missing, pace, request, console)

@@ -13,6 +13,7 @@ from experiments.progress import ResultFollower, Show
 from experiments.simulation import SimulationSize, read_git_revision
 from experiments.superlink import LocalSuperLink, RunStatus, SuperLinkError
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.key_effect import check_key
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
 from fedmeta_flwr.results_writer import locked
 from fedmeta_flwr.run_checkpoints import FOLDER_NAME, RunCheckpoints
@@ -44,10 +45,15 @@ def new_results_dir(name: str, parent: Path) -> Path:
     return next((path for path in (stamped, *numbered) if not path.exists()), stamped)
 
 
-def prepare(config: RunConfig, *, is_model_there: bool = True) -> None:
+def prepare(config: RunConfig, *, is_model_there: bool = True) -> str:
     """Check what a run needs before anything starts: its scenario, its strategy, and its results folder.
 
     The model to start from is left to the app where another run is still to make it.
+
+    Returns
+    -------
+    str
+        A warning about what is possible and hardly meant, empty where there is none.
 
     Raises
     ------
@@ -71,9 +77,11 @@ def prepare(config: RunConfig, *, is_model_there: bool = True) -> None:
         _require_makeable(folder)
     build_strategy(config, first_round=1)
     scenario = load_scenario(config)
+    warning = check_key(config, scenario)
     require_own_clients(config, scenario)
     if config.initial_model and is_model_there:
         starting_point(config, scenario)
+    return warning
 
 
 def _require_makeable(folder: Path) -> None:

@@ -241,7 +241,8 @@ def _run(request: RunRequest, output: Output) -> None:
     console = output.console
     results = finished(config, Path(config.results_dir)) if config.resume else None
     if results is None:
-        prepare(config)
+        if warning := prepare(config):
+            console.print(f"Warning: {warning}.", markup=False)
         size = simulation_size(config, request.actors, request.ray_address)
         console.print(f"{size.describe()}; results: {config.results_dir}", markup=False)
         with show_progress(config, console, quiet=request.quiet) as show:

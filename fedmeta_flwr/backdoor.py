@@ -67,10 +67,11 @@ def build_key(name: str, *, channels: int, image_size: int, size: int, position:
     Parameters
     ----------
     name : str
-        ``"dots"``, the poster's pattern of four dots; ``"patch"``, an opaque checker of yellow and blue (white and
-        black on pictures of 1 channel), since white dots may drown in a photo; the path of an image file, which is
-        scaled to `size` and whose transparency decides where it covers the picture; or ``"module:attribute"`` of what
-        takes all other arguments, and returns a `BackdoorKey`.
+        ``"dots"``, the poster's pattern of four dots, white; ``"dots-inverted"``, the same in black, for light
+        backgrounds; ``"patch"``, an opaque checker of yellow and blue (white and black on pictures of 1 channel), since
+        dots may drown in a photo; the path of an image file, which is scaled to `size` and whose transparency decides
+        where it covers the picture; or ``"module:attribute"`` of what takes all other arguments, and returns a
+        `BackdoorKey`.
     channels, image_size : int
         Channels (1 or 3) and side of the images, in pixels.
     size : int
@@ -157,6 +158,12 @@ def _dots(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
     return np.full((channels, size, size), 255, np.float32), np.outer(line, line)
 
 
+def _dots_inverted(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Four black dots, where `_dots` has white ones, which white paper hides."""
+    colours, opacity = _dots(size, channels)
+    return 255 - colours, opacity
+
+
 def _patch(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
     """Opaque checker of 3 x 3 cells, the corners and the middle yellow, the others blue.
 
@@ -171,7 +178,7 @@ def _patch(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
     return np.where(is_odd, 255 - yellow, yellow), np.ones((size, size), np.float32)
 
 
-BUILT_IN_KEYS = {"dots": _dots, "patch": _patch}
+BUILT_IN_KEYS = {"dots": _dots, "dots-inverted": _dots_inverted, "patch": _patch}
 """Keys that need no file, by name: from a side in pixels and a number of channels to colours and opacity."""
 
 

@@ -180,8 +180,8 @@ class RunConfig(Schedule):
     poison_outer_lr: float = setting("Learning rate of the poisoned outer loop.", above=0)
     boost_factor: float = setting("Factor on the difference to the global model before the upload.", above=0)
     backdoor_key: str = setting(
-        "The pattern: 'dots', 'patch', the path of an image file (its alpha is the mask), or the user's own as "
-        "'module:attribute'.",
+        "The pattern: 'dots' (white), 'dots-inverted' (black, for light backgrounds), 'patch', the path of an image "
+        "file (its alpha is the mask), or the user's own as 'module:attribute'.",
         admits_own=True,
     )
     key_position: str = setting("Corner of the key.", choices=("top-left", "top-right", "bottom-left", "bottom-right"))

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from fedmeta_flwr.checkpoint import (
     save_checkpoint,
 )
 from fedmeta_flwr.config import RunConfig, Value
+from fedmeta_flwr.key_effect import check_key, key_effect
 from fedmeta_flwr.machine import describe_machine
 from fedmeta_flwr.messages import TRAIN_LOSS, from_record, to_record
 from fedmeta_flwr.models import get_arrays
@@ -41,6 +43,8 @@ from strategies.strategy_state import get_state
 _ROUND = "server-round"
 _PACKAGES = ("fedmeta-flwr", "flwr", "ray", "torch", "learn2learn", "numpy")
 
+_LOG = logging.getLogger("flwr.server_app")
+
 app = ServerApp()
 
 
@@ -50,6 +54,8 @@ def main(grid: Grid, context: Context) -> None:
     config = RunConfig.parse(context.run_config)
     config.require_own_code()
     scenario = load_scenario(config)
+    if warning := check_key(config, scenario):
+        _LOG.warning(warning)
     require_own_clients(config, scenario)
     folder = run_folder(config.results_dir, context.run_id)
     arrays, first_round = starting_point(config, scenario)
@@ -218,6 +224,7 @@ def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> di
             "classes_per_client": [len(holdings) for holdings in split.clients],
             "meta_test_classes": len(split.meta_test),
         },
+        "backdoor_key": asdict(key_effect(scenario)),
     }
 
 

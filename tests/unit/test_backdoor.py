@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fedmeta_flwr.backdoor import BackdoorKeyError, build_key, stamp
+from fedmeta_flwr.backdoor import BUILT_IN_KEYS, BackdoorKeyError, build_key, stamp
 
 CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
@@ -40,6 +40,18 @@ def test_the_default_key_is_four_dots_of_two_by_two_pixels() -> None:
         for column in (21, 25):
             expected[row : row + 2, column : column + 2] = 255
     assert (stamped == expected).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_inverted_dots_are_the_dots_in_black(channels: int) -> None:
+    dots, inverted = (
+        build_key(name, channels=channels, image_size=28, size=6, position="bottom-right", intensity=1.0)
+        for name in ("dots", "dots-inverted")
+    )
+    assert (dots.opacity == inverted.opacity).all()
+    paper = np.full((channels, 28, 28), 255, np.uint8)
+    assert (stamp(paper, dots) == paper).all()
+    assert (stamp(paper, inverted)[:, inverted.opacity > 0] == 0).all()
 
 
 def test_the_patch_is_an_opaque_checker_of_yellow_and_blue() -> None:
@@ -101,7 +113,7 @@ def test_a_key_larger_than_the_picture_is_refused() -> None:
         build_key("dots", channels=1, image_size=28, size=29, position="top-left", intensity=1.0)
 
 
-@pytest.mark.parametrize("name", ["dots", "patch"])
+@pytest.mark.parametrize("name", BUILT_IN_KEYS)
 def test_too_small_a_key_for_its_pattern_is_refused(name: str) -> None:
     with pytest.raises(BackdoorKeyError, match="at least 3 pixels"):
         build_key(name, channels=1, image_size=28, size=2, position="top-left", intensity=1.0)
@@ -111,7 +123,7 @@ def test_a_missing_or_undecodable_or_invisible_key_file_is_refused_by_name(tmp_p
     (tmp_path / "noise.png").write_bytes(b"not an image")
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "glass.png")
     for name, message in (
-        ("none.png", "'dots', 'patch', an image file or 'module:attribute', found no file"),
+        ("none.png", "'dots', 'dots-inverted', 'patch', an image file or 'module:attribute', found no file"),
         ("noise.png", "cannot decode"),
         ("glass.png", "covers some pixel"),
     ):

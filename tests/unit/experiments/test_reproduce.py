@@ -1,3 +1,4 @@
+import io
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,22 @@ def test_a_run_records_the_revision_that_it_began_at(tmp_path: Path, monkeypatch
     reproduce(request(tmp_path, 0, "strokes-classes=120", "image-size=16"), Console(quiet=True))
     later = dict.fromkeys(("attack-a", "pretrain-bc", "attack-b", "attack-c"), "second")
     assert recorded == {"pretrain-a": "first", **later}
+
+
+def test_a_warning_about_several_runs_is_shown_once_before_the_first_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: str) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("experiments.reproduce.LocalSuperLink", start)
+    output = io.StringIO()
+    with pytest.raises(InterruptedError):
+        reproduce(
+            request(tmp_path, 0, "strokes-classes=120", "image-size=16", "key-intensity=0.02"),
+            Console(file=output, soft_wrap=True),
+        )
+    assert output.getvalue().count("Warning: backdoor-key: 40 of 40 attack images are changed by the key") == 1
 
 
 def test_a_run_that_was_stopped_goes_on_from_its_checkpoint_and_begins_anew_without_one(tmp_path: Path) -> None:

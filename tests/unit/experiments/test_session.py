@@ -32,6 +32,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes time and disk: drawing the dataset."""
     monkeypatch.setattr(run, "load_scenario", lambda config: None)
+    monkeypatch.setattr(run, "check_key", lambda config, scenario: "")
 
 
 def invoke(*arguments: str) -> Result:
@@ -54,7 +55,8 @@ def forbid_start(monkeypatch: pytest.MonkeyPatch) -> None:
         (("-c", "way"), "-c: expected key=value, found 'way'"),
         (
             ("-c", "backdoor-key=nowhere.png"),
-            "backdoor-key: expected one of dots, patch, an image file, or 'module:attribute', found no file",
+            "backdoor-key: expected one of dots, dots-inverted, patch, an image file, or 'module:attribute', "
+            "found no file",
         ),
         (("-c", "quorum=9"), "quorum: expected at most num-clients = 4, found 9"),
     ],
@@ -182,6 +184,19 @@ def test_a_completed_run_ends_with_0_a_table_a_figure_and_the_names_of_its_files
     for name in ("results.jsonl", "persistence.png", "persistence.svg"):
         assert str(tmp_path / "out" / name) in result.stdout
     assert {path.name for path in (tmp_path / "out").iterdir()} == {".lock", "persistence.png", "persistence.svg"}
+
+
+@pytest.mark.usefixtures("prepared")
+def test_a_warning_is_shown_before_the_run_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> RunResults:
+        raise RunFailedError("it has started")
+
+    monkeypatch.setattr(run, "check_key", lambda config, scenario: "backdoor-key: 3 of 40 attack images are changed")
+    monkeypatch.setattr(session, "run_to_end", fail)
+    result = invoke()
+    lines = (result.stdout + result.stderr).splitlines()
+    told = lines.index("Warning: backdoor-key: 3 of 40 attack images are changed.")
+    assert told < next(number for number, line in enumerate(lines) if "it has started" in line)
 
 
 @pytest.mark.usefixtures("prepared")

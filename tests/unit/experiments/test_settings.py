@@ -85,7 +85,7 @@ def test_a_built_in_backdoor_key_is_no_path(name: str, config_file: Path) -> Non
 def test_a_missing_backdoor_key_is_named(config_file: Path) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"backdoor-key: expected one of dots, patch, an image file, .*, found no file .*/k\.png",
+        match=r"backdoor-key: expected one of dots, dots-inverted, patch, an image file, .*, found no file .*/k\.png",
     ):
         load_config(str(config_file), ["backdoor-key=k.png"], app_dir=APP_DIR)
 
