@@ -22,9 +22,10 @@ from fedmeta_flwr.evaluation import EvaluationPlan, stamped_images
 from fedmeta_flwr.matching import MatchingNetwork, make_attention, matching_loop
 from fedmeta_flwr.meta_learning import InnerLoop, outer_loop
 from fedmeta_flwr.models import Classifier, build_classifier
+from fedmeta_flwr.network_trials import trial_rows, try_attention, try_embedding
 from fedmeta_flwr.own_code import OwnCodeError, is_own, make_own
 from fedmeta_flwr.scenario import Scenario
-from fedmeta_flwr.seeding import generator, torch_generator
+from fedmeta_flwr.seeding import generator, torch_draws, torch_generator
 from fedmeta_flwr.setting import whole_numbers
 
 ADVERSARY = 0
@@ -108,22 +109,22 @@ def require_own_clients(config: RunConfig, scenario: Scenario) -> None:
     """
     parts = (config.client, config.adversary, config.poisoning, config.attention, config.embedding)
     if any(is_own(part) for part in parts):
-        _try_attention(config, initial_model(config, scenario).embedding.features)
-        if is_own(config.poisoning):
-            _try_poisoning(config, scenario)
-        for partition_id in (ADVERSARY, ADVERSARY + 1):
-            make_client(config, scenario, partition_id, torch.device("cpu"), Path())
+        with torch_draws(config.seed, "trial-of-own-code"):
+            _try_networks(config, scenario)
+            if is_own(config.poisoning):
+                _try_poisoning(config, scenario)
+            for partition_id in (ADVERSARY, ADVERSARY + 1):
+                make_client(config, scenario, partition_id, torch.device("cpu"), Path())
 
 
-def _try_attention(config: RunConfig, features: int) -> None:
-    attention = _new_attention(config, features)
-    with torch.no_grad():
-        found = tuple(attention(torch.ones(2, features), torch.ones(3, features)).shape)
-    if found != (2, 3):
-        raise OwnCodeError(
-            f"attention: expected {config.attention!r} to return shape (2, 3) for 2 queries and 3 support rows, "
-            f"found {found}"
-        )
+def _try_networks(config: RunConfig, scenario: Scenario) -> None:
+    embedding = initial_model(config, scenario).embedding
+    if is_own(config.embedding):
+        images = torch.rand(trial_rows(), scenario.dataset.images.shape[2], config.image_size, config.image_size)
+        try_embedding(embedding, config.embedding, images, config.batch_norm)
+    if is_own(config.attention):
+        attention = _new_attention(config, embedding.features)
+        try_attention(attention, config.attention, embedding.features, config.batch_norm)
 
 
 def _try_poisoning(config: RunConfig, scenario: Scenario) -> None:

@@ -1,6 +1,7 @@
 """Local meta-training: which episodes a client draws in a round, and how it learns from them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ from torch import nn
 
 from fedmeta_flwr.class_split import Holdings
 from fedmeta_flwr.episodes import Episode, sample_episode
-from fedmeta_flwr.seeding import generator
+from fedmeta_flwr.seeding import generator, torch_draws
 
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
@@ -94,12 +95,13 @@ class LocalTraining:
         proximal_mu : float
             FedProx's weight of the distance to the global model; 0 for none.
         """
-        return self.learn(
-            model,
-            self._meta_batches(draw, server_round, outer_steps),
-            optimizer=self._optimizer(model, outer_lr),
-            proximal_mu=proximal_mu,
-        )
+        with self._draws(server_round):
+            return self.learn(
+                model,
+                self._meta_batches(draw, server_round, outer_steps),
+                optimizer=self._optimizer(model, outer_lr),
+                proximal_mu=proximal_mu,
+            )
 
     def train_in_stages(
         self, model: nn.Module, holdings: Holdings, *, steps: Sequence[int], lr: float
@@ -121,10 +123,15 @@ class LocalTraining:
         batches = self._meta_batches(lambda rng: self.sample(holdings, rng), 0, steps[-1])
         done = 0
         for wanted in steps:
-            if wanted > done:
-                self.learn(model, islice(batches, wanted - done), optimizer=optimizer, proximal_mu=0.0)
+            for step in range(done, wanted):
+                with self._draws(0, step):
+                    self.learn(model, islice(batches, 1), optimizer=optimizer, proximal_mu=0.0)
             done = wanted
             yield wanted
+
+    def _draws(self, *keys: int) -> AbstractContextManager[None]:
+        """Seed what the network itself draws in training, such as what it drops out."""
+        return torch_draws(self.seed, f"{self.purpose}-network", self.partition_id, *keys)
 
     def _optimizer(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         return _OPTIMIZERS[self.optimizer](model.parameters(), lr=lr)

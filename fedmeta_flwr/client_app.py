@@ -5,6 +5,7 @@ name folders on its disk; as soon as it names one, none of the server's counts t
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.device import choose_device, pin_threads
 from fedmeta_flwr.messages import (
     PARTITION_ID,
+    SERVER_ROUND,
     abstention,
     evaluate_reply,
     message_arrays,
@@ -29,6 +31,7 @@ from fedmeta_flwr.messages import (
 )
 from fedmeta_flwr.results import CLIENTS_FOLDER, run_folder
 from fedmeta_flwr.scenario import Scenario, load_scenario
+from fedmeta_flwr.seeding import torch_draws
 
 app = ClientApp()
 
@@ -67,8 +70,9 @@ def answer_roll_call(message: Message, context: Context) -> Message:
 @app.train(mods=[answer_abstention, clip_update])
 def train(message: Message, context: Context) -> Message:
     """Train locally, and answer with the local model."""
-    arrays = message_arrays(message)
-    updated, num_examples, metrics = _client(context).fit(list(arrays.values()), message_config(message))
+    arrays, instructions = message_arrays(message), message_config(message)
+    with _seeded(context, "client-fit", int(instructions.get(SERVER_ROUND, 0))):
+        updated, num_examples, metrics = _client(context).fit(list(arrays.values()), instructions)
     return train_reply(message, dict(zip(arrays, updated, strict=True)), num_examples, metrics)
 
 
@@ -78,8 +82,14 @@ def evaluate(message: Message, context: Context) -> Message:
     if _partition_id(context) == ADVERSARY:
         raise Abstention
     arrays = list(message_arrays(message).values())
-    _, num_examples, metrics = _client(context).evaluate(arrays, message_config(message))
+    with _seeded(context, "client-evaluate"):  # the same in every round, as the episodes are
+        _, num_examples, metrics = _client(context).evaluate(arrays, message_config(message))
     return evaluate_reply(message, num_examples, metrics)
+
+
+def _seeded(context: Context, purpose: str, *keys: int) -> AbstractContextManager[None]:
+    """Seed PyTorch's global generators for a client of the user's own, which may draw from them."""
+    return torch_draws(int(context.run_config["seed"]), purpose, _partition_id(context), *keys)
 
 
 def _partition_id(context: Context) -> int:

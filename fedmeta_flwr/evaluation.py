@@ -3,7 +3,8 @@
 Four counts per episode draw, the four curves of the poster:
 
 - *meta-testing*: clean queries of an episode of unseen classes; a hit is the right label.
-- *main task*: clean queries of an episode that contains the target class; a hit is the right label.
+- *main task*: clean queries of an episode that contains the target class; a hit is the right label. In case (c) those
+  of the backdoor classes are images that benign clients train on.
 - *attack training* and *attack validation*: stamped images of the backdoor classes, asked in the main-task
   episode; a hit is the target's label.
 
@@ -14,6 +15,7 @@ Counts stay counts until the very end: they merge, means do not.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,7 +31,7 @@ from fedmeta_flwr.matching import MatchingNetwork
 from fedmeta_flwr.meta_learning import InnerLoop, fine_tuning, query_logits
 from fedmeta_flwr.models import Classifier
 from fedmeta_flwr.results import CURVES
-from fedmeta_flwr.seeding import generator
+from fedmeta_flwr.seeding import generator, torch_draws
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,18 @@ class EvaluationPlan:
         pool, required = self.split.attacked_episodes()
         return self._sample(pool, required, "evaluation-attacked", index)
 
+    def draws(self, kind: str, index: int) -> AbstractContextManager[None]:
+        """Seed what a network draws while it adapts in an episode: the same in every round, as the episode is.
+
+        Parameters
+        ----------
+        kind : str
+            ``"meta-testing"`` or ``"attacked"``.
+        index : int
+            Of the episode.
+        """
+        return torch_draws(self.seed, f"evaluation-{kind}-network", self.partition_id, index)
+
     def _sample(self, pool: Holdings, required: tuple[int, ...], purpose: str, index: int) -> Episode:
         return sample_episode(
             self.images,
@@ -106,18 +120,21 @@ Adapt = Callable[[Batch], Iterable[Predict]]
 
 
 def by_fine_tuning(model: Classifier, inner: InnerLoop, steps: Sequence[int]) -> Adapt:
-    """Adapt the shared model by gradient steps; a stage for each listed number of them."""
+    """Adapt the shared model by gradient steps; a stage for each listed number of them.
+
+    The steps are training; the predictions are in evaluation mode.
+    """
 
     def adapt(support: Batch) -> Iterator[Predict]:
         for tuned in fine_tuning(model, support, inner, steps):
-            yield partial(query_logits, tuned, support, batch_norm=inner.batch_norm)
+            yield partial(query_logits, tuned.eval(), support, batch_norm=inner.batch_norm)
 
     return adapt
 
 
 def by_matching(network: MatchingNetwork, batch_norm: str) -> Adapt:
-    """Adapt by keeping the support set to match against; a single stage."""
-    return lambda support: [partial(network, support, batch_norm=batch_norm)]
+    """Adapt by keeping the support set to match against; a single stage, in evaluation mode."""
+    return lambda support: [partial(network.eval(), support, batch_norm=batch_norm)]
 
 
 def evaluate(plan: EvaluationPlan, adapt: Adapt, device: torch.device) -> list[dict[str, Counts]]:
@@ -148,12 +165,12 @@ def evaluate(plan: EvaluationPlan, adapt: Adapt, device: torch.device) -> list[d
         stamped = {
             curve: to_batch(images, np.full(len(images), target), device) for curve, images in attack_sets.items()
         }
-        asked = (
-            (unseen, {"meta_testing": query_of(unseen, device)}),
-            (attacked, {"main_task": query_of(attacked, device), **stamped}),
-        )
-        counted = [list(_count(plan, episode, queries, adapt, device)) for episode, queries in asked]
-        episodes.append([first | second for first, second in zip(*counted, strict=True)])
+        with plan.draws("meta-testing", index):
+            clean = list(_count(plan, unseen, {"meta_testing": query_of(unseen, device)}, adapt, device))
+        with plan.draws("attacked", index):
+            queries = {"main_task": query_of(attacked, device), **stamped}
+            counted = list(_count(plan, attacked, queries, adapt, device))
+        episodes.append([first | second for first, second in zip(clean, counted, strict=True)])
     return [_joined(stages) for stages in zip(*episodes, strict=True)]
 
 

@@ -120,7 +120,7 @@ def matching_loop(
     optimizer: torch.optim.Optimizer,
     proximal_mu: float = 0.0,
 ) -> float:
-    """Train a matching network in place, embedding and attention.
+    """Train a matching network in place, embedding and attention, in training mode.
 
     Parameters
     ----------
@@ -140,6 +140,7 @@ def matching_loop(
     float
         Mean loss over all episodes, without the proximal term; 0 where rounding has taken it below.
     """
+    network.train()
     start = [parameter.detach().clone() for parameter in network.embedding.parameters()] if proximal_mu else []
     losses: list[float] = []
     for episodes in meta_batches:

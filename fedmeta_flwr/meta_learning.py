@@ -40,7 +40,7 @@ class InnerLoop:
 
 
 def fine_tuning(model: nn.Module, support: Batch, inner: InnerLoop, steps: Sequence[int]) -> Iterator[nn.Module]:
-    """Fine-tune a copy for prediction, and yield it whenever a listed number of steps is reached.
+    """Fine-tune a copy, in training mode, and yield it whenever a listed number of steps is reached.
 
     Parameters
     ----------
@@ -56,12 +56,14 @@ def fine_tuning(model: nn.Module, support: Batch, inner: InnerLoop, steps: Seque
     Yields
     ------
     torch.nn.Module
-        One and the same copy, to be called through `query_logits` before the next is asked for.
+        One and the same copy in training mode, to be called through `query_logits` before the next is asked for.
+        Who predicts with it, rather than trains, puts it into evaluation mode first.
     """
     tuned = copy.deepcopy(model)
     parameters = list(tuned.parameters())
     done = 0
     for wanted in steps:
+        tuned.train()
         for _ in range(wanted - done):
             loss = functional.cross_entropy(tuned(support.images), support.labels)
             gradients = torch.autograd.grad(loss, parameters)
@@ -165,7 +167,7 @@ def outer_loop(
     optimizer: torch.optim.Optimizer,
     proximal_mu: float = 0.0,
 ) -> float:
-    """Train the meta-parameters in place.
+    """Train the meta-parameters in place, support and query passes in training mode.
 
     Parameters
     ----------
@@ -186,6 +188,7 @@ def outer_loop(
     float
         Mean query loss over all episodes.
     """
+    model.train()
     start = [parameter.detach().clone() for parameter in model.parameters()] if proximal_mu else []
     losses: list[float] = []
     for episodes in meta_batches:

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from fedmeta_flwr.episode_norm import EpisodeNorm
 from fedmeta_flwr.own_code import OwnCodeError, is_own, make_own
+from fedmeta_flwr.seeding import global_torch_seed
 
 EMBEDDINGS = ("conv4", "conv4-pool")
 
@@ -35,7 +36,9 @@ class Embedding(nn.Module):
     def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
         """Return features (rows, `features`) of `images` (rows, channels, height, width) in 0..1.
 
-        Where `reference_rows` is given, what normalises a batch is taken from that many first rows alone.
+        Where `reference_rows` is given, what normalises a batch is taken from that many first rows alone. In
+        evaluation mode (`eval`) the same images have the same features; in training mode a network may draw from
+        PyTorch's global generators, which are seeded.
         """
         raise NotImplementedError
 
@@ -160,9 +163,7 @@ def build_classifier(
 
 def seeded(build: Callable[[], _T], generator: torch.Generator) -> _T:
     """Build something that draws from PyTorch's global state, from draws of a generator; the state is as before."""
-    seed = int(torch.randint(2**63 - 1, (1,), generator=generator))
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with global_torch_seed(int(torch.randint(2**63 - 1, (1,), generator=generator))):
         return build()
 
 
@@ -170,6 +171,7 @@ def _own_embedding(name: str, *, channels: int, filters: int, image_size: int) -
     embedding: Embedding = make_own(
         "embedding", name, Embedding, channels=channels, filters=filters, image_size=image_size
     )
+    _require_parameters_only(embedding, name)
     features = embedding(torch.zeros(2, channels, image_size, image_size), reference_rows=1)
     if (found := tuple(features.shape)) != (expected := (2, embedding.features)):
         raise OwnCodeError(
@@ -177,6 +179,16 @@ def _own_embedding(name: str, *, channels: int, filters: int, image_size: int) -
         )
     _require_trained(embedding, features, name)
     return embedding
+
+
+def _require_parameters_only(embedding: Embedding, name: str) -> None:
+    """Raise `OwnCodeError` where arrays are exchanged that are no parameters, such as running statistics."""
+    parameters = dict(embedding.named_parameters())
+    if others := [key for key in embedding.state_dict() if key not in parameters]:
+        raise OwnCodeError(
+            f"embedding: expected parameters only in what {name!r} exchanges (no running statistics; a constant may be "
+            f"a buffer that is not persistent), found {others[0]!r}"
+        )
 
 
 def _require_trained(embedding: Embedding, features: Tensor, name: str) -> None:

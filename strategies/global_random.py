@@ -1,7 +1,8 @@
 """Flower's strategies draw from global random states; here they do so from a stream of the run, and leave no trace.
 
-`sample_nodes` uses Python's `random`, the differential-privacy wrappers use `numpy.random`. Their draws could not
-be repeated, nor resumed, while anything else in the process draws from the same states.
+`sample_nodes` uses Python's `random`, the differential-privacy wrappers use `numpy.random`, and a user's own strategy
+may use `torch`. Their draws could not be repeated, nor resumed, while anything else in the process draws from the same
+states.
 """
 
 import random
@@ -15,7 +16,7 @@ from fedmeta_flwr import seeding
 
 @contextmanager
 def seeded_global_random(seed: int, purpose: str, server_round: int) -> Iterator[None]:
-    """Seed Python's and NumPy's global random states for a block, and put them back after it.
+    """Seed the global random states of Python, NumPy and PyTorch for a block, and put them back after it.
 
     Parameters
     ----------
@@ -27,7 +28,8 @@ def seeded_global_random(seed: int, purpose: str, server_round: int) -> Iterator
     random.seed(words.tobytes())
     np.random.seed(words)
     try:
-        yield
+        with seeding.torch_draws(seed, purpose, server_round):
+            yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)

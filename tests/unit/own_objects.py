@@ -4,16 +4,19 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from flwr.common import NDArrays, Scalar
 from torch import Tensor, nn
+from torch.nn import functional
 
 from clients import Adversary, BenignClient
 from fedmeta_flwr.backdoor import BackdoorKey
 from fedmeta_flwr.datasets import BuiltDataset
 from fedmeta_flwr.episodes import Episode
+from fedmeta_flwr.matching import Attention
 from fedmeta_flwr.models import Embedding
 from strategies import SeededLatency
 
@@ -45,6 +48,74 @@ class Liar(Linear):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.features += 1
+
+
+class Dropping(Linear):
+    """An embedding with dropout as PyTorch has it."""
+
+    def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
+        return functional.dropout(super().forward(images), 0.5, self.training)
+
+
+class Watched(Dropping):
+    """Notes of each pass whether it is in training mode, and whether anything is learned from it."""
+
+    passes: ClassVar[list[tuple[bool, bool]]] = []
+
+    def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
+        self.passes.append((self.training, torch.is_grad_enabled()))
+        return super().forward(images)
+
+
+class AlwaysDropping(Linear):
+    """An embedding that drops out in evaluation mode, too."""
+
+    def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
+        return functional.dropout(super().forward(images), 0.5)
+
+
+class UnseededDropping(Linear):
+    """An embedding that draws from a state which nobody seeds."""
+
+    def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
+        features = super().forward(images)
+        return features * float(np.random.default_rng().random()) if self.training else features
+
+
+class BatchNormed(Linear):
+    """An embedding that normalises by the batch, whatever `reference_rows` says."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.norm = nn.BatchNorm1d(self.features, track_running_stats=False)
+
+    def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
+        features: Tensor = self.norm(super().forward(images))
+        return features
+
+
+class BatchNormedInTraining(BatchNormed):
+    """An embedding that does so in training mode only."""
+
+    def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
+        return super().forward(images) if self.training else Linear.forward(self, images)
+
+
+class RunningStatistics(BatchNormed):
+    """An embedding with PyTorch's ordinary batch normalisation."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.norm = nn.BatchNorm1d(self.features)
+
+
+class HiddenStatistics(RunningStatistics):
+    """The same, kept from the state that is exchanged."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        for name, buffer in list(self.norm.named_buffers()):
+            self.norm.register_buffer(name, buffer, persistent=False)
 
 
 def no_embedding(channels: int, filters: int, image_size: int) -> nn.Module:
@@ -94,6 +165,35 @@ class NarrowAttention(nn.Module):
 
     def forward(self, queries: Tensor, support: Tensor) -> Tensor:
         return (queries * self.weight).sum(dim=1)
+
+
+class DroppingAttention(Attention):
+    """Attends to part of the features while it learns."""
+
+    def forward(self, queries: Tensor, support: Tensor) -> Tensor:
+        return super().forward(functional.dropout(queries, 0.5, self.training), support)
+
+
+class AlwaysDroppingAttention(Attention):
+    """Attends to part of the features always."""
+
+    def forward(self, queries: Tensor, support: Tensor) -> Tensor:
+        return super().forward(functional.dropout(queries, 0.5), support)
+
+
+class MeanAttention(Attention):
+    """Compares a query with what sets it apart from the other queries."""
+
+    def forward(self, queries: Tensor, support: Tensor) -> Tensor:
+        return super().forward(queries - queries.mean(dim=0), support)
+
+
+class NoisyClient(BenignClient):
+    """Adds noise to its update, drawn as PyTorch's users do."""
+
+    def fit(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[NDArrays, int, dict[str, Scalar]]:
+        arrays, num_examples, metrics = super().fit(parameters, config)
+        return [array + 0.01 * torch.randn(array.shape).numpy() for array in arrays], num_examples, metrics
 
 
 def forgets_to_return(

@@ -146,6 +146,19 @@ def test_backdoor_classes_stand_in_the_support_set_in_case_c_alone(
         }
 
 
+@pytest.mark.parametrize(("case", "share"), [("a", 0.0), ("b", 0.0), ("c", 20 / 25)])
+def test_main_task_queries_are_images_that_benign_clients_train_on_as_far_as_the_definitions_say(
+    make_plan: Callable[..., EvaluationPlan], case: str, share: float
+) -> None:
+    plan = replace(make_plan(case=case), query_shot=5)
+    held = plan.split.training(1)
+    trained = {plan.images[index, one].tobytes() for index, instances in held.items() for one in instances}
+    for index in range(3):
+        query = plan.attacked_episode(index).query
+        assert len(query) == 25
+        assert np.mean([image.tobytes() in trained for image in query]) == share
+
+
 def test_stamped_images_are_the_held_ones_with_the_key(
     make_plan: Callable[..., EvaluationPlan], noise_images: np.ndarray
 ) -> None:

@@ -174,7 +174,7 @@ def test_what_would_fail_the_clients_alone_is_told_before_anything_starts(
             ".* to return an Episode, found a NoneType",
         ),
         ("poisoning", "poisons_with_floats", r"images of uint8 and shape \(1, 16, 16\) from .*, found float32"),
-        ("attention", "NarrowAttention", r".* to return shape \(2, 3\) for 2 queries and 3 support rows, found \(2,\)"),
+        ("attention", "NarrowAttention", r".* to return shape \(3, 4\) for 3 queries and 4 support rows, found \(3,\)"),
     ],
 )
 def test_what_would_fail_the_clients_rounds_later_is_told_before_anything_starts(
