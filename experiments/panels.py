@@ -94,7 +94,7 @@ def _after_attack(collection: Collection, kind: str, subject: str, remarks: tupl
             run,
             f"case ({run[-1]})",
             "rounds since the attack",
-            curves={curve: collection.rounds(run, curve) for curve in CURVES},
+            curves=_with_points({curve: collection.rounds(run, curve) for curve in CURVES}),
             pale=_clean(collection, run),
         )
         for run in _attacked(collection, kind)
@@ -142,8 +142,13 @@ def _over_all_rounds(collection: Collection, run: str) -> Panel:
     config = collection.config(run)
     attack = config["attack-round"] or None
     title = f"attack, boost {config['boost-factor']:g}" if attack else run.removesuffix("-a").replace("-", " ")
-    curves = {curve: collection.by_server_round(run, curve) for curve in CURVES}
+    curves = _with_points({curve: collection.by_server_round(run, curve) for curve in CURVES})
     return Panel(run, title, "round", curves, _clean(collection, run) if attack else {}, attack=attack)
+
+
+def _with_points(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """Leave out curves without a point: a run may have been evaluated in no round, or in none from the attack on."""
+    return {curve: points for curve, points in curves.items() if points}
 
 
 def _attacked(collection: Collection, kind: str = "attack") -> list[str]:

@@ -19,8 +19,6 @@ from fedmeta_flwr.evaluation import Adapt, EvaluationPlan, ask, by_fine_tuning, 
 from fedmeta_flwr.matching import MatchingNetwork
 
 EPISODES = 2
-WAYS = ("before the attack", "right after it", "under the defense")
-"""How a query is classified: by the clean model, the poisoned one, and the poisoned one after local matching steps."""
 
 STAMPED = ("attack_training", "attack_validation")
 """The curves whose queries bear the key."""
@@ -45,7 +43,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class Asked:
-    """A query with a prediction for each of `WAYS`."""
+    """A query with a prediction for each of the `Ways`."""
 
     picture: Picture
     truth: str
@@ -54,7 +52,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Tally:
-    """Hits in one episode over all of its queries of a kind, for each of `WAYS`."""
+    """Hits in one episode over all of its queries of a kind, for each of the `Ways`."""
 
     name: str
     trials: int
@@ -85,31 +83,48 @@ class ExampleEpisode:
 
 @dataclass(frozen=True)
 class Ways:
-    """How the client adapts to a support set in each of `WAYS`."""
+    """How the client classifies: with the clean model, the poisoned one, and, where it can, under the defense.
+
+    Attributes
+    ----------
+    measurement : Measurement
+        The client's.
+    headings : tuple of (str, str)
+        What each way is called, in full and in short.
+    adapts : tuple of Adapt
+        How each adapts to a support set.
+    """
 
     measurement: Measurement
+    headings: tuple[tuple[str, str], ...]
     adapts: tuple[Adapt, ...]
 
 
-def ways_of(witness: Witness, network: MatchingNetwork) -> Ways:
-    """Return the three ways to classify.
+def ways_of(witness: Witness, network: MatchingNetwork | None) -> Ways:
+    """Return the ways to classify.
 
     Parameters
     ----------
     witness : Witness
         The client with both models.
-    network : MatchingNetwork
-        What it defends itself with: `Measurement.defended` of the model after the attack.
+    network : MatchingNetwork or None
+        What it defends itself with: `Measurement.defended` of the model after the attack; None: it cannot.
     """
     measurement = witness.after.measurement
     inner = measurement.inner
-    heads = [by_fine_tuning(client.model, inner, [inner.steps]) for client in (witness.before, witness.after)]
-    return Ways(measurement, (*heads, by_matching(network, measurement.plan.batch_norm)))
+    found = [
+        (("before the attack", "before"), by_fine_tuning(witness.before.model, inner, [inner.steps])),
+        (("right after it", "after"), by_fine_tuning(witness.after.model, inner, [inner.steps])),
+    ]
+    if network is not None:
+        heading = f"under the defense, {measurement.matching_steps} local steps"
+        found.append(((heading, "defended"), by_matching(network, measurement.plan.batch_norm)))
+    return Ways(measurement, tuple(heading for heading, _ in found), tuple(adapt for _, adapt in found))
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """An episode with the probabilities (rows, way) of every kind of query, for each of `WAYS`."""
+    """An episode with the probabilities (rows, way) of every kind of query, for each of the `Ways`."""
 
     witness: Witness
     episode: Episode
@@ -133,7 +148,11 @@ def example_episode(witness: Witness, ways: Ways, number: int) -> ExampleEpisode
     plan = ways.measurement.plan
     episode = plan.attacked_episode(number)
     queries = queries_of(plan, episode)
-    reading = _Reading(witness, episode, tuple(_answers(ways, adapt, episode, queries) for adapt in ways.adapts))
+    answers = []
+    for adapt in ways.adapts:
+        with plan.draws("attacked", number):
+            answers.append(_answers(ways, adapt, episode, queries))
+    reading = _Reading(witness, episode, tuple(answers))
     return ExampleEpisode(
         number,
         tuple(_support(reading)),

@@ -60,10 +60,11 @@ def project(measurement: Measurement, network: MatchingNetwork, number: int) -> 
     measurement : Measurement
         The client's.
     network : MatchingNetwork
-        Whose embedding and attention.
+        Whose embedding and attention; put into evaluation mode.
     number : int
         Of the episode.
     """
+    network.eval()
     plan = measurement.plan
     episode = plan.attacked_episode(number)
     support = support_of(episode, _CPU)

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from experiments.collection import Collection
 from experiments.panels import PLANS, Plan, caption
+from experiments.report.absence import AbsentError, part_or_reason
 from experiments.report.curve_plots import panel_plot
 from experiments.report.plots import Plot
-from fedmeta_flwr.results import ResultsError
-from fedmeta_flwr.statistics import CountsError
 
 HEADINGS = {
     "persistence": "Persistence",
@@ -19,7 +18,7 @@ HEADINGS = {
 """What the page calls the figures of `panels.PLANS`."""
 
 _MISSING = {
-    "persistence": "no run of an attack",
+    "persistence": "no run of an attack with an evaluated round from then on",
     "fine-tuning": "no run with fine-tuning steps measured (setting step-curves)",
     "rescue": "no run with local steps measured (setting step-curves)",
     "defended-federation": "no run of a defended federation",
@@ -63,15 +62,16 @@ def figure_views(collection: Collection) -> list[FigureView]:
 
 
 def _view(name: str, collection: Collection) -> FigureView:
-    try:
-        plan = PLANS[name](collection)
-        if not plan.panels:
-            return FigureView(name, HEADINGS[name], problem=f"Not drawn: {_MISSING[name]} in these results.")
-        return FigureView(
-            name, HEADINGS[name], plan.subject, caption(collection, plan), _panels(collection, plan, HEADINGS[name])
-        )
-    except (ResultsError, CountsError) as error:
-        return FigureView(name, HEADINGS[name], problem=f"Not drawn: {error}.")
+    view, reason = part_or_reason(lambda: _drawn(name, collection), None)
+    return view or FigureView(name, HEADINGS[name], problem=f"Not drawn: {reason}.")
+
+
+def _drawn(name: str, collection: Collection) -> FigureView:
+    plan = PLANS[name](collection)
+    if not plan.panels:
+        raise AbsentError(f"{_MISSING[name]} in these results")
+    heading = HEADINGS[name]
+    return FigureView(name, heading, plan.subject, caption(collection, plan), _panels(collection, plan, heading))
 
 
 def _panels(collection: Collection, plan: Plan, heading: str) -> tuple[PanelView, ...]:

@@ -1,10 +1,11 @@
 """What a report is made from: the runs of a results root, or one run alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from experiments.collection import RUNS, Collection, collect
+from experiments.report.absence import without_folders
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
 
 SINGLE = "single-run"
@@ -121,7 +122,17 @@ def _shown(name: str, folder: Path, results: RunResults) -> ShownRun:
     config = results.run.get("config", {})
     if missing := [key for key in _NEEDED if key not in config]:
         raise ResultsError(f"{folder / FILE_NAME}: expected a record of the settings, found none of {missing[0]}")
-    return ShownRun(name, folder, results)
+    return ShownRun(name, folder, _without_folders(results, str(folder)))
+
+
+def _without_folders(results: RunResults, folder: str) -> RunResults:
+    """Return results whose reasons tell no folders: those of failures may name files of any node."""
+
+    def shown(record: dict[str, Any]) -> dict[str, Any]:
+        return {key: without_folders(one, folder) if isinstance(one, str) else one for key, one in record.items()}
+
+    rounds = tuple(replace(record, dropped=[shown(drop) for drop in record.dropped]) for record in results.rounds)
+    return replace(results, rounds=rounds, end=results.end and shown(results.end))
 
 
 def _name_of(results: RunResults, folder: Path) -> str:

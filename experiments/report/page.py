@@ -1,6 +1,6 @@
 """The page itself: everything gathered, rendered into one HTML file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from experiments.claims.table import LEGEND
 from experiments.curves import DATASET_NAMES, LOOKS
+from experiments.report.absence import AbsentError, Parts, part_or_reason
 from experiments.report.figures import FigureView, figure_views
 from experiments.report.material import Material, ShownRun, gather
 from experiments.report.pictures import Gallery, galleries
@@ -18,7 +19,7 @@ from experiments.report.plots import SYMBOLS, Plot, dash_of
 from experiments.report.provenance import Recipe, differing_settings, recipe_of
 from experiments.report.run_view import RunView, run_view
 from experiments.report.summary import Summary, summary_of
-from experiments.report.witness import AbsentError, scenario_of
+from experiments.report.witness import key_of, scenario_of
 from experiments.table import LABELS
 from fedmeta_flwr.device import pin_threads
 from fedmeta_flwr.results import CURVES, FILE_NAME
@@ -34,18 +35,27 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True)
 class Part:
-    """All of the page about one data set and profile; `problem` says why there are no pictures."""
+    """All of the page about one data set and profile.
+
+    Attributes
+    ----------
+    pictured : str
+        The run whose pictures are in `galleries`.
+    left_out : mapping of str to str
+        ``claims``, ``key``, ``pictures``, ``differing``, ``recipe`` to the reason why they are not shown; empty where
+        they are.
+    """
 
     material: Material
     title: str
-    summary: Summary
+    summary: Summary | None
     figures: tuple[FigureView, ...]
     galleries: tuple[Gallery, ...]
     pictured: str
-    problem: str
     runs: tuple[RunView, ...]
     differing: tuple[tuple[str, ...], ...]
-    recipe: Recipe
+    recipe: Recipe | None
+    left_out: Mapping[str, str]
 
 
 @dataclass
@@ -90,7 +100,7 @@ def write_report(path: Path, output: Path | None, data_dir: Path | None) -> Path
         raise ReportError(f"--output: expected a file for the page, found a result file: {file}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(render(parts), encoding="utf-8")
+        file.write_text(render(parts), encoding="utf-8", errors="backslashreplace")  # names of files may be no text
     except OSError as error:
         raise ReportError(f"{file}: cannot write the report: {error.strerror}") from error
     return file
@@ -121,39 +131,37 @@ def render(parts: Sequence[Part]) -> str:
 
 def _part(material: Material, data_dir: Path | None) -> Part:
     pin_threads()  # as in an actor, so that sums are taken in the same order
+    parts = Parts()
     scenarios = [_scenario(run, data_dir) for run in material.runs]
     runs = tuple(run_view(run, scenario) for run, scenario in zip(material.runs, scenarios, strict=True))
-    pictured, problem, found = _pictures(material.runs, scenarios)
+    parts.make("key", lambda: key_of(material.runs[0]), None)
+    pictured, found = parts.make("pictures", lambda: _pictures(material.runs, scenarios), ("", ()))
     return Part(
         material=material,
         title=f"{DATASET_NAMES.get(material.collection.dataset, material.collection.dataset)}, "
         + material.collection.profile.replace("-", " "),
-        summary=summary_of(material.collection),
+        summary=parts.make("claims", lambda: summary_of(material.collection), None),
         figures=tuple(figure_views(material.collection)),
         galleries=found,
         pictured=pictured,
-        problem=problem,
         runs=runs,
-        differing=tuple(differing_settings(material)),
-        recipe=recipe_of(material),
+        differing=parts.make("differing", lambda: tuple(differing_settings(material)), ()),
+        recipe=parts.make("recipe", lambda: recipe_of(material), None),
+        left_out=parts.left_out,
     )
 
 
 def _scenario(run: ShownRun, data_dir: Path | None) -> Scenario | AbsentError:
-    try:
-        return scenario_of(run, data_dir)
-    except AbsentError as error:
-        return error
+    scenario, reason = part_or_reason(lambda: scenario_of(run, data_dir), None)
+    return scenario or AbsentError(reason)
 
 
-def _pictures(
-    runs: Sequence[ShownRun], scenarios: Sequence[Scenario | AbsentError]
-) -> tuple[str, str, tuple[Gallery, ...]]:
-    """Return whose pictures they are, why there are none, and the pictures: of the first run whose data are here."""
+def _pictures(runs: Sequence[ShownRun], scenarios: Sequence[Scenario | AbsentError]) -> tuple[str, tuple[Gallery, ...]]:
+    """Return whose pictures they are, and the pictures: of the first run whose data are here."""
     for run, scenario in zip(runs, scenarios, strict=True):
         if isinstance(scenario, Scenario):
-            return run.title, "", tuple(galleries(scenario))
-    return "", str(scenarios[0]), ()
+            return run.title, tuple(galleries(scenario))
+    raise AbsentError(str(scenarios[0]))
 
 
 def _claims_legend() -> str:

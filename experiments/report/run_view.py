@@ -1,15 +1,19 @@
 """One run on the page: its federation, example episodes, and the view of its features; what is missing says why."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from experiments.report.episodes import EPISODES, ExampleEpisode, example_episode, ways_of
+from clients.measurement import Measurement
+from experiments.report.absence import AbsentError, Parts
+from experiments.report.episodes import EPISODES, ExampleEpisode, Ways, example_episode, ways_of
 from experiments.report.features import project, projection_plot, undefended_network
 from experiments.report.material import ShownRun
 from experiments.report.plots import Plot
 from experiments.report.provenance import SettingRow, environment_rows, setting_rows
 from experiments.report.timeline import arrivals_plot, norms_plot
-from experiments.report.witness import CLIENT, AbsentError, witness_of
-from fedmeta_flwr.own_code import OwnCodeError
+from experiments.report.witness import CLIENT, Witness, witness_of
+from experiments.table import missed_attack
+from fedmeta_flwr.matching import MatchingNetwork
 from fedmeta_flwr.scenario import Scenario
 
 
@@ -21,31 +25,53 @@ class RunView:
     ----------
     run : ShownRun
         The run.
+    remarks : tuple of str
+        Sentences on what happened to it: it has not ended, its attack did not count.
     timeline : tuple of Plot
         Arrivals and norms; none where no round is in the file.
     client : int
         Whose episodes they are.
-    local_steps : int
-        Of the defense.
+    headings : tuple of (str, str)
+        The ways in which it classifies, see `Ways`.
     episodes : tuple of ExampleEpisode
-        None where they cannot be drawn.
+        Some of its own.
     projections : tuple of Plot
         Poisoned and defended model.
-    problem : str
-        Why there are neither episodes nor projections; empty where there are.
     settings, environment
         See `experiments.report.provenance`.
+    left_out : mapping of str to str
+        ``remarks``, ``timeline``, ``episodes``, ``defense`` (of the episodes), ``features``, ``settings``,
+        ``environment`` to the reason why they are not shown; empty where they are.
     """
 
     run: ShownRun
+    remarks: tuple[str, ...]
     timeline: tuple[Plot, ...]
     client: int
-    local_steps: int
+    headings: tuple[tuple[str, str], ...]
     episodes: tuple[ExampleEpisode, ...]
     projections: tuple[Plot, ...]
-    problem: str
     settings: tuple[SettingRow, ...]
     environment: tuple[tuple[str, str], ...]
+    left_out: Mapping[str, str]
+
+    @property
+    def problem(self) -> str:
+        """Why there are no episodes; empty where there are."""
+        return self.left_out["episodes"]
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """A client's ways to classify, and its network under the defense."""
+
+    witness: Witness
+    ways: Ways
+    network: MatchingNetwork | None
+
+    @property
+    def measurement(self) -> Measurement:
+        return self.ways.measurement
 
 
 def run_view(run: ShownRun, scenario: Scenario | AbsentError) -> RunView:
@@ -58,39 +84,71 @@ def run_view(run: ShownRun, scenario: Scenario | AbsentError) -> RunView:
     scenario : Scenario or AbsentError
         Its images and who holds them, or why they are not here.
     """
+    parts = Parts(str(run.folder))
+    looks = parts.make("episodes", lambda: _looks(run, scenario, parts), None)
     episodes: tuple[ExampleEpisode, ...] = ()
     projections: tuple[Plot, ...] = ()
-    problem, steps = "", 0
-    try:
-        if isinstance(scenario, AbsentError):
-            raise scenario
-        witness = witness_of(run, scenario)
-        steps = witness.after.measurement.matching_steps
-        network = witness.after.measurement.defended(witness.after.model)
-        ways = ways_of(witness, network)
-        episodes = tuple(example_episode(witness, ways, number) for number in range(EPISODES))
-        episodes = episodes[: witness.config.evaluate_episodes]
-        target = ways.measurement.plan.attacked_episode(0).label_of(scenario.split.target_class)
-        projections = tuple(
-            projection_plot(project(ways.measurement, one, 0), title, target)
-            for one, title in (
-                (undefended_network(witness), "poisoned model"),
-                (network, f"defended: {steps} local steps"),
-            )
-        )
-    except (AbsentError, OwnCodeError) as error:
-        problem = str(error)
+    if looks is not None:
+        episodes = parts.make("episodes", lambda: _episodes(looks), episodes)
+        projections = parts.make("features", lambda: tuple(_projections(looks)), projections)
+    else:
+        parts.left_out |= {"features": parts.left_out["episodes"], "defense": ""}
     return RunView(
         run=run,
-        timeline=_timeline(run),
+        remarks=parts.make("remarks", lambda: tuple(_remarks(run)), ()),
+        timeline=parts.make("timeline", lambda: _timeline(run), ()),
         client=CLIENT,
-        local_steps=steps,
+        headings=looks.ways.headings if looks else (),
         episodes=episodes,
         projections=projections,
-        problem=problem,
-        settings=tuple(setting_rows(run)),
-        environment=tuple(environment_rows(run)),
+        settings=parts.make("settings", lambda: tuple(setting_rows(run)), ()),
+        environment=parts.make("environment", lambda: tuple(environment_rows(run)), ()),
+        left_out=parts.left_out,
     )
+
+
+def _looks(run: ShownRun, scenario: Scenario | AbsentError, parts: Parts) -> _Looks:
+    if isinstance(scenario, AbsentError):
+        raise scenario
+    witness = witness_of(run, scenario)
+    network = parts.make("defense", lambda: _defended(witness), None)
+    return _Looks(witness, ways_of(witness, network), network)
+
+
+def _defended(witness: Witness) -> MatchingNetwork:
+    """Return the network with which the client defends itself; a run without a defense need not admit one."""
+    client = witness.after
+    wanted, held = witness.config.matching_way, len(client.holdings)
+    if wanted > held:
+        raise AbsentError(f"matching-way = {wanted} asks for more classes than the {held} of client {CLIENT}")
+    return client.measurement.defended(client.model)
+
+
+def _episodes(looks: _Looks) -> tuple[ExampleEpisode, ...]:
+    numbers = range(min(EPISODES, looks.witness.config.evaluate_episodes))
+    return tuple(example_episode(looks.witness, looks.ways, number) for number in numbers)
+
+
+def _projections(looks: _Looks) -> Iterator[Plot]:
+    measurement = looks.measurement
+    split = looks.witness.scenario.split
+    target = measurement.plan.attacked_episode(0).label_of(split.target_class)
+    yield projection_plot(project(measurement, undefended_network(looks.witness), 0), "poisoned model", target)
+    if looks.network is not None:
+        title = f"defended: {measurement.matching_steps} local steps"
+        yield projection_plot(project(measurement, looks.network, 0), title, target)
+
+
+def _remarks(run: ShownRun) -> Iterator[str]:
+    rounds, status = run.results.rounds, (run.results.end or {}).get("status")
+    if status != "completed":
+        reached = f"round {rounds[-1].server_round}" if rounds else "none"
+        how = "has not ended" if status is None else f"did not complete ({status})"
+        yield f"The run {how}: the last round in its file is {reached}, of {run.config['num-server-rounds']}."
+    if rounds and not run.results.evaluated():
+        yield "No round was evaluated: there are no accuracies."
+    if missed := missed_attack(run.results):
+        yield missed
 
 
 def _timeline(run: ShownRun) -> tuple[Plot, ...]:

@@ -4,13 +4,16 @@ Its data, episodes, fine-tuning and local steps are those of the run, since they
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from clients import BenignClient, make_client
+from experiments.report.absence import AbsentError, part_or_reason
 from experiments.report.material import ShownRun
+from fedmeta_flwr.backdoor import BackdoorKey, build_key
 from fedmeta_flwr.checkpoint import AFTER_ATTACK_FILE_NAME, BEFORE_ATTACK_FILE_NAME, CheckpointError, load_checkpoint
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.models import get_arrays, set_arrays
@@ -18,12 +21,10 @@ from fedmeta_flwr.own_code import is_own
 from fedmeta_flwr.results import CLIENTS_FOLDER
 from fedmeta_flwr.scenario import Scenario, load_scenario
 
+__all__ = ["CLIENT", "AbsentError", "Witness", "config_of", "key_of", "scenario_of", "witness_of"]
+
 CLIENT = 1
 """The first benign client."""
-
-
-class AbsentError(ValueError):
-    """Something that a part of the report needs and that is not there; says what and where, for the page."""
 
 
 @dataclass(frozen=True)
@@ -72,26 +73,35 @@ def scenario_of(run: ShownRun, data_dir: Path | None) -> Scenario:
     config = config_of(run)
     reasons = []
     for folder in _folders(config, data_dir):
-        changes = {"data-dir": folder, "cache-dir": _cache(config)}
-        try:
-            scenario = load_scenario(RunConfig.parse(config.to_run_config() | changes))
-        except ValueError as error:
-            reasons.append(_shortened(str(error), folder, config.cache_dir))
-            continue
-        expected = run.results.run.get("dataset", {}).get("fingerprint")
-        if expected in (None, scenario.dataset.fingerprint):
+        known = (folder, config.cache_dir, config.backdoor_key)
+        scenario, reason = part_or_reason(partial(_scenario_in, run, config, folder), None, *known)
+        if scenario is not None:
             return scenario
-        where = _shortened(folder, folder) or config.dataset
-        reasons.append(f"{where}: other images than those of the run (their fingerprints differ)")
+        reasons.append(reason)
     raise AbsentError("; ".join(reasons) or "no folder with the images is known: give --data-dir")
 
 
-def _shortened(text: str, *folders: str) -> str:
-    """Return a text with the last part of folders alone: a page that is passed on need not tell where they lie."""
-    for folder in map(Path, folders):
-        if folder.is_absolute():  # a relative one tells nothing, and may be part of any word
-            text = text.replace(str(folder), f"…/{folder.name}")
-    return text
+def _scenario_in(run: ShownRun, config: RunConfig, folder: str) -> Scenario:
+    """Load the images in a folder; raises where they cannot be used, or are not those of the run."""
+    scenario = load_scenario(replace(config, data_dir=folder, cache_dir=_cache(config)))
+    expected = run.results.run.get("dataset", {}).get("fingerprint")
+    if expected not in (None, scenario.dataset.fingerprint):
+        where = folder or config.dataset
+        raise AbsentError(f"{where}: other images than those of the run (their fingerprints differ)")
+    return scenario
+
+
+def key_of(run: ShownRun) -> BackdoorKey:
+    """Build a run's key for its images; raises as `build_key` where its file or its code is not here."""
+    config, shape = run.config, run.results.run.get("dataset", {}).get("shape", [0, 0, 1])
+    return build_key(
+        config["backdoor-key"],
+        channels=shape[2],
+        image_size=config["image-size"],
+        size=config["key-size"],
+        position=config["key-position"],
+        intensity=config["key-intensity"],
+    )
 
 
 def _folders(config: RunConfig, data_dir: Path | None) -> Sequence[str]:
@@ -119,7 +129,10 @@ def witness_of(run: ShownRun, scenario: Scenario) -> Witness:
     """
     config = config_of(run)
     if not run.has_attack:
-        raise AbsentError("there was no attack in this run")
+        planned = config.attack_round
+        raise AbsentError(
+            f"the round of the attack, {planned}, is not in the result file" if planned else "there was no attack"
+        )
     if config.defense == "federation":
         raise AbsentError(
             "each client of a defended federation classifies with an attention of its own, which it keeps for itself "
@@ -132,12 +145,15 @@ def witness_of(run: ShownRun, scenario: Scenario) -> Witness:
 def _client(run: ShownRun, config: RunConfig, scenario: Scenario, name: str) -> BenignClient:
     file = run.folder / name
     if not file.exists():
-        raise AbsentError(f"no {name} beside the result file: the run was made before models were kept")
+        raise AbsentError(
+            f"no {name} beside the result file (the run begins with its attack, was handed on without models, or was "
+            "made before they were kept)"
+        )
     client = make_client(config, scenario, CLIENT, torch.device("cpu"), run.folder / CLIENTS_FOLDER)
     if not isinstance(client, BenignClient):
-        raise AbsentError(f"the run's clients are of a class of their own, client = {config.client}")
+        raise AbsentError(f"the run's clients are no BenignClient but of a custom class, client = {config.client}")
     try:
         set_arrays(client.shared, load_checkpoint(file).fitted(get_arrays(client.shared)))
     except CheckpointError as error:
-        raise AbsentError(f"the model cannot be used: {_shortened(str(error), str(run.folder))}") from error
+        raise AbsentError(f"the model cannot be used: {error}") from error
     return client
