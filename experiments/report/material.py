@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.collection import RUNS, Collection, collect
+from experiments.collection import PATHS, RUNS, Collection, collect
 from experiments.report.absence import without_folders
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
 
@@ -36,6 +36,12 @@ class ShownRun:
     def config(self) -> dict[str, Any]:
         """Its settings, as they were recorded."""
         return dict(self.results.run["config"])
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that a reason may name, of which the page tells the last part only."""
+        named = (str(self.config.get(key, "")) for key in (*PATHS, "backdoor-key"))
+        return (str(self.folder), *named)
 
     @property
     def title(self) -> str:

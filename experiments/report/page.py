@@ -131,7 +131,7 @@ def render(parts: Sequence[Part]) -> str:
 
 def _part(material: Material, data_dir: Path | None) -> Part:
     pin_threads()  # as in an actor, so that sums are taken in the same order
-    parts = Parts()
+    parts = Parts(*(path for run in material.runs for path in run.paths))
     scenarios = [_scenario(run, data_dir) for run in material.runs]
     runs = tuple(run_view(run, scenario) for run, scenario in zip(material.runs, scenarios, strict=True))
     parts.make("key", lambda: key_of(material.runs[0]), None)
@@ -152,7 +152,7 @@ def _part(material: Material, data_dir: Path | None) -> Part:
 
 
 def _scenario(run: ShownRun, data_dir: Path | None) -> Scenario | AbsentError:
-    scenario, reason = part_or_reason(lambda: scenario_of(run, data_dir), None)
+    scenario, reason = part_or_reason(lambda: scenario_of(run, data_dir), None, *run.paths)
     return scenario or AbsentError(reason)
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from fedmeta_flwr.backdoor import BackdoorKey
 from fedmeta_flwr.class_split import Holdings
 from fedmeta_flwr.evaluation import stamped_images
+from fedmeta_flwr.key_effect import key_effect
 from fedmeta_flwr.scenario import Scenario
 
 _MOST_OF_TARGET = 10
@@ -73,7 +74,7 @@ def galleries(scenario: Scenario) -> list[Gallery]:
             "The adversary's images of them (attack training), clean.",
             tuple(_of_classes(scenario, split.attack_training)),
         ),
-        Gallery("Key", _key_text(scenario.key), (_key_picture(scenario.key),)),
+        Gallery("Key", _key_text(scenario), (_key_picture(scenario.key),)),
         Gallery(
             "Stamped images, as the adversary saw them",
             f"The same images with the key, as they stand in poisoned episodes with the label of {target}.",
@@ -102,9 +103,17 @@ def _key_picture(key: BackdoorKey) -> Picture:
     )
 
 
-def _key_text(key: BackdoorKey) -> str:
+def _key_text(scenario: Scenario) -> str:
+    key, effect = scenario.key, key_effect(scenario)
     covered = int((key.opacity > 0).sum())
-    return (
+    text = (
         f"It covers {covered} of {key.opacity.size} pixels, with an opacity of up to {key.opacity.max():.2g}; "
-        "the checkered ground is where an image shows through."
+        f"the checkered ground is where an image shows through. {effect}."
+    )
+    if not effect.changed_images:
+        return f"{text} The backdoor accuracies of this run are those of clean images."
+    return (
+        f"{text} That is little: backdoor accuracies may be hardly other than those of clean images."
+        if effect.is_weak
+        else text
     )

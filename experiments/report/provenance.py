@@ -15,9 +15,12 @@ from experiments.plan import plan_runs
 from experiments.report.material import Material, ShownRun
 from experiments.settings import APP_DIR, read_defaults
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.key_effect import KeyEffect
 from fedmeta_flwr.setting import key_of
 
 _DATA_DIR = "DIR"
+_KEY = "backdoor-key"
+_KEY_REMARK = "The image file of its key (backdoor-key) must be there, too."
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def environment_rows(run: ShownRun) -> list[tuple[str, str]]:
         "data: fingerprint (SHA-256 over pixels and names)": dataset.get("fingerprint"),
         "target class": split.get("target_class"),
         "backdoor classes": _joined(split.get("backdoor_classes")),
+        "backdoor key": KeyEffect(**key) if (key := record.get("backdoor_key")) else None,
         "classes of each client": _joined(split.get("classes_per_client")),
         "meta-testing classes": split.get("meta_test_classes"),
         "digest of the initial model": record.get("initial_model_digest"),
@@ -112,6 +116,9 @@ def _of_single(material: Material) -> Recipe:
     if settings.get("initial-model"):
         settings["initial-model"] = Path(settings["initial-model"]).name
         remarks.append("It goes on from the model of another run (initial-model), which must be there, too.")
+    if key_file := _key_file(settings):
+        settings[_KEY] = key_file
+        remarks.append(_KEY_REMARK)
     return Recipe((shlex.join([*command, "--results-dir", "results/again"]),), tomli_w.dumps(settings), tuple(remarks))
 
 
@@ -123,6 +130,9 @@ def _of_root(material: Material) -> Recipe:
     overrides, fits = _overrides(material, names)
     remarks = [f"It makes more runs than are here: {', '.join(others)}."] if others else []
     remarks += [] if fits else ["Not all settings can be given for all runs alike: see the settings of each run."]
+    if key_file := next(filter(None, (_key_file(run.config) for run in material.runs)), ""):
+        overrides.append(f"{_KEY}={json.dumps(key_file)}")
+        remarks.append(_KEY_REMARK)
     return Recipe(tuple(_reproduce(material, names, overrides)), "", tuple(remarks))
 
 
@@ -186,7 +196,15 @@ def _differing(material: Material, names: Sequence[str], overrides: Sequence[str
                 for key in wanted
                 if key in recorded and key not in OWN_SETTINGS and recorded[key] != wanted[key]
             }
+            if _key_file(found):  # it need not be here
+                del found[_KEY]
     return found
+
+
+def _key_file(settings: Mapping[str, Any]) -> str:
+    """Return the name of the image file that is the key, without its folders; empty where the key is none."""
+    key = Path(str(settings.get(_KEY, "")))
+    return key.name if key.is_absolute() else ""
 
 
 def _data_dir(material: Material) -> list[str]:
@@ -195,7 +213,7 @@ def _data_dir(material: Material) -> list[str]:
 
 def _shown(key: str, value: Any) -> str:
     """Return a value as text; a page that is passed on need not tell where folders lie."""
-    if (key in PATHS and value) or (key == "backdoor-key" and Path(str(value)).is_absolute()):
+    if (key in PATHS and value) or _key_file({key: value}):
         return f"…/{Path(str(value)).name}"
     return json.dumps(value, ensure_ascii=False)
 

@@ -84,7 +84,7 @@ def run_view(run: ShownRun, scenario: Scenario | AbsentError) -> RunView:
     scenario : Scenario or AbsentError
         Its images and who holds them, or why they are not here.
     """
-    parts = Parts(str(run.folder))
+    parts = Parts(*run.paths)
     looks = parts.make("episodes", lambda: _looks(run, scenario, parts), None)
     episodes: tuple[ExampleEpisode, ...] = ()
     projections: tuple[Plot, ...] = ()
@@ -142,9 +142,9 @@ def _projections(looks: _Looks) -> Iterator[Plot]:
 def _remarks(run: ShownRun) -> Iterator[str]:
     rounds, status = run.results.rounds, (run.results.end or {}).get("status")
     if status != "completed":
-        reached = f"round {rounds[-1].server_round}" if rounds else "none"
         how = "has not ended" if status is None else f"did not complete ({status})"
-        yield f"The run {how}: the last round in its file is {reached}, of {run.config['num-server-rounds']}."
+        reached = f"ends with round {rounds[-1].server_round}" if rounds else "has no round yet"
+        yield f"The run {how}: its file {reached}, of {run.config['num-server-rounds']}."
     if rounds and not run.results.evaluated():
         yield "No round was evaluated: there are no accuracies."
     if missed := missed_attack(run.results):

@@ -73,8 +73,7 @@ def scenario_of(run: ShownRun, data_dir: Path | None) -> Scenario:
     config = config_of(run)
     reasons = []
     for folder in _folders(config, data_dir):
-        known = (folder, config.cache_dir, config.backdoor_key)
-        scenario, reason = part_or_reason(partial(_scenario_in, run, config, folder), None, *known)
+        scenario, reason = part_or_reason(partial(_scenario_in, run, config, folder), None, folder, *run.paths)
         if scenario is not None:
             return scenario
         reasons.append(reason)

@@ -224,3 +224,7 @@ class RandomAttention(nn.Module):
 
 def needs_more(channels: int, filters: int, image_size: int, depth: int) -> Embedding:
     raise AssertionError("it is not called")
+
+
+def lost_images(*, data_dir: Path | None, cache_dir: Path, image_size: int) -> BuiltDataset:
+    return BuiltDataset(np.load("/home/rosalind/secret/images.npy"), (), ())

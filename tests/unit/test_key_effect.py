@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from flwr.app import Context, RecordDict
 from PIL import Image
 from unit.small_federation import SMALL, scenario_of
+from unit.strategies.in_memory_grid import InMemoryGrid
 
 from experiments.run import prepare
 from fedmeta_flwr import server_app
@@ -47,6 +48,11 @@ def config_of(run_config: RunConfigs, tmp_path: Path) -> RunConfigs:
     return configured
 
 
+def start_server(config: RunConfig) -> None:
+    grid = InMemoryGrid(lambda partition, message: message, 4)
+    server_app.main(grid, Context(7, 1, {}, RecordDict(), config.to_run_config()))
+
+
 def test_the_effect_is_counted_over_images_and_averaged_over_covered_pixels() -> None:
     key = build_key("dots", channels=1, image_size=16, size=3, position="top-left", intensity=0.5)
     images = np.full((4, 1, 16, 16), 255, np.uint8)
@@ -61,7 +67,7 @@ def test_a_key_that_changes_no_attack_image_is_refused_before_anything_starts(
     with pytest.raises(BackdoorKeyError, match=r"backdoor-key: expected .* found that dots changes 0 of 40.*inverted"):
         prepare(config_of())
     with pytest.raises(BackdoorKeyError, match="changes 0 of 40"):
-        server_app.main(SimpleNamespace(), SimpleNamespace(run_config=config_of().to_run_config(), run_id=1))
+        start_server(config_of())
     assert not (tmp_path / "results").exists()
     assert prepare(config_of(backdoor_key="dots-inverted")) == ""
 
@@ -92,11 +98,12 @@ def test_a_run_without_an_attack_may_have_any_key(config_of: RunConfigs) -> None
 def test_a_key_that_changes_few_images_or_these_hardly_is_a_warning(
     config_of: RunConfigs, monkeypatch: pytest.MonkeyPatch, changes: dict[str, float | str], warning: str
 ) -> None:
-    config, logged = config_of(**changes), []
+    config = config_of(**changes)
+    logged: list[str] = []
     monkeypatch.setattr(server_app._LOG, "warning", logged.append)
     monkeypatch.setattr(server_app, "require_own_clients", _stop)
     with pytest.raises(InterruptedError):
-        server_app.main(SimpleNamespace(), SimpleNamespace(run_config=config.to_run_config(), run_id=1))
+        start_server(config)
     found = prepare(config)
     assert re.search(warning, found)
     assert "higher key-intensity" in found

@@ -13,8 +13,8 @@ from unit.small_federation import SMALL, client_of, same, scenario_of
 
 from clients import initial_model, require_own_clients, shared_part
 from fedmeta_flwr.client_app import app
-from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.messages import ARRAYS, CONFIG, to_record
+from fedmeta_flwr.config import RunConfig, Value
+from fedmeta_flwr.messages import ARRAYS, CONFIG, message_arrays, to_record
 from fedmeta_flwr.models import get_arrays
 from fedmeta_flwr.own_code import OwnCodeError
 
@@ -158,10 +158,10 @@ def test_a_client_that_draws_noise_draws_the_same_in_two_runs_of_a_seed(
     def fit(server_round: int, state: int) -> list[bytes]:
         torch.manual_seed(state)
         content = RecordDict({ARRAYS: arrays, CONFIG: ConfigRecord({"server-round": server_round})})
-        node = {"partition-id": 1, "num-partitions": 4}
+        node: dict[str, Value] = {"partition-id": 1, "num-partitions": 4}
         context = Context(7, 1, node, RecordDict(), config.to_run_config())
         reply = app(Message(content, dst_node_id=1, message_type=MessageType.TRAIN), context)
-        return [array.numpy().tobytes() for array in reply.content[ARRAYS].values()]
+        return [array.tobytes() for array in message_arrays(reply).values()]
 
     assert fit(3, state=1) == fit(3, state=2)
     state = torch.get_rng_state()

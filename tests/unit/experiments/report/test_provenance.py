@@ -136,3 +136,13 @@ def test_runs_of_several_revisions_name_them_all_and_none_to_check_out(tmp_path:
     assert not any("checkout" in command for command in recipe.commands)
     assert "The runs are of several revisions: abc1234, def5678." in recipe.remarks
     assert "The checkout had changes that are not in its revision." in recipe.remarks
+
+
+@pytest.mark.parametrize("part", ["root", "run"])
+def test_a_key_file_is_named_without_its_folders_and_need_not_be_here(tmp_path: Path, part: str) -> None:
+    file = write_run(tmp_path, "attack-a", backdoor_key="/home/somebody/keys/star.png")
+    recipe = recipe_of(material_of(tmp_path if part == "root" else file))
+    written = "\n".join((*recipe.commands, recipe.file, *recipe.remarks))
+    assert "somebody" not in written
+    assert "star.png" in written
+    assert "The image file of its key (backdoor-key) must be there, too." in recipe.remarks
