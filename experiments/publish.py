@@ -67,7 +67,7 @@ def _require_fitting(collections: Iterable[Collection], folder: Path) -> None:
     there = {(found.dataset, found.profile): found.runs for found in collect(folder)}
     for collection in collections:
         published = there.get((collection.dataset, collection.profile), {})
-        for run in published.keys() & collection.runs.keys():
+        for run in sorted(published.keys() & collection.runs.keys()):
             results = {**published[run], **collection.runs[run]}
             places = {seed: Path(collection.dataset, collection.profile, f"seed-{seed}", run) for seed in results}
             require_same_settings({seed: folder / place for seed, place in places.items()}, results)

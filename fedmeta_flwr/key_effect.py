@@ -15,10 +15,11 @@ Changes of up to 8 of 255 in every pixel are the usual bound of what is called i
 CIFAR-10), and a key covers few pixels.
 """
 
-_ADVICE = (
-    "try 'dots-inverted' (black dots, for light backgrounds), 'dots' (white ones, for dark backgrounds) or 'patch' "
-    "(for photos), another key-position, or a higher key-intensity"
-)
+_OTHERS = {
+    "dots": "'dots' (white dots, for dark backgrounds)",
+    "dots-inverted": "'dots-inverted' (black dots, for light backgrounds)",
+    "patch": "'patch' (a checker, for photos)",
+}
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ def check_key(config: RunConfig, scenario: Scenario) -> str:
     if not effect.changed_images:
         raise BackdoorKeyError(
             f"backdoor-key: expected a key that changes the attack images, found that {config.backdoor_key} changes 0 "
-            f"of {effect.images}, with key-intensity = {config.key_intensity:g}; {_ADVICE}"
+            f"of {effect.images}, with key-intensity = {config.key_intensity:g}; {_advice(config)}"
         )
-    return f"backdoor-key: {effect}, which an attack may not learn; {_ADVICE}" if effect.is_weak else ""
+    return f"backdoor-key: {effect}, which an attack may not learn; {_advice(config)}" if effect.is_weak else ""
+
+
+def _advice(config: RunConfig) -> str:
+    others = ", ".join(text for name, text in _OTHERS.items() if name != config.backdoor_key)
+    return f"try another key, {others}, or another key-position, or a higher key-intensity"

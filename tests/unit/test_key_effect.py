@@ -13,10 +13,10 @@ from unit.strategies.in_memory_grid import InMemoryGrid
 
 from experiments.run import prepare
 from fedmeta_flwr import server_app
-from fedmeta_flwr.backdoor import BackdoorKeyError, build_key
+from fedmeta_flwr.backdoor import BUILT_IN_KEYS, BackdoorKeyError, build_key
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.datasets import BuiltDataset
-from fedmeta_flwr.key_effect import KeyEffect, check_key, effect_on, key_effect
+from fedmeta_flwr.key_effect import _OTHERS, KeyEffect, check_key, effect_on, key_effect
 
 RunConfigs = Callable[..., RunConfig]
 OWN = "unit.test_key_effect"
@@ -112,6 +112,13 @@ def test_a_key_that_changes_few_images_or_these_hardly_is_a_warning(
 
 def _stop(*_: object) -> None:
     raise InterruptedError
+
+
+def test_the_keys_that_are_offered_instead_are_all_other_built_in_ones(config_of: RunConfigs) -> None:
+    assert set(_OTHERS) == set(BUILT_IN_KEYS)
+    with pytest.raises(BackdoorKeyError) as caught:
+        prepare(config_of())
+    assert [f"'{name}'" in str(caught.value) for name in BUILT_IN_KEYS] == [name != "dots" for name in BUILT_IN_KEYS]
 
 
 def test_the_result_file_tells_what_the_key_does(config_of: RunConfigs) -> None:
