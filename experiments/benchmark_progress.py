@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.benchmarks.race import Tell, Turn
-from experiments.progress import clock
+from experiments.activity import clock
 
 _PLAIN_SECONDS = 10.0
 

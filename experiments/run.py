@@ -9,11 +9,14 @@ from datetime import datetime
 from pathlib import Path
 
 from clients import require_own_clients
-from experiments.progress import ResultFollower, Show
+from experiments.activity import Activity, own_activity, server_activity
+from experiments.display import Show
+from experiments.progress import ResultFollower
 from experiments.simulation import SimulationSize, read_git_revision
 from experiments.superlink import LocalSuperLink, RunStatus, SuperLinkError
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.key_effect import check_key
+from fedmeta_flwr.progress import read_progress, remove_progress
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
 from fedmeta_flwr.results_writer import locked
 from fedmeta_flwr.run_checkpoints import FOLDER_NAME, RunCheckpoints
@@ -21,8 +24,7 @@ from fedmeta_flwr.scenario import load_scenario
 from fedmeta_flwr.server_app import build_strategy, starting_point
 
 _LOOK_SECONDS = 0.25
-_LONGEST_POLL_SECONDS = 30.0
-_SETTLING_SECONDS = 0.5
+_POLL_SECONDS = 1.0
 _LONGEST_END_SECONDS = 20.0
 _LONGEST_START_SECONDS = 300.0
 _TRACEBACK = "Traceback (most recent call last):\n"
@@ -113,7 +115,7 @@ def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: 
     app_dir : Path
         Folder of the Flower App.
     show : callable
-        Told several times a second what the result file holds.
+        Told several times a second what the result file holds, and what is being done.
 
     Returns
     -------
@@ -127,9 +129,14 @@ def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: 
     SuperLinkError
         If Flower itself fails.
     """
-    show(None)
-    with LocalSuperLink(read_git_revision(app_dir), size.ray_address) as superlink:
-        return run_on(superlink, config, size, app_dir=app_dir, show=show)
+    folder = Path(config.results_dir)
+    remove_progress(folder)  # of a run that was killed
+    show(_follower(config).read(), own_activity("starting Flower's SuperLink"))
+    try:
+        with LocalSuperLink(read_git_revision(app_dir), size.ray_address) as superlink:
+            return run_on(superlink, config, size, app_dir=app_dir, show=show)
+    finally:
+        remove_progress(folder)
 
 
 def run_on(
@@ -140,8 +147,11 @@ def run_on(
     Ray gives its node 30 seconds to start, which on a busy machine may not do: then the run is handed in again.
     """
     for start in range(1, _STARTS + 1):
+        follower = _follower(config)
+        remove_progress(Path(config.results_dir))
+        show(follower.read(), own_activity("handing in the app"))
         run_id = superlink.submit(app_dir, config.to_run_config(), size)
-        status = _wait(superlink, run_id, ResultFollower(Path(config.results_dir)), show)
+        status = _wait(superlink, run_id, config, follower, show)
         if status.is_completed:
             break
         log = superlink.log(run_id)
@@ -153,45 +163,68 @@ def run_on(
     return read_results(Path(config.results_dir))
 
 
-def _wait(superlink: LocalSuperLink, run_id: str, follower: ResultFollower, show: Show) -> RunStatus:
-    """Follow the result file; ask Flower only when processes of the run have ended, or after a long time.
+def _follower(config: RunConfig) -> ResultFollower:
+    folder = Path(config.results_dir)
+    return ResultFollower(folder, RunCheckpoints(folder).newest_round() if config.resume else None)
 
-    `flwr ls` costs seconds of CPU, which the run would miss, and the simulation's processes end with their run, Ray's
-    a little before: so it is asked when no more of them end. A client that hangs keeps Flower's simulation from ending:
-    a run whose results say that it has ended is not waited for much longer, but stopped. A simulation's process that
-    takes longer than 30 seconds to start loses its run to the next one, and so on without end: that is ended here.
+
+def _wait(
+    superlink: LocalSuperLink, run_id: str, config: RunConfig, follower: ResultFollower, show: Show
+) -> RunStatus:
+    """Follow a run until Flower says that it has ended.
+
+    A client that hangs keeps Flower's simulation from ending: a run whose results say that it has ended is not waited
+    for much longer, but stopped. A simulation's process that takes longer than 30 seconds to start loses its run to the
+    next one, and so on without end: that is ended here.
     """
-    polled = ended = handed_in = time.monotonic()
-    overdue, is_own = None, False  # a run that goes on finds the end of the one before in its file
-    known = superlink.processes()
+    handed_in = asked = time.monotonic()
+    overdue = float("inf")
+    status = RunStatus("pending", "")
+    doing: Activity | None = None
     while True:
+        superlink.processes()
+        now = time.monotonic()
+        if now - asked >= _POLL_SECONDS:
+            asked, status = now, superlink.status(run_id)
         results = follower.read()
-        show(results)
-        now, current = time.monotonic(), superlink.processes()
-        is_own = is_own or results is None or results.end is None
-        if is_own and results is not None and results.end is not None:
-            overdue = overdue or now + _LONGEST_END_SECONDS
+        doing = _same_or_new(doing, _activity(config, follower, status))
+        show(results, doing)
+        if status.is_finished:
+            return status
+        if results is not None and results.end is not None:
+            overdue = min(overdue, now + _LONGEST_END_SECONDS)
             if now > overdue:
                 with suppress(SuperLinkError):  # then its processes are ended with the SuperLink
                     superlink.stop(run_id)
                 return _own_status(results.end["status"])
-        if known - current:
-            ended = now
-        known = current
-        if polled < ended < now - _SETTLING_SECONDS or now - polled > _LONGEST_POLL_SECONDS:
-            polled = now
-            if (status := superlink.status(run_id)).is_finished:
-                show(follower.read())
-                return status
-            if status.has_not_begun and now > handed_in + _LONGEST_START_SECONDS:
-                with suppress(SuperLinkError):
-                    superlink.stop(run_id)
-                raise RunFailedError(
-                    f"{status.status}: expected Flower's simulation to begin within {_LONGEST_START_SECONDS:.0f} s. "
-                    "Flower gives its process 30 s to import what it needs, then starts another; a machine that is "
-                    "busy, or an environment on a slow disk, takes longer"
-                )
+        if status.has_not_begun and now > handed_in + _LONGEST_START_SECONDS:
+            with suppress(SuperLinkError):
+                superlink.stop(run_id)
+            raise RunFailedError(
+                f"{status.status}: expected Flower's simulation to begin within {_LONGEST_START_SECONDS:.0f} s. "
+                "Flower gives its process 30 s to import what it needs, then starts another; a machine that is "
+                "busy, or an environment on a slow disk, takes longer"
+            )
         time.sleep(_LOOK_SECONDS)
+
+
+def _activity(config: RunConfig, follower: ResultFollower, status: RunStatus) -> Activity | None:
+    """Return what is being done; None where the run has begun, and nothing is known of what happens in it."""
+    results = follower.read()
+    if follower.has_changed and results is not None and results.end is not None:
+        return own_activity("ending the simulation")
+    if progress := read_progress(Path(config.results_dir)):
+        return server_activity(config, progress)
+    if follower.has_changed:
+        return None
+    if status.has_not_begun:
+        return own_activity("waiting for Flower to start the simulation")
+    return own_activity("starting Ray's processes and the server, which loads the data set")
+
+
+def _same_or_new(before: Activity | None, now: Activity | None) -> Activity | None:
+    """Return the activity of before where it goes on, for it knows when it began."""
+    return before if before and now and before.text == now.text and not now.server_round else now
 
 
 def _own_status(status: str) -> RunStatus:
@@ -210,7 +243,7 @@ def failure_reason(status: RunStatus, log: str) -> str:
     text = _traceback_alone(last) if before else last
     lines = text.strip("\n").splitlines()
     raised = [line for line in lines if re.match(r"[\w.]+(:|$)", line)] if before else []
-    reason = f"{status.status}: {status.details.removeprefix(_FLOWER_PREFIX)}"
+    reason = ": ".join(filter(None, (status.status, status.details.removeprefix(_FLOWER_PREFIX))))
     if raised and raised[0].partition(".")[0] in _OWN_PACKAGES:
         return reason
     while before and before[-1].rstrip().endswith(_DIRECT_CAUSE):

@@ -18,7 +18,7 @@ from experiments.figures import FIGURE_NAME, draw_persistence
 from experiments.interruption import Interrupted, interruptible
 from experiments.output import Output
 from experiments.panels import draw_collection
-from experiments.progress import show_progress
+from experiments.display import show_progress
 from experiments.publish import publish
 from experiments.reproduce import ReproduceRequest, reproduce
 from experiments.run import RunFailedError, new_results_dir, prepare, run_to_end

@@ -4,7 +4,8 @@
 there, with that one's environment and folder. So the documented program ``flower-superlink`` is started here
 instead, with an explicit address, as a child in a session of its own: its process id is known, its death is
 noticed, and Ctrl-C in the terminal does not reach it before `flwr stop` does. It is spoken to with the `flwr`
-command line alone, which finds it through the ``config.toml`` of a Flower home of its own.
+command line, which finds it through the ``config.toml`` of a Flower home of its own; only how a run stands, which is
+asked all the time, is asked without it.
 """
 
 import http.client
@@ -24,6 +25,7 @@ from typing import Any, Self
 
 import tomli_w
 
+from experiments.control_api import ControlApiError, ask_status
 from experiments.guardian import guarded
 from experiments.interruption import uninterrupted
 from experiments.processes import Descendants
@@ -122,12 +124,21 @@ class LocalSuperLink:
         return run_id
 
     def status(self, run_id: str) -> RunStatus:
-        """Ask how a run stands; takes a second of CPU. On a busy machine an answer may fail to come: then ask again."""
+        """Ask how a run stands. On a busy machine an answer may fail to come: then ask again.
+
+        Raises
+        ------
+        SuperLinkError
+            If the SuperLink has ended, or still does not answer.
+        """
         for _ in range(_QUESTIONS - 1):
-            with suppress(SuperLinkError):
+            with suppress(ControlApiError):
                 return self._status(run_id)
             self.processes()
-        return self._status(run_id)
+        try:
+            return self._status(run_id)
+        except ControlApiError as error:
+            raise SuperLinkError(str(error)) from error
 
     def stop(self, run_id: str) -> None:
         """End a run."""
@@ -151,8 +162,7 @@ class LocalSuperLink:
         return self._descendants.look()
 
     def _status(self, run_id: str) -> RunStatus:
-        run = self._flwr("ls", "--run-id", run_id)["runs"][0]
-        status = RunStatus(run["status"], run["status-details"])
+        status = RunStatus(*ask_status(_HOST, self._port, int(run_id)))
         if status.is_finished:
             self._running.discard(run_id)
         return status
@@ -167,6 +177,7 @@ class LocalSuperLink:
         return self._start_on(_free_port())
 
     def _start_on(self, port: int) -> None:
+        self._port = port
         connection = {"address": f"{_HOST}:{port}", "insecure": True}
         config = {"superlink": {"default": "runner", "runner": connection}}
         (self._folder / "home" / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")

@@ -78,6 +78,11 @@ class RunCheckpoints:
             raise CheckpointError(f"expected a whole checkpoint, found damaged ones alone: {'; '.join(damages)}")
         return None
 
+    def newest_round(self) -> int:
+        """Return the round of the newest checkpoint by its name, 0 where there is none; it may turn out damaged."""
+        numbers = [file.name.removeprefix("round-").removesuffix(SUFFIX) for file in self._files()]
+        return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
     def remove_all(self) -> None:
         """Remove every checkpoint, for a run that is complete."""
         for file in self._files():

@@ -32,6 +32,7 @@ from fedmeta_flwr.key_effect import check_key, key_effect
 from fedmeta_flwr.machine import describe_machine
 from fedmeta_flwr.messages import TRAIN_LOSS, from_record, to_record
 from fedmeta_flwr.models import get_arrays
+from fedmeta_flwr.progress import ProgressFile
 from fedmeta_flwr.results import ResultsError, RoundRecord, read_results, run_folder
 from fedmeta_flwr.results_writer import ResultsWriter, locked, remove_results
 from fedmeta_flwr.run_checkpoints import RunCheckpoints, finished
@@ -60,7 +61,7 @@ def main(grid: Grid, context: Context) -> None:
     folder = run_folder(config.results_dir, context.run_id)
     arrays, first_round = starting_point(config, scenario)
     strategy = build_strategy(config, first_round)
-    with locked(folder):
+    with locked(folder), ProgressFile(folder) as strategy.observer:
         checkpoints = RunCheckpoints(folder)
         if config.resume and finished(config, folder):
             checkpoints.remove_all()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from fedmeta_flwr.progress import Observer
 from strategies.errors import DeliveryError
 from strategies.replies import dead_actor
 
@@ -39,6 +40,8 @@ class ArrivalGrid(Grid):
     window : int
         Messages under way at once. Flower's link state looks through all of them for each node that asks for work, so
         that thousands of them take the square of their number.
+    observer : Observer, optional
+        Is told who is asked and who answers, by partition.
 
     Attributes
     ----------
@@ -48,11 +51,14 @@ class ArrivalGrid(Grid):
         What Flower said of a process of the simulation that has died; None while all live.
     """
 
-    def __init__(self, grid: Grid, exchange: Exchange, poll_seconds: float, window: int) -> None:
+    def __init__(
+        self, grid: Grid, exchange: Exchange, poll_seconds: float, window: int, observer: Observer | None = None
+    ) -> None:
         self._grid = grid
         self._exchange = exchange
         self._poll_seconds = poll_seconds
         self._window = window
+        self._observer = observer or Observer()
         self.roster: Mapping[int, int] = {}
         self._owed: dict[int, str] = {}  # node id -> id of the message that it owes a reply to
         self._replies: dict[str, Message] = {}  # message id -> its reply; in the order of arrival
@@ -98,6 +104,7 @@ class ArrivalGrid(Grid):
         if not message_ids:
             raise DeliveryError("the node is not connected")
         self._owed[node_id] = message_ids[0]
+        self._observer.asked(self.roster.get(node_id, node_id))
         return message_ids[0]
 
     def await_reply(self, message_id: str, deadline: float) -> Message | None:
@@ -164,6 +171,7 @@ class ArrivalGrid(Grid):
     def _take(self, node_id: int, message_id: str, reply: Message) -> None:
         del self._owed[node_id]
         self._overdue.discard(node_id)
+        self._observer.answered(self.roster.get(node_id, node_id))
         self.dead_actor = self.dead_actor or dead_actor(reply)
         if message_id not in self._unwanted:
             self._replies[message_id] = reply
@@ -171,7 +179,15 @@ class ArrivalGrid(Grid):
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the nodes in the order of their partitions, which, unlike node ids, are the same in every run."""
-        return list(self.roster) or self._grid.get_node_ids()
+        if self.roster:
+            return list(self.roster)
+        node_ids = list(self._grid.get_node_ids())
+        self._observer.registered(len(node_ids))
+        return node_ids
+
+    def owing(self) -> list[int]:
+        """Return the partitions whose replies are still waited for."""
+        return sorted(self.roster[node_id] for node_id in self._owed.keys() - self._overdue)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Let the exchange answer: for training, with the first arrivals."""

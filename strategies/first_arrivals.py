@@ -15,6 +15,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from fedmeta_flwr import messages
+from fedmeta_flwr.progress import Observer
 from fedmeta_flwr.results import RoundRecord
 from strategies import strategy_state
 from strategies.aggregate import conform
@@ -68,6 +69,8 @@ class FirstArrivals(Strategy):
         it, which `fedmeta_flwr.packing` takes.
     is_checkpointed : callable
         Round to whether a checkpoint follows it.
+    observer : Observer, optional
+        Is told what goes on inside a round.
     guard : UpdateGuard
         Reads the replies, and refuses those of another form.
     first_round : int
@@ -101,6 +104,7 @@ class FirstArrivals(Strategy):
         on_round: OnRound | None = None,
         on_checkpoint: OnCheckpoint | None = None,
         is_checkpointed: Callable[[int], bool] = lambda _: True,
+        observer: Observer | None = None,
         guard: UpdateGuard | None = None,
         first_round: int = 1,
         registration_seconds: float = 60.0,
@@ -122,6 +126,7 @@ class FirstArrivals(Strategy):
         self.on_round = on_round
         self.on_checkpoint = on_checkpoint
         self.is_checkpointed = is_checkpointed
+        self.observer = observer or Observer()
         self.guard = guard or UpdateGuard()
         self.first_round = first_round
         self.registration_seconds = registration_seconds
@@ -190,7 +195,8 @@ class FirstArrivals(Strategy):
         require_float_arrays(initial_arrays)
         if self.on_checkpoint is not None:
             strategy_state.get_state(self.inner)  # what cannot be saved is refused now
-        self._grid = ArrivalGrid(grid, self._exchange, self.poll_seconds, self.messages_in_flight)
+        self._grid = ArrivalGrid(grid, self._exchange, self.poll_seconds, self.messages_in_flight, self.observer)
+        self.observer.begin("registering", clients=range(self.num_clients))
         self._grid.roster = call_the_roll(
             self._grid,
             self.num_clients,
@@ -206,6 +212,7 @@ class FirstArrivals(Strategy):
         result = super().start(
             self._grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn
         )
+        self.observer.begin("ending", clients=self._grid.owing())
         if debtors := self._grid.drain(time.monotonic() + timeout):
             _LOG.warning("%d clients still owe a reply after %s seconds", len(debtors), timeout)
         return result
@@ -232,6 +239,7 @@ class FirstArrivals(Strategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Let the inner strategy aggregate; raises `StrategyError` where nothing usable comes of it."""
         server_round = self._true_round(server_round)
+        self.observer.begin("aggregating", server_round)
         with seeded_global_random(self.seed, "aggregate", server_round):
             aggregated, metrics = self.inner.aggregate_train(server_round, list(replies))
         if not aggregated:
@@ -255,6 +263,7 @@ class FirstArrivals(Strategy):
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Let the inner strategy aggregate the evaluation, and report the round."""
+        self.observer.begin("saving", self._round.server_round)
         counted = list(replies)
         metrics = self.inner.aggregate_evaluate(self._true_round(server_round), counted) if counted else None
         if self.on_round is not None:
@@ -262,6 +271,7 @@ class FirstArrivals(Strategy):
         if self._grid.dead_actor is not None:
             raise DeadActorError(self._round.server_round, self._grid.dead_actor)
         if self.on_checkpoint is not None and self.is_checkpointed(self._round.server_round):
+            self.observer.begin("saving", self._round.server_round, self._grid.owing())
             # What a client keeps of a dropped update must be on its disk: a resumed run does not ask for it again.
             self._grid.settle(time.monotonic() + self._timeout)
             self.on_checkpoint(self._round.server_round, self._state())
@@ -302,7 +312,9 @@ class FirstArrivals(Strategy):
         if not instructions:
             return []
         by_partition = {self._grid.roster[message.metadata.dst_node_id]: message for message in instructions}
-        if instructions[0].metadata.message_type.startswith(MessageType.TRAIN):
+        is_training = instructions[0].metadata.message_type.startswith(MessageType.TRAIN)
+        self.observer.begin("training" if is_training else "evaluating", self._round.server_round, sorted(by_partition))
+        if is_training:
             return self._train(by_partition, timeout)
         return self._evaluate(by_partition, timeout)
 

@@ -42,7 +42,7 @@ def check_run(app_dir: Path) -> Iterator[Finding]:
             config = load_config("quickstart", overrides, folders=folders, app_dir=app_dir)
             prepare(config)
             size = simulation_size(config, 1)
-            results = run_to_end(config, size, app_dir=app_dir, show=lambda _: None)
+            results = run_to_end(config, size, app_dir=app_dir, show=lambda *_: None)
         except (RunFailedError, SuperLinkError, ValueError) as error:
             yield Finding(
                 "run", "wrong", str(error), "mend what is wrong above; else this is a defect: please report it"

@@ -7,7 +7,10 @@ from rich.console import Console
 
 from experiments.benchmark_progress import show_turns
 from experiments.benchmarks.race import Turn
-from experiments.progress import ResultFollower, clock, remaining_seconds, show_progress, standing
+from experiments.activity import clock
+from experiments.display import show_progress
+from experiments.estimate import remaining_seconds
+from experiments.progress import ResultFollower, standing
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import CURVES, RoundRecord, RunResults
 from fedmeta_flwr.results_writer import ResultsWriter
@@ -118,7 +121,7 @@ def test_plain_lines_show_a_sign_of_life_without_evaluations(
     make_config: MakeConfig, make_results: MakeResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moments = iter(range(0, 1000, 6))
-    monkeypatch.setattr("experiments.progress.time.monotonic", lambda: next(moments))
+    monkeypatch.setattr("experiments.display.time.monotonic", lambda: next(moments))
     written = io.StringIO()
     results = make_results(evaluated_from=99)
     with show_progress(make_config(), Console(file=written)) as show:

@@ -108,11 +108,11 @@ class WithoutRay(LocalSuperLink):
 def test_a_run_whose_ray_did_not_start_is_handed_in_again_and_not_for_ever(
     failures: int, starts: int, tmp_path: Path, run_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.run._LONGEST_POLL_SECONDS", 0.0)
+    monkeypatch.setattr("experiments.run._POLL_SECONDS", 0.0)
     superlink, config = WithoutRay(failures), run_config(results_dir=str(tmp_path / "run"))
 
     def run() -> Any:
-        return run_on(superlink, config, SimulationSize(4, 1), app_dir=tmp_path, show=lambda _: None)
+        return run_on(superlink, config, SimulationSize(4, 1), app_dir=tmp_path, show=lambda *_: None)
 
     if failures == starts:
         with pytest.raises(RunFailedError, match="timed out during startup"):
@@ -125,10 +125,10 @@ def test_a_run_whose_ray_did_not_start_is_handed_in_again_and_not_for_ever(
 def test_a_run_that_fails_for_another_reason_is_handed_in_once(
     tmp_path: Path, run_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.run._LONGEST_POLL_SECONDS", 0.0)
+    monkeypatch.setattr("experiments.run._POLL_SECONDS", 0.0)
     superlink, config = WithoutRay(1, "    work("), run_config(results_dir=str(tmp_path / "run"))
     with pytest.raises(RunFailedError):
-        run_on(superlink, config, SimulationSize(4, 1), app_dir=tmp_path, show=lambda _: None)
+        run_on(superlink, config, SimulationSize(4, 1), app_dir=tmp_path, show=lambda *_: None)
     assert superlink.resumed == [False]
 
 
@@ -146,8 +146,8 @@ def test_a_simulation_that_flower_starts_again_and_again_is_ended_with_the_reaso
         return kept | {"PATH": f"{tmp_path}{os.pathsep}{kept['PATH']}"}
 
     monkeypatch.setattr("experiments.superlink.simulation_environment", environment)
-    monkeypatch.setattr("experiments.run._LONGEST_POLL_SECONDS", 1.0)
+    monkeypatch.setattr("experiments.run._POLL_SECONDS", 1.0)
     monkeypatch.setattr("experiments.run._LONGEST_START_SECONDS", 3.0)
     config = run_config(results_dir=str(tmp_path / "run"))
     with LocalSuperLink() as superlink, pytest.raises(RunFailedError, match=r"starting: expected .* begin within 3 s"):
-        run_on(superlink, config, SimulationSize(4, 1), app_dir=APP_DIR, show=lambda _: None)
+        run_on(superlink, config, SimulationSize(4, 1), app_dir=APP_DIR, show=lambda *_: None)

@@ -1,0 +1,166 @@
+"""What a run is doing now: a small file in its folder, which is there while the run goes on and no longer.
+
+The server knows from the messages that it sends and receives anyway who was asked and who has answered. It is told to an
+`Observer`, which a thread of its own writes down: whatever happens to the file, the run goes on as if there were none.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, get_args
+
+FILE_NAME = "progress.json"
+_UNFINISHED_NAME = f".{FILE_NAME}-unfinished"
+_WRITE_SECONDS = 0.5
+
+Stage = Literal["preparing", "registering", "training", "aggregating", "evaluating", "saving", "ending"]
+"""Preparing: before the first message. Registering: waiting for the clients' nodes. Training, evaluating: waiting for the
+answers of clients. Saving: the results of the round, and a checkpoint where one is due. Ending: waiting for late answers.
+"""
+_WAITING_FOR_LATE = ("saving", "ending")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a run is doing.
+
+    Attributes
+    ----------
+    stage : Stage
+        See there.
+    server_round : int
+        The round under way, from 1; 0 before the first.
+    clients : tuple of int
+        Partitions whose answers the stage waits for; empty where it waits for none.
+    asked, answered : tuple of int
+        Those of them that were asked and that have answered, in the order in which that happened; an answer may say no.
+        While registering, ids of nodes, for their partitions are what is asked.
+    nodes : int
+        Nodes that have registered.
+    stage_began, round_began : float
+        Seconds since the epoch; the latter is 0 before the first round.
+    """
+
+    stage: Stage = "preparing"
+    server_round: int = 0
+    clients: tuple[int, ...] = ()
+    asked: tuple[int, ...] = ()
+    answered: tuple[int, ...] = ()
+    nodes: int = 0
+    stage_began: float = 0.0
+    round_began: float = 0.0
+
+
+class Observer:
+    """Is told what a run is doing; this one takes no note of it."""
+
+    def begin(self, stage: Stage, server_round: int = 0, clients: Collection[int] = ()) -> None:
+        """Learn that a stage begins, and whose answers it needs."""
+
+    def registered(self, nodes: int) -> None:
+        """Learn how many nodes have registered."""
+
+    def asked(self, client: int) -> None:
+        """Learn that a client was sent a message: its partition, or its node's id where that is not known yet."""
+
+    def answered(self, client: int) -> None:
+        """Learn that a client's answer has come; named as in `asked`."""
+
+
+class ProgressFile(Observer):
+    """Keep a run's progress file up to date, at most twice a second, and remove it at the end.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's. Where the file cannot be written, there is none, and nothing else follows from that.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._progress = Progress(stage_began=time.time())
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep_writing, name="progress", daemon=True)
+
+    def begin(self, stage: Stage, server_round: int = 0, clients: Collection[int] = ()) -> None:
+        """Take note of a stage."""
+        now, before = time.time(), self._progress
+        self._progress = Progress(
+            stage=stage,
+            server_round=server_round,
+            clients=tuple(clients),
+            asked=tuple(clients) if stage in _WAITING_FOR_LATE else (),
+            nodes=before.nodes,
+            stage_began=now,
+            round_began=before.round_began if server_round == before.server_round else now,
+        )
+
+    def registered(self, nodes: int) -> None:
+        """Take note of how many nodes there are."""
+        self._progress = replace(self._progress, nodes=nodes)
+
+    def asked(self, client: int) -> None:
+        """Take note of a client that was asked in this stage."""
+        known = self._progress
+        if client in known.clients or known.stage == "registering":
+            self._progress = replace(known, asked=(*known.asked, client))
+
+    def answered(self, client: int) -> None:
+        """Take note of an answer; one to a question of an earlier stage is not what this one waits for."""
+        known = self._progress
+        if client in known.asked:
+            self._progress = replace(known, answered=(*known.answered, client))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        remove_progress(self._folder)
+
+    def _keep_writing(self) -> None:
+        written = None
+        while True:
+            if (progress := self._progress) is not written:
+                with suppress(OSError):
+                    self._write(progress)
+                    written = progress
+            if self._ended.wait(_WRITE_SECONDS):
+                return
+
+    def _write(self, progress: Progress) -> None:
+        unfinished = self._folder / _UNFINISHED_NAME
+        unfinished.write_text(json.dumps(vars(progress)) + "\n", encoding="utf-8")
+        unfinished.replace(self._folder / FILE_NAME)
+
+
+def remove_progress(folder: Path) -> None:
+    """Remove what a run has left that was killed, if anything."""
+    for name in (FILE_NAME, _UNFINISHED_NAME):
+        with suppress(OSError):
+            (folder / name).unlink()
+
+
+def read_progress(folder: Path) -> Progress | None:
+    """Return what a run is doing; None where its file is missing or says nothing that is understood."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        return _parsed(json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
+    return None
+
+
+def _parsed(found: dict[str, Any]) -> Progress:
+    if found["stage"] not in get_args(Stage):
+        raise ValueError(f"expected one of {', '.join(get_args(Stage))}, found {found['stage']!r}")
+    clients = {name: tuple(map(int, found[name])) for name in ("clients", "asked", "answered")}
+    whole = {name: int(found[name]) for name in ("server_round", "nodes")}
+    times = {name: float(found[name]) for name in ("stage_began", "round_began")}
+    return Progress(stage=found["stage"], **clients, **whole, **times)  # type: ignore[arg-type]
