@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.progress import Progress
+from fedmeta_flwr.progress import Progress, Stage
 
 _LISTED = 12
 
@@ -50,21 +50,16 @@ def clock(seconds: float) -> str:
 
 
 def _stage(config: RunConfig, progress: Progress) -> str:
-    match progress.stage:
-        case "preparing":
-            return "preparing the server"
-        case "registering":
-            return _registration(config, progress)
-        case "training":
-            return f"training, {_answers(progress)}"
-        case "aggregating":
-            return "aggregating"
-        case "evaluating":
-            return f"evaluation{_curves(config, progress)}, {_answers(progress)}"
-        case "saving":
-            return f"saving{_late(progress)}"
-        case "ending":
-            return f"ending{_late(progress)}"
+    texts: dict[Stage, str] = {
+        "preparing": "preparing the server",
+        "registering": _registration(config, progress),
+        "training": f"training, {_answers(progress)}",
+        "aggregating": "aggregating",
+        "evaluating": f"evaluation{_curves(config, progress)}, {_answers(progress)}",
+        "saving": f"saving{_late(progress)}",
+        "ending": f"ending{_late(progress)}",
+    }
+    return texts[progress.stage]
 
 
 def _registration(config: RunConfig, progress: Progress) -> str:

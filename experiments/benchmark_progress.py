@@ -10,8 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from experiments.benchmarks.race import Tell, Turn
 from experiments.activity import clock
+from experiments.benchmarks.race import Tell, Turn
 
 _PLAIN_SECONDS = 10.0
 

@@ -2,8 +2,9 @@
 
 `flwr ls` starts a Python of its own, which takes seconds of CPU and is gone after one answer. It sends the message that
 is sent here (flwr/cli/ls.py, flwr/supercore/control). Of all that Flower does not document, this module alone uses
-anything: the path, the media type, and two messages of flwr/proto/control_pb2. `tests/unit/experiments/test_control_api.py`
-compares them with those of `flwr ls`, and fails first where a new version of Flower has others.
+anything: the path, the media type, and two messages of flwr/proto/control_pb2.
+`tests/unit/experiments/test_control_api.py` compares them with those of `flwr ls`, and fails first where a new version
+of Flower has others.
 """
 
 import http.client

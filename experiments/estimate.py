@@ -8,8 +8,10 @@ from fedmeta_flwr.results import RoundRecord
 RECENT_ROUNDS = 10
 
 
-def remaining_seconds(config: RunConfig, rounds: tuple[RoundRecord, ...]) -> float | None:
+def remaining_seconds(config: RunConfig, rounds: tuple[RoundRecord, ...], current_seconds: float = 0.0) -> float | None:
     """Estimate the time of the rounds to come, None before the first ordinary one has ended.
+
+    The first of them has been going on for `current_seconds`; if that is longer than expected, it is about to end.
 
     Rounds differ by phase and by whether they end with an evaluation. A kind that was seen already costs what its
     last rounds took. Another costs its outer steps, at the mean price of a step so far, and an evaluation what
@@ -36,7 +38,15 @@ def remaining_seconds(config: RunConfig, rounds: tuple[RoundRecord, ...]) -> flo
         usual = costs.get((config.phase(server_round), is_evaluated), guess)
         return max(usual, last_curved) if _has_curves(config, server_round) else usual
 
-    return sum(cost(number) for number in range(last_round + 1, config.num_server_rounds + 1))
+    costs_to_come = [cost(number) for number in range(last_round + 1, config.num_server_rounds + 1)]
+    return max(0.0, costs_to_come[0] - current_seconds) + sum(costs_to_come[1:]) if costs_to_come else 0.0
+
+
+def awaits_first_curves(config: RunConfig, rounds: tuple[RoundRecord, ...]) -> bool:
+    """Return whether curves along local steps are to come, and none tell yet what they take."""
+    last_round = rounds[-1].server_round if rounds else 0
+    to_come = any(_has_curves(config, number) for number in range(last_round + 1, config.num_server_rounds + 1))
+    return to_come and not any(_has_curves(config, record.server_round) for record in rounds)
 
 
 def _has_curves(config: RunConfig, server_round: int) -> bool:

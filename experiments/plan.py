@@ -15,7 +15,8 @@ from experiments.settings import (
     CONFIGS_DIR,
     SettingsError,
     merge_settings,
-    parse_override,
+    parse_overrides,
+    parse_settings,
     read_defaults,
     read_settings,
 )
@@ -147,12 +148,13 @@ def plan_runs(
         read_settings(_CONFIGS / f"{dataset}.toml"),
         read_settings(_CONFIGS / f"{profile}.toml"),
     )
-    own = dict(parse_override(override) for override in overrides)
-    for key in sorted(_CHOSEN_OTHERWISE.keys() & own.keys()):
-        raise SettingsError(f"-c: expected no {key}, for {_CHOSEN_OTHERWISE[key]}, found {own[key]!r}")
+    own = parse_overrides(overrides)
+    if chosen := sorted(_CHOSEN_OTHERWISE.keys() & own.keys()):
+        lines = (f"-c: expected no {key}, for {_CHOSEN_OTHERWISE[key]}, found {own[key]!r}" for key in chosen)
+        raise SettingsError("\n".join(lines))
     if data_dir is not None:
         own["data-dir"] = str(data_dir)
-    schedule = RunConfig.parse(merge_settings(shared, own))
+    schedule = parse_settings(shared, own)
     if schedule.attack_round < schedule.pretrain_rounds + 2:
         raise SettingsError(
             f"attack-round: expected at least pretrain-rounds + 2 = {schedule.pretrain_rounds + 2}, for a round of its "
@@ -187,7 +189,7 @@ def _planned(run: Run, seed: int, layers: _Layers, folder: Path) -> PlannedRun:
         values["initial-model"] = str(folder / run.after / MODEL_FILE_NAME)
     # What makes a run what it is cannot be overridden for all runs alike.
     values |= {key: value for key, value in run.settings.items() if key in own}
-    return PlannedRun(run, folder / run.name, RunConfig.parse(merge_settings(values)))
+    return PlannedRun(run, folder / run.name, parse_settings(values))
 
 
 def require_same(file: Path, found: Mapping[str, Any], expected: RunConfig) -> None:

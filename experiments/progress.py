@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 
 from experiments.activity import Activity, clock
-from experiments.estimate import RECENT_ROUNDS, remaining_seconds
+from experiments.estimate import RECENT_ROUNDS, awaits_first_curves, remaining_seconds
 from experiments.table import LABELS, percentages
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, RoundRecord, RunResults, read_results
@@ -73,6 +73,8 @@ class Standing:
         What is being done; None where nothing is known of it.
     activity_seconds : float
         Since when.
+    awaits_curves : bool
+        Whether the estimate leaves out step curves, of which none has been measured yet.
     """
 
     server_round: int
@@ -85,18 +87,20 @@ class Standing:
     seconds_per_round: float | None = None
     activity: Activity | None = None
     activity_seconds: float = 0.0
+    awaits_curves: bool = False
 
     @property
     def headline(self) -> str:
         """Return round, phase, and what is being done."""
-        doing, last = self.activity, f"round {self.server_round}/{self.num_rounds}"
-        if doing is not None and doing.server_round:
-            where = f"round {doing.server_round}/{self.num_rounds}, {self.phase}"
-        elif doing is not None and self.server_round:
-            where = f"after {last}"
+        doing = self.activity
+        where = f"round {self.server_round}/{self.num_rounds}, {self.phase}" if self.server_round else "starting"
+        if doing is None:
+            return where
+        if doing.server_round:
+            where = f"round {doing.server_round}/{self.num_rounds}, {self.phase}: "
         else:
-            where = f"{last}, {self.phase}" if self.server_round else "starting"
-        return f"{where}: {doing.text}, {_duration(self.activity_seconds)}" if doing is not None else where
+            where = f"after round {self.server_round}/{self.num_rounds}: " if self.server_round else ""
+        return f"{where}{doing.text}, {_duration(self.activity_seconds)}"
 
     @property
     def accuracies(self) -> str:
@@ -115,7 +119,8 @@ class Standing:
         if self.remaining_seconds is None:
             return elapsed
         later = "" if self.later_seconds is None else f", then {clock(self.later_seconds)} more"
-        return f"{elapsed}, {clock(self.remaining_seconds)} left{later}"
+        curves = " and the step curves" if self.awaits_curves else ""
+        return f"{elapsed}, {clock(self.remaining_seconds)}{curves} left{later}"
 
 
 def _duration(seconds: float) -> str:
@@ -145,7 +150,6 @@ def standing(
     rounds = results.rounds if results else ()
     evaluated = results.evaluated() if results else []
     last = rounds[-1].server_round if rounds else 0
-    left = remaining_seconds(config, rounds)
     current = min(last + 1, config.num_server_rounds)
     now = time.time()
     if activity is not None:
@@ -157,7 +161,8 @@ def standing(
         phase=config.phase(current),
         evaluation=evaluated[-1] if evaluated else None,
         elapsed_seconds=elapsed_seconds,
-        remaining_seconds=None if left is None else max(0.0, left - idle_seconds),
+        remaining_seconds=remaining_seconds(config, rounds, idle_seconds),
+        awaits_curves=awaits_first_curves(config, rounds),
         seconds_per_round=fmean(record.seconds for record in rounds[-RECENT_ROUNDS:]) if rounds else None,
         activity=activity,
         activity_seconds=0.0 if activity is None else max(0.0, now - activity.began),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.collection import PATHS, Collection, collect, require_same_settings
+from fedmeta_flwr.plain_text import decoded
 from fedmeta_flwr.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, parse_line
 
 
@@ -74,7 +75,7 @@ def _require_fitting(collections: Iterable[Collection], folder: Path) -> None:
 
 
 def _text(file: Path) -> str:
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+    lines = decoded(file.read_bytes()).split("\n")[:-1]
     records = [parse_line(file, number, line) for number, line in enumerate(lines, start=1)]
     return "".join(
         json.dumps(_without_paths(record), allow_nan=False, separators=(",", ":")) + "\n" for record in records

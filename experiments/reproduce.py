@@ -11,8 +11,8 @@ from statistics import fmean
 from rich.console import Console
 
 from experiments.activity import clock
-from experiments.plan import PlannedRun, plan_runs, require_same
 from experiments.display import show_progress
+from experiments.plan import PlannedRun, plan_runs, require_same
 from experiments.run import prepare, run_on
 from experiments.simulation import read_git_revision, simulation_size
 from experiments.superlink import LocalSuperLink

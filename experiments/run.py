@@ -168,9 +168,7 @@ def _follower(config: RunConfig) -> ResultFollower:
     return ResultFollower(folder, RunCheckpoints(folder).newest_round() if config.resume else None)
 
 
-def _wait(
-    superlink: LocalSuperLink, run_id: str, config: RunConfig, follower: ResultFollower, show: Show
-) -> RunStatus:
+def _wait(superlink: LocalSuperLink, run_id: str, config: RunConfig, follower: ResultFollower, show: Show) -> RunStatus:
     """Follow a run until Flower says that it has ended.
 
     A client that hangs keeps Flower's simulation from ending: a run whose results say that it has ended is not waited

@@ -14,11 +14,11 @@ from experiments.claims.files import claims_record, write_claims
 from experiments.claims.judging import judge_collection
 from experiments.claims.table import claims_renderable
 from experiments.collection import collect
+from experiments.display import show_progress
 from experiments.figures import FIGURE_NAME, draw_persistence
 from experiments.interruption import Interrupted, interruptible
 from experiments.output import Output
 from experiments.panels import draw_collection
-from experiments.display import show_progress
 from experiments.publish import publish
 from experiments.reproduce import ReproduceRequest, reproduce
 from experiments.run import RunFailedError, new_results_dir, prepare, run_to_end

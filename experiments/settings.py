@@ -7,6 +7,7 @@ from typing import Any
 
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.own_code import is_own
+from fedmeta_flwr.plain_text import TextError, decoded
 
 APP_DIR = Path(__file__).resolve().parent.parent
 """The checkout: the Flower App that is submitted."""
@@ -49,19 +50,36 @@ def load_config(
     ConfigError
         With every problem of the merged settings.
     """
-    return RunConfig.parse(
-        merge_settings(
-            read_defaults(app_dir),
-            read_settings(find_config(config)),
-            dict(parse_override(override) for override in overrides),
-            {key: str(folder) for key, folder in (folders or {}).items() if folder is not None},
-        )
+    return parse_settings(
+        read_defaults(app_dir),
+        read_settings(find_config(config)),
+        parse_overrides(overrides),
+        {key: str(folder) for key, folder in (folders or {}).items() if folder is not None},
     )
 
 
 def merge_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """Return all settings, later layers above earlier ones, with absolute paths."""
     return _with_absolute_paths({key: value for layer in layers for key, value in layer.items()})
+
+
+def parse_settings(*layers: Mapping[str, Any]) -> RunConfig:
+    """Merge and check settings.
+
+    Raises
+    ------
+    ConfigError
+        With every problem of the merged settings, a file of a key that is not there among them.
+    """
+    values = merge_settings(*layers)
+    problems = _missing_key(values)
+    try:
+        config = RunConfig.parse(values)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, *problems]) from None
+    if problems:
+        raise ConfigError(problems)
+    return config
 
 
 def find_config(config: str) -> Path:
@@ -90,8 +108,23 @@ def read_settings(file: Path) -> dict[str, Any]:
     """Return the flat settings of a configuration file."""
     values = _read_toml(file)
     if tables := [key for key, value in values.items() if isinstance(value, dict)]:
-        raise SettingsError(f"{file}: expected flat settings, found the table [{tables[0]}]")
+        found = f"the table{'s' * (len(tables) > 1)} {', '.join(f'[{table}]' for table in tables)}"
+        raise SettingsError(f"{file}: expected flat settings, found {found}")
     return values
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return settings from ``key=value`` each, later ones above earlier; raises `SettingsError` with all others."""
+    parsed, problems = {}, []
+    for override in overrides:
+        try:
+            key, value = parse_override(override)
+            parsed[key] = value
+        except SettingsError as error:
+            problems.append(str(error))
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return parsed
 
 
 def parse_override(override: str) -> tuple[str, Any]:
@@ -111,23 +144,37 @@ def parse_override(override: str) -> tuple[str, Any]:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(decoded(file.read_bytes()))
     except OSError as error:
         raise SettingsError(f"{file}: expected a TOML file, cannot read it: {error.strerror}") from error
+    except TextError as error:
+        raise SettingsError(f"{file}: {error}") from error
     except ValueError as error:
         raise SettingsError(f"{file}: expected TOML: {error}") from error
 
 
 def _with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """Flower starts the app in another folder: a relative path would mean another file there."""
-    from fedmeta_flwr.backdoor import BUILT_IN_KEYS  # brings PyTorch along, which --help and Tab do without
-
     absolute = dict(values)
     for key in (*_PATHS, _KEY):
         path = values.get(key)
-        if isinstance(path, str) and path and not (key == _KEY and (path in BUILT_IN_KEYS or is_own(path))):
+        if isinstance(path, str) and path and not (key == _KEY and not _is_key_file(path)):
             absolute[key] = str(Path(path).expanduser().absolute())
-    if (key_file := absolute.get(_KEY)) != values.get(_KEY) and not Path(str(key_file)).is_file():
-        expected = f"one of {', '.join(BUILT_IN_KEYS)}, an image file, or 'module:attribute'"
-        raise ConfigError([f"{_KEY}: expected {expected}, found no file {key_file}"])
     return absolute
+
+
+def _missing_key(values: Mapping[str, Any]) -> list[str]:
+    """Return that a key is no file, if it is none; a line as `ConfigError` has them."""
+    from fedmeta_flwr.backdoor import BUILT_IN_KEYS
+
+    name = values.get(_KEY)
+    if not isinstance(name, str) or not _is_key_file(name) or Path(name).is_file():
+        return []
+    expected = f"one of {', '.join(BUILT_IN_KEYS)}, an image file, or 'module:attribute'"
+    return [f"{_KEY}: expected {expected}, found no file {name}"]
+
+
+def _is_key_file(name: str) -> bool:
+    from fedmeta_flwr.backdoor import BUILT_IN_KEYS  # brings PyTorch along, which --help and Tab do without
+
+    return bool(name) and name not in BUILT_IN_KEYS and not is_own(name)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedmeta_flwr.contradictions import contradictions
 from fedmeta_flwr.own_code import OwnCodeError, is_own, load_own
 from fedmeta_flwr.schedule import Schedule
 from fedmeta_flwr.setting import checked, key_of, setting
@@ -263,12 +264,10 @@ class RunConfig(Schedule):
                     parsed[field.name] = checked(field, values[key])
                 except ValueError as error:
                     problems.append(f"{key}: {error}")
+        problems += contradictions(parsed)
         if problems:
             raise ConfigError(problems)
-        config = cls(**parsed)
-        if contradictions := _contradictions(config):
-            raise ConfigError(contradictions)
-        return config
+        return cls(**parsed)
 
     @classmethod
     def free_settings(cls) -> frozenset[str]:
@@ -322,50 +321,3 @@ class RunConfig(Schedule):
     def uses_matching(self) -> bool:
         """Return whether anybody classifies by matching."""
         return self.defense != "none" or "matching" in self.step_curve_names
-
-
-def _contradictions(config: RunConfig) -> list[str]:
-    """Return what no single field shows."""
-    problems = []
-    if config.quorum > config.num_clients:
-        problems.append(f"quorum: expected at most num-clients = {config.num_clients}, found {config.quorum}")
-    abstains = config.adversary_between_attacks == "abstain"
-    if abstains and config.quorum > config.num_clients - 1:
-        problems.append(
-            f"quorum: expected at most num-clients - 1 = {config.num_clients - 1} while the adversary abstains "
-            f"between attacks, found {config.quorum}"
-        )
-    if config.pretrain_rounds > config.num_server_rounds:
-        problems.append(
-            f"pretrain-rounds: expected at most num-server-rounds = {config.num_server_rounds}, "
-            f"found {config.pretrain_rounds}"
-        )
-    if config.attack_round > config.num_server_rounds:
-        problems.append(
-            f"attack-round: expected at most num-server-rounds = {config.num_server_rounds}, "
-            f"found {config.attack_round}"
-        )
-    if 0 < config.attack_round <= config.pretrain_rounds:
-        problems.append(
-            f"attack-round: expected 0 or more than pretrain-rounds = {config.pretrain_rounds}, "
-            f"found {config.attack_round}"
-        )
-    headless = sorted(set(config.step_curves.split()) - {"matching"})
-    if config.defense == "federation" and headless:
-        problems.append(
-            f"step-curves: expected matching alone where defense = 'federation' (there is no head), found {headless[0]}"
-        )
-    outer_steps = max(config.outer_steps, config.pretrain_outer_steps, config.poison_outer_steps)
-    episodes = config.matching_way if config.defense == "federation" else config.way * config.meta_batch_size
-    trained = outer_steps * episodes * (config.shot + config.query_shot)
-    evaluated = config.evaluate_episodes * config.way * config.evaluate_query_shot if config.evaluate_every else 0
-    if (most := max(trained, evaluated)) > config.max_num_examples:
-        problems.append(
-            f"max-num-examples: expected at least {most}, which these settings make a client report (the adversary "
-            f"included), found {config.max_num_examples}"
-        )
-    if config.evaluate_every == 0 and config.step_curves:
-        problems.append(f"step-curves: expected none where evaluate-every = 0, found {config.step_curves!r}")
-    if config.key_size > config.image_size:
-        problems.append(f"key-size: expected at most image-size = {config.image_size}, found {config.key_size}")
-    return problems

@@ -1,7 +1,7 @@
 """What a run is doing now: a small file in its folder, which is there while the run goes on and no longer.
 
-The server knows from the messages that it sends and receives anyway who was asked and who has answered. It is told to an
-`Observer`, which a thread of its own writes down: whatever happens to the file, the run goes on as if there were none.
+The server knows from the messages that it sends and receives anyway who was asked and who has answered. It tells an
+`Observer`, and a thread writes it down: whatever happens to the file, the run goes on as if there were none.
 """
 
 import json
@@ -19,8 +19,9 @@ _UNFINISHED_NAME = f".{FILE_NAME}-unfinished"
 _WRITE_SECONDS = 0.5
 
 Stage = Literal["preparing", "registering", "training", "aggregating", "evaluating", "saving", "ending"]
-"""Preparing: before the first message. Registering: waiting for the clients' nodes. Training, evaluating: waiting for the
-answers of clients. Saving: the results of the round, and a checkpoint where one is due. Ending: waiting for late answers.
+"""Preparing: before the first message. Registering: waiting for the clients' nodes. Training, evaluating: waiting for
+the answers of clients. Saving: the results of the round, and a checkpoint where one is due. Ending: waiting for late
+answers.
 """
 _WAITING_FOR_LATE = ("saving", "ending")
 

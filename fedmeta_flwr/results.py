@@ -11,6 +11,8 @@ from typing import Any
 
 from platformdirs import user_data_path
 
+from fedmeta_flwr.plain_text import TextError, decoded
+
 FILE_NAME = "results.jsonl"
 TIMES_FILE_NAME = "times.jsonl"
 CLIENTS_FOLDER = "clients"
@@ -176,11 +178,11 @@ def _read_times(file: Path) -> tuple[dict[int, float], float]:
 def _read_lines(file: Path) -> list[dict[str, Any]]:
     """Return the records of all complete lines."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = decoded(file.read_bytes())
     except OSError as error:
         raise ResultsError(f"expected a result file, cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ResultsError(f"{file}: expected text, found bytes that are none ({error})") from error
+    except TextError as error:
+        raise ResultsError(f"{file}: {error}") from error
     return [parse_line(file, number, line) for number, line in enumerate(text.split("\n")[:-1], start=1)]
 
 

@@ -74,7 +74,19 @@ def _typed(expected: Any, value: Any) -> Any:
         return float(value)  # TOML writes 1 where a float is meant
     if expected is int and is_whole and not -(2**63) <= value < 2**63:
         raise ValueError(f"expected a whole number of 64 bits, as Flower sends them, found {value!r}")
-    if (expected is int and is_whole) or (expected in (bool, str) and isinstance(value, expected)):
+    if (expected is int and is_whole) or (expected is bool and isinstance(value, bool)):
         return value
+    if expected is str and isinstance(value, str) and _is_plain(value):
+        return value
+    if isinstance(value, str) and expected is str:
+        raise ValueError(f"expected a text that UTF-8 can hold, without NUL, found {value!r}")
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     raise ValueError(f"expected {names[expected]}, found {value!r} ({type(value).__name__})")
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether messages and files can hold a text; a file's name may have bytes that are not of UTF-8."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False

@@ -30,6 +30,7 @@ from fedmeta_flwr.datasets.store import (
     cached_dataset,
     scratch_images,
 )
+from fedmeta_flwr.plain_text import TextError, decoded
 
 NUM_CLASSES = {"train": 64, "val": 16, "test": 20}
 NUM_PHOTOS = 600
@@ -168,8 +169,8 @@ def _parse_list(content: bytes, place: str) -> dict[str, list[str]]:
     if len(content) > _MAX_LIST_BYTES:
         raise DatasetError(f"expected a list of at most {_MAX_LIST_BYTES} bytes, found {len(content)}: {place}")
     try:
-        header, *rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))) or [[]]
-    except (UnicodeDecodeError, csv.Error) as error:
+        header, *rows = list(csv.reader(io.StringIO(decoded(content), newline=""))) or [[]]
+    except (TextError, csv.Error) as error:
         raise DatasetError(f"expected a CSV file, found {place}: {error}") from error
     if header != _HEADER:
         raise DatasetError(f"expected the header {','.join(_HEADER)}, found {','.join(header)!r}: {place}")

@@ -36,7 +36,7 @@ def server() -> Iterator[Server]:
     made = Server()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 (the name is given)
+        def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers["Content-Length"]))
             made.asked.append((self.path, self.headers["Content-Type"], content))
             self.send_response(made.code)

@@ -1,0 +1,118 @@
+"""Settings that are valid one by one and not together.
+
+Each rule names by its parameters the settings that it looks at, and is asked as soon as all of these are valid by
+themselves, whatever is wrong with the others: so that every problem of a configuration is told at once.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+
+def contradictions(values: Mapping[str, Any]) -> list[str]:
+    """Return what does not go together, a line for each.
+
+    Parameters
+    ----------
+    values : mapping of str to value
+        Field of `RunConfig` to its value, of those settings that are valid by themselves.
+    """
+    problems = []
+    for rule in _RULES:
+        names = inspect.signature(rule).parameters
+        if names.keys() <= values.keys() and (problem := rule(**{name: values[name] for name in names})):
+            problems.append(problem)
+    return problems
+
+
+def _quorum_of_clients(*, quorum: int, num_clients: int) -> str | None:
+    if quorum <= num_clients:
+        return None
+    return f"quorum: expected at most num-clients = {num_clients}, found {quorum}"
+
+
+def _quorum_without_adversary(*, quorum: int, num_clients: int, adversary_between_attacks: str) -> str | None:
+    if adversary_between_attacks != "abstain" or quorum <= num_clients - 1:
+        return None
+    return (
+        f"quorum: expected at most num-clients - 1 = {num_clients - 1} while the adversary abstains between attacks, "
+        f"found {quorum}"
+    )
+
+
+def _pretraining_within_run(*, pretrain_rounds: int, num_server_rounds: int) -> str | None:
+    if pretrain_rounds <= num_server_rounds:
+        return None
+    return f"pretrain-rounds: expected at most num-server-rounds = {num_server_rounds}, found {pretrain_rounds}"
+
+
+def _attack_within_run(*, attack_round: int, num_server_rounds: int) -> str | None:
+    if attack_round <= num_server_rounds:
+        return None
+    return f"attack-round: expected at most num-server-rounds = {num_server_rounds}, found {attack_round}"
+
+
+def _attack_after_pretraining(*, attack_round: int, pretrain_rounds: int) -> str | None:
+    if not 0 < attack_round <= pretrain_rounds:
+        return None
+    return f"attack-round: expected 0 or more than pretrain-rounds = {pretrain_rounds}, found {attack_round}"
+
+
+def _curves_of_a_head(*, defense: str, step_curves: str) -> str | None:
+    headless = sorted(set(step_curves.split()) - {"matching"})
+    if defense != "federation" or not headless:
+        return None
+    return f"step-curves: expected matching alone where defense = 'federation' (there is no head), found {headless[0]}"
+
+
+def _examples(
+    *,
+    defense: str,
+    way: int,
+    shot: int,
+    query_shot: int,
+    matching_way: int,
+    meta_batch_size: int,
+    pretrain_outer_steps: int,
+    outer_steps: int,
+    poison_outer_steps: int,
+    evaluate_every: int,
+    evaluate_episodes: int,
+    evaluate_query_shot: int,
+    max_num_examples: int,
+) -> str | None:
+    most_steps = max(outer_steps, pretrain_outer_steps, poison_outer_steps)
+    episodes = matching_way if defense == "federation" else way * meta_batch_size
+    trained = most_steps * episodes * (shot + query_shot)
+    evaluated = evaluate_episodes * way * evaluate_query_shot if evaluate_every else 0
+    if (most := max(trained, evaluated)) <= max_num_examples:
+        return None
+    return (
+        f"max-num-examples: expected at least {most}, which these settings make a client report (the adversary "
+        f"included), found {max_num_examples}"
+    )
+
+
+def _curves_without_evaluation(*, evaluate_every: int, step_curves: str) -> str | None:
+    if evaluate_every or not step_curves:
+        return None
+    return f"step-curves: expected none where evaluate-every = 0, found {step_curves!r}"
+
+
+def _key_within_image(*, key_size: int, image_size: int) -> str | None:
+    if key_size <= image_size:
+        return None
+    return f"key-size: expected at most image-size = {image_size}, found {key_size}"
+
+
+_RULES = (
+    _quorum_of_clients,
+    _quorum_without_adversary,
+    _pretraining_within_run,
+    _attack_within_run,
+    _attack_after_pretraining,
+    _curves_of_a_head,
+    _examples,
+    _curves_without_evaluation,
+    _key_within_image,
+)

@@ -1,0 +1,37 @@
+"""Text that people write with an editor: UTF-8, with or without the mark that editors on Windows begin it with."""
+
+import codecs
+
+_OTHERS = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+class TextError(ValueError):
+    """Bytes that are no text in UTF-8; says what they are, or where the first wrong one is."""
+
+
+def decoded(content: bytes) -> str:
+    """Return the text in a file.
+
+    Raises
+    ------
+    TextError
+        If it is in another encoding; names it where the file says so.
+    """
+    for mark, name in _OTHERS.items():
+        if content.startswith(mark):
+            raise TextError(f"expected text in UTF-8, found {name}; save it as UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise TextError(
+            f"expected text in UTF-8, found byte {error.object[error.start]:#04x} in line {line}; save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        raise TextError("expected text in UTF-8, found bytes of 0, as in UTF-16; save it as UTF-8")
+    return text
