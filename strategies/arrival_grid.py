@@ -185,9 +185,10 @@ class ArrivalGrid(Grid):
         self._observer.registered(len(node_ids))
         return node_ids
 
-    def owing(self) -> list[int]:
-        """Return the partitions whose replies are still waited for."""
-        return sorted(self.roster[node_id] for node_id in self._owed.keys() - self._overdue)
+    def awaited(self, *, only_unwanted: bool = False) -> list[int]:
+        """Return the partitions that `drain` waits for; `only_unwanted`: that `settle` waits for."""
+        owed = {node_id for node_id, owed in self._owed.items() if not only_unwanted or owed in self._unwanted}
+        return sorted(self.roster[node_id] for node_id in owed - self._overdue)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Let the exchange answer: for training, with the first arrivals."""

@@ -212,7 +212,7 @@ class FirstArrivals(Strategy):
         result = super().start(
             self._grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn
         )
-        self.observer.begin("ending", clients=self._grid.owing())
+        self.observer.begin("ending", clients=self._grid.awaited())
         if debtors := self._grid.drain(time.monotonic() + timeout):
             _LOG.warning("%d clients still owe a reply after %s seconds", len(debtors), timeout)
         return result
@@ -271,7 +271,7 @@ class FirstArrivals(Strategy):
         if self._grid.dead_actor is not None:
             raise DeadActorError(self._round.server_round, self._grid.dead_actor)
         if self.on_checkpoint is not None and self.is_checkpointed(self._round.server_round):
-            self.observer.begin("saving", self._round.server_round, self._grid.owing())
+            self.observer.begin("saving", self._round.server_round, self._grid.awaited(only_unwanted=True))
             # What a client keeps of a dropped update must be on its disk: a resumed run does not ask for it again.
             self._grid.settle(time.monotonic() + self._timeout)
             self.on_checkpoint(self._round.server_round, self._state())

@@ -1,11 +1,12 @@
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from experiments.activity import clock
+from experiments.activity import clock, own_activity
 from experiments.benchmark_progress import show_turns
 from experiments.benchmarks.race import Turn
 from experiments.display import show_progress
@@ -102,6 +103,53 @@ def test_the_follower_waits_for_the_end_of_a_line(tmp_path: Path) -> None:
     assert follower.read() is None
     file.write_text(f"{line}\n", encoding="utf-8")
     assert follower.read() is not None
+
+
+def test_of_a_run_that_goes_on_what_it_will_cut_off_is_left_out(tmp_path: Path) -> None:
+    with ResultsWriter(tmp_path) as writer:
+        writer.write_run({"config": {}})
+        for number in (1, 2, 3):
+            writer.write_round(RoundRecord(number, "pretrain"))
+        writer.write_end("failed", 3.0)
+    follower = ResultFollower(tmp_path, after_round=2)
+    found = follower.read()
+    assert found is not None
+    assert ([record.server_round for record in found.rounds], found.end, follower.has_changed) == ([1, 2], None, False)
+    with ResultsWriter(tmp_path, after_round=2) as writer:
+        writer.write_round(RoundRecord(3, "benign"))
+    found = follower.read()
+    assert found is not None
+    assert ([record.phase for record in found.rounds], follower.has_changed) == (
+        ["pretrain", "pretrain", "benign"],
+        True,
+    )
+
+
+def test_of_a_run_that_goes_on_earlier_evaluations_are_not_told_again(
+    make_config: MakeConfig, make_results: MakeResults
+) -> None:
+    written, results = io.StringIO(), make_results()
+    earlier = RunResults(results.run, results.rounds[:5], None)
+    with show_progress(make_config(resume=True), Console(file=written)) as show:
+        show(None, own_activity("starting Flower's SuperLink"))
+        show(earlier, own_activity("handing in the app"))
+        show(results)
+    headlines = [line.partition(" |")[0] for line in written.getvalue().splitlines()]
+    assert headlines == ["starting Flower's SuperLink, 0 s", *(f"round {number}/8, benign" for number in (6, 7, 8))]
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_time_passes_on_the_display_while_the_runner_is_busy(
+    is_terminal: bool, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.display._LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("experiments.display._PLAIN_SECONDS", 0.3)
+    written = io.StringIO()
+    with show_progress(make_config(), Console(file=written, force_terminal=is_terminal, width=120)) as show:
+        show(None, own_activity("handing in the app"))
+        time.sleep(1.2)
+    assert "handing in the app, 0 s" in written.getvalue()
+    assert "handing in the app, 1 s" in written.getvalue()
 
 
 def test_plain_lines_tell_every_evaluated_round_once(make_config: MakeConfig, make_results: MakeResults) -> None:

@@ -1,3 +1,4 @@
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,11 @@ from experiments.settings import APP_DIR
 from experiments.simulation import SimulationSize, simulation_environment
 from experiments.superlink import LocalSuperLink, RunStatus
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.progress import FILE_NAME as PROGRESS
+from fedmeta_flwr.progress import Progress
+from fedmeta_flwr.results import RoundRecord
 from fedmeta_flwr.results_writer import ResultsWriter, remove_results
+from fedmeta_flwr.run_checkpoints import RunCheckpoints
 
 TRACE = """\x1b[92mINFO \x1b[0m:      Starting Flower Simulation
 Traceback (most recent call last):
@@ -120,6 +125,47 @@ def test_a_run_whose_ray_did_not_start_is_handed_in_again_and_not_for_ever(
     else:
         assert run().end["status"] == "completed"
     assert superlink.resumed == [number > 0 for number in range(starts)]
+
+
+def test_what_a_killed_run_left_of_its_progress_is_not_shown(
+    tmp_path: Path, run_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.run._POLL_SECONDS", 0.0)
+    folder, shown = tmp_path / "run", []
+    folder.mkdir()
+    left = vars(Progress(stage="training", server_round=5))
+    (folder / PROGRESS).write_text(json.dumps(left), encoding="utf-8")
+    run_on(
+        WithoutRay(0),
+        run_config(results_dir=str(folder)),
+        SimulationSize(4, 1),
+        app_dir=tmp_path,
+        show=lambda _, activity=None: shown.append(activity.text),
+    )
+    assert shown == ["handing in the app", "ending the simulation"]
+    assert not (folder / PROGRESS).exists()
+
+
+def test_a_run_that_goes_on_shows_from_the_start_after_which_round(
+    tmp_path: Path, run_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.run._POLL_SECONDS", 0.0)
+    folder, shown = tmp_path / "run", []
+    config = run_config(results_dir=str(folder), resume=True)
+    with ResultsWriter(folder) as writer:
+        writer.write_run({"config": config.to_run_config()})
+        for number in range(1, 8):
+            writer.write_round(RoundRecord(number, "benign"))
+        writer.write_end("failed", 1.0)
+    RunCheckpoints(folder).save(5, {}, config)
+    run_on(
+        WithoutRay(0),
+        config,
+        SimulationSize(4, 1),
+        app_dir=tmp_path,
+        show=lambda results, activity=None: shown.append((len(results.rounds), results.end is None, activity.text)),
+    )
+    assert shown[0] == (5, True, "handing in the app")
 
 
 def test_a_run_that_fails_for_another_reason_is_handed_in_once(
