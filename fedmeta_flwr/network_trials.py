@@ -5,6 +5,7 @@ global generators, which are seeded; and where a query is normalised by the supp
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +109,7 @@ def _require_independent(key: str, name: str, network: nn.Module, outputs: Outpu
     kept = slice(0, 1 - _QUERIES)
     for is_training in (True, False):
         network.train(is_training)
-        first, second = (_seeded(lambda given=given: outputs(given))[kept] for given in (rows, others))
+        first, second = (_seeded(partial(outputs, given))[kept] for given in (rows, others))
         if not torch.allclose(first, second, _TOLERANCE, _TOLERANCE * float(first.abs().max()), equal_nan=True):
             raise OwnCodeError(
                 f"{key}: expected {name!r} to compute each row from the support set and this query only, as "

@@ -80,7 +80,7 @@ def torch_draws(seed: int, purpose: str, *keys: int) -> Iterator[None]:
 @contextmanager
 def global_torch_seed(seed: int) -> Iterator[None]:
     """Seed PyTorch's global generators, of the CPU and of GPUs in use, and put their states back after the block."""
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=list(gpus)):
         torch.default_generator.manual_seed(seed)
         for gpu in gpus:
