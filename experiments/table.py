@@ -4,6 +4,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.catalog import EXPERIMENTS
+from fedmeta_flwr.drops import describe_drop
 from fedmeta_flwr.results import CURVES, ResultsError, RoundRecord, RunResults
 
 LABELS = {
@@ -49,7 +50,7 @@ def missed_attack(results: RunResults) -> str:
     record = next((one for one in results.rounds if one.server_round == attack_round), None)
     if record is None or not record.arrivals or any(one["partition_id"] == ADVERSARY for one in record.arrivals):
         return ""
-    reasons = [one["reason"] for one in record.dropped if one["partition_id"] == ADVERSARY]
+    reasons = [describe_drop(one) for one in record.dropped if one["partition_id"] == ADVERSARY]
     return f"The attack of round {attack_round} did not count: {'; '.join(reasons) or 'no update came'}."
 
 

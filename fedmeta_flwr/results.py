@@ -11,6 +11,7 @@ from typing import Any
 
 from platformdirs import user_data_path
 
+from fedmeta_flwr.drops import read_drop
 from fedmeta_flwr.plain_text import TextError, decoded
 
 FILE_NAME = "results.jsonl"
@@ -50,8 +51,7 @@ class RoundRecord:
         since the round began (simulated or by the wall clock), ``update_norm`` (Euclidean, over all arrays),
         ``metrics`` as the client reported them.
     dropped : list of dict
-        Clients that were asked and not aggregated: ``partition_id`` and ``reason`` (straggler, abstained,
-        failed, busy).
+        Clients that were asked and do not count, each with its reason; see `fedmeta_flwr.drops`.
     evaluation : list of dict, or None where no evaluation took place
         One per benign client: ``partition_id`` and ``counts``, which maps each of `CURVES` to ``hits`` and
         ``trials``, one entry per episode; where measured, also ``step_curves``, which maps some of `STEP_CURVES` to
@@ -198,9 +198,10 @@ def parse_line(file: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def _round(file: Path, record: dict[str, Any], seconds: dict[int, float]) -> RoundRecord:
-    """Return a record as it was written; those of version 0.1 have their time with them."""
+    """Return a record as it was written; those of version 0.1 have their time with them, and reasons as one text."""
     own = {name: value for name, value in record.items() if name != "kind"}
     try:
+        own["dropped"] = [read_drop(entry) for entry in own.get("dropped", [])]
         found = RoundRecord(**{"seconds": seconds.get(record["server_round"], 0.0)} | own)
         found.accuracies()  # hits and trials are there
     except (KeyError, TypeError, ZeroDivisionError) as error:

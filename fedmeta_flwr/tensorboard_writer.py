@@ -16,6 +16,7 @@ import numpy as np
 from fedmeta_flwr.backdoor import stamp
 from fedmeta_flwr.class_split import Holdings
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.drops import DropReason, is_of_evaluation
 from fedmeta_flwr.messages import TRAIN_LOSS
 from fedmeta_flwr.results import CURVES, STEP_CURVES, RoundRecord, at_steps
 from fedmeta_flwr.scenario import Scenario
@@ -28,8 +29,6 @@ _SELDOM_SECONDS = 3600  # every round ends with a flush
 _MOST_CLIENTS = 32
 _MOST_IMAGES = 40
 _GREY = 128
-_KNOWN_REASONS = ("straggler", "abstained", "busy")
-_FAILED = "failed"
 
 Scalar = tuple[str, float, int]
 """Tag, value, step."""
@@ -125,9 +124,10 @@ def scalars(record: RoundRecord) -> Iterator[Scalar]:
             if TRAIN_LOSS in arrival["metrics"]:
                 yield f"train_loss/client_{client}", arrival["metrics"][TRAIN_LOSS], number
     yield "federation/arrivals", len(record.arrivals), number
-    reasons = Counter(_reason(entry["reason"]) for entry in record.dropped)
-    for reason in (*_KNOWN_REASONS, _FAILED):
+    reasons = Counter(entry["reason"] for entry in record.dropped if not is_of_evaluation(entry))
+    for reason in DropReason:
         yield f"federation/{reason}", reasons[reason], number
+    yield "federation/evaluation_failed", sum(map(is_of_evaluation, record.dropped)), number
     yield "federation/seconds", record.seconds, number
     yield from _accuracies("accuracy", record, number)
     for step_curve in STEP_CURVES:
@@ -139,10 +139,6 @@ def scalars(record: RoundRecord) -> Iterator[Scalar]:
 def _accuracies(group: str, record: RoundRecord, step: int) -> Iterator[Scalar]:
     for curve, accuracy in (record.accuracies() or {}).items():
         yield f"{group}/{curve}", accuracy, step
-
-
-def _reason(text: str) -> str:
-    return text if text in _KNOWN_REASONS else _FAILED
 
 
 def backdoor_images(scenario: Scenario) -> dict[str, np.ndarray]:

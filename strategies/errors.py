@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fedmeta_flwr.drops import DropReason, describe_drop
+
 
 class StrategyError(ValueError):
     """A strategy, or a combination of one with the federation, that cannot work; says why."""
@@ -17,7 +19,17 @@ class DeliveryError(RuntimeError):
 
 
 class RejectedReplyError(ValueError):
-    """A reply that is not aggregated; the text is the reason that the round's record gives."""
+    """A reply that does not count; the text is the detail that the round's record gives.
+
+    Attributes
+    ----------
+    reason : DropReason
+        Which of the record's reasons it is.
+    """
+
+    def __init__(self, detail: str = "", reason: DropReason = DropReason.FAILED) -> None:
+        self.reason = reason
+        super().__init__(detail)
 
 
 class QuorumError(RuntimeError):
@@ -30,7 +42,7 @@ class QuorumError(RuntimeError):
     answered : tuple of int
         Partitions whose updates would have been aggregated.
     dropped : tuple of dict
-        ``partition_id`` and ``reason`` of the clients that fell out.
+        The clients that fell out, as in `results.RoundRecord.dropped`.
     awaited : tuple of int
         Partitions that had not answered yet.
     """
@@ -50,7 +62,7 @@ class QuorumError(RuntimeError):
         self.answered = tuple(answered)
         self.dropped = tuple(dict(entry) for entry in dropped)
         self.awaited = tuple(awaited)
-        fallen = "; ".join(f"{entry['partition_id']} {entry['reason']}" for entry in self.dropped)
+        fallen = "; ".join(f"{entry['partition_id']} {describe_drop(entry)}" for entry in self.dropped)
         super().__init__(
             f"round {server_round}: {problem}: expected updates of {quorum} clients, found {len(self.answered)} "
             f"(answered: {_listed(self.answered)}; fell out: {fallen or 'none'}; awaited: {_listed(self.awaited)})"

@@ -6,7 +6,7 @@ from typing import Any
 
 from flwr.app import Message
 
-from fedmeta_flwr import messages
+from fedmeta_flwr.drops import DropReason, drop_entry
 from strategies.arrival_grid import ArrivalGrid
 from strategies.errors import DeliveryError, RejectedReplyError
 from strategies.update_guard import UpdateGuard
@@ -34,7 +34,7 @@ class EvaluationRound:
     entries : list of dict
         One for each of them, as in `results.RoundRecord.evaluation`.
     dropped : list of dict
-        ``partition_id`` and ``reason`` of the clients that failed. An abstention leaves no trace.
+        The clients that failed, as in `results.RoundRecord.dropped`. An abstention leaves no trace.
     """
 
     grid: ArrivalGrid
@@ -54,7 +54,7 @@ class EvaluationRound:
             try:
                 message_id = self.grid.send(self.instructions[partition_id], self._deadline())
             except DeliveryError as error:
-                self._drop(partition_id, f"failed: {error}")
+                self._fail(partition_id, str(error))
             else:
                 sent[partition_id] = message_id, self._deadline()
         for partition_id in sorted(sent):
@@ -70,15 +70,15 @@ class EvaluationRound:
         reply = self.grid.await_reply(message_id, deadline)
         if reply is None:
             self.grid.give_up(message_id)
-            self._drop(partition_id, "failed: no reply in time")
+            self._fail(partition_id, "no reply in time")
             return
         try:
             counts = self.guard.read_counts(reply, self.instructions[partition_id])
             self.entries.append({"partition_id": partition_id, **counts})
             self.replies.append(reply)
         except RejectedReplyError as error:
-            if not messages.is_abstention(reply):
-                self._drop(partition_id, str(error))
+            if error.reason is not DropReason.ABSTAINED:
+                self._fail(partition_id, str(error))
 
-    def _drop(self, partition_id: int, reason: str) -> None:
-        self.dropped.append({"partition_id": partition_id, "reason": f"evaluation {reason}"})
+    def _fail(self, partition_id: int, detail: str) -> None:
+        self.dropped.append(drop_entry(partition_id, DropReason.FAILED, detail=detail, in_evaluation=True))

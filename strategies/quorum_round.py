@@ -11,6 +11,7 @@ from typing import Any
 
 from flwr.app import Message
 
+from fedmeta_flwr.drops import DropReason, drop_entry
 from strategies.arrival_grid import ArrivalGrid
 from strategies.errors import DeliveryError, QuorumError, RejectedReplyError
 from strategies.flights import Clock, DecodedArrays, Flight
@@ -71,7 +72,7 @@ class QuorumRound:
     arrivals : dict
         Partition id to `Arrival`, in the order of arrival.
     dropped : list of dict
-        ``partition_id`` and ``reason`` of every client that was selected and does not count.
+        Every client that was selected and does not count, as in `results.RoundRecord.dropped`.
     """
 
     grid: ArrivalGrid
@@ -121,7 +122,7 @@ class QuorumRound:
             try:
                 message_id = self.grid.send(instruction, time.monotonic() + self.timeout_seconds)
             except DeliveryError as error:
-                self._drop(partition_id, f"failed: {error}")
+                self._drop(partition_id, DropReason.FAILED, str(error))
                 continue
             deadline = time.monotonic() + self.timeout_seconds
             sent = self._decoded.of(instruction)
@@ -155,7 +156,7 @@ class QuorumRound:
         self._expected -= 1
         if reply is None:
             self.grid.give_up(flight.message_id)
-            self._drop(flight.partition_id, "failed: no reply in time")
+            self._drop_flight(flight, DropReason.FAILED, "no reply in time")
         else:
             self._judge(flight, reply)
 
@@ -174,8 +175,7 @@ class QuorumRound:
         try:
             update = self.guard.read_update(reply, flight.instruction, flight.sent)
         except RejectedReplyError as error:
-            late = "" if self._is_fresh(flight) else f" (sent in round {flight.sent_in_round})"
-            self._drop(flight.partition_id, f"{error}{late}")
+            self._drop_flight(flight, error.reason, str(error))
             return
         # A client counts once in a round: with a late update, it is not asked again.
         self.held.pop(flight.partition_id, None)
@@ -184,15 +184,19 @@ class QuorumRound:
         latency = 0.0 if self._began is None else self.clock.now() - self._began
         self.arrivals[flight.partition_id] = Arrival(flight.partition_id, flight.sent_in_round, latency, update, reply)
 
-    def _drop(self, partition_id: int, reason: str) -> None:
-        self.dropped.append({"partition_id": partition_id, "reason": reason})
+    def _drop(self, partition_id: int, reason: DropReason, detail: str = "") -> None:
+        self.dropped.append(drop_entry(partition_id, reason, detail=detail))
+
+    def _drop_flight(self, flight: Flight, reason: DropReason, detail: str) -> None:
+        sent_in_round = None if self._is_fresh(flight) else flight.sent_in_round
+        self.dropped.append(drop_entry(flight.partition_id, reason, detail=detail, sent_in_round=sent_in_round))
 
     def _drop_the_rest(self) -> None:
         stragglers = [flight.partition_id for flight in self.flights.values() if self._is_fresh(flight)]
         for partition_id in sorted(stragglers):
-            self._drop(partition_id, "straggler")
+            self._drop(partition_id, DropReason.STRAGGLER)
         for partition_id in sorted(self.held):
-            self._drop(partition_id, "busy")
+            self._drop(partition_id, DropReason.BUSY)
 
     def _failure(self, problem: str) -> QuorumError:
         return QuorumError(

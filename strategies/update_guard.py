@@ -16,6 +16,7 @@ import numpy as np
 from flwr.app import Array, Message
 
 from fedmeta_flwr import messages
+from fedmeta_flwr.drops import DropReason
 from fedmeta_flwr.messages import Arrays, Metrics
 from fedmeta_flwr.results import CURVES, STEP_CURVES
 from strategies.errors import RejectedReplyError
@@ -113,18 +114,18 @@ class UpdateGuard:
         for name, least in self.least_metrics.items():
             value = metrics.get(name)
             if not isinstance(value, int | float) or value < least:
-                raise _refusal(f"{name}: expected a number of {least:g} or above, found {_shown(value)}")
+                raise RejectedReplyError(f"{name}: expected a number of {least:g} or above, found {_shown(value)}")
         record = reply.content.array_records[messages.ARRAYS]
         if set(record) != set(sent):
             missing, unknown = sorted(set(sent) - set(record)), sorted(set(record) - set(sent))
-            raise _refusal(
+            raise RejectedReplyError(
                 f"expected the {len(sent)} arrays that were sent, found {len(record)} "
                 f"(missing {_shown(missing)}, unknown {_shown(unknown)})"
             )
         squares = (_squared_difference(name, record[name], sent[name]) for name in sent)
         norm = math.sqrt(sum(squares))
         if not norm <= self.max_norm:
-            raise _refusal(f"expected an update of norm {self.max_norm:g} at most, found {norm:g}")
+            raise RejectedReplyError(f"expected an update of norm {self.max_norm:g} at most, found {norm:g}")
         return Update(norm=norm, metrics=metrics)
 
     def read_counts(self, reply: Message, instruction: Message) -> dict[str, Any]:
@@ -151,35 +152,39 @@ class UpdateGuard:
                 episodes = expected.fine_tuning_episodes if name == "fine_tuning" else expected.episodes
                 _check_step_curve(name, steps, expected.trials, episodes)
         except (KeyError, TypeError, ValueError) as error:
-            raise _refusal(f"expected hits and trials of every curve, found {error}") from error
+            raise RejectedReplyError(f"expected hits and trials of every curve, found {error}") from error
         return {"counts": counts} | ({"step_curves": step_curves} if step_curves else {})
 
     def _checked_metrics(self, reply: Message, instruction: Message, array_records: list[str]) -> Metrics:
         """Check all but the arrays of a reply."""
         if reply.has_error():
-            raise _refusal(failure_reason(reply))
+            raise RejectedReplyError(failure_reason(reply))
         if (found := reply.metadata.message_type) != (asked := instruction.metadata.message_type):
-            raise _refusal(f"expected an answer of type {asked}, found {_shown(found)}")
+            raise RejectedReplyError(f"expected an answer of type {asked}, found {_shown(found)}")
         if messages.is_abstention(reply):
-            raise RejectedReplyError("abstained")
+            raise RejectedReplyError(reason=DropReason.ABSTAINED)
         _check_records(reply, array_records)
         metrics = messages.message_metrics(reply)
         self._check_size(metrics)
         weight = metrics.get(messages.NUM_EXAMPLES)
         if not isinstance(weight, int | float) or not 0 < weight <= self.max_num_examples:
             most = "" if math.isinf(self.max_num_examples) else f" and at most {self.max_num_examples:g}"
-            raise _refusal(f"{messages.NUM_EXAMPLES}: expected a number above 0{most}, found {_shown(weight)}")
+            raise RejectedReplyError(
+                f"{messages.NUM_EXAMPLES}: expected a number above 0{most}, found {_shown(weight)}"
+            )
         for name, value in metrics.items():
             if not np.all(np.abs(np.asarray(value, np.float64)) <= _LARGEST):
-                raise _refusal(f"{name[:_LONGEST_NAME]}: expected finite numbers up to {_LARGEST:.1g}, found others")
+                raise RejectedReplyError(
+                    f"{name[:_LONGEST_NAME]}: expected finite numbers up to {_LARGEST:.1g}, found others"
+                )
         return metrics
 
     def _check_size(self, metrics: Metrics) -> None:
         numbers = sum(len(value) if isinstance(value, list) else 1 for value in metrics.values())
         if numbers > self.max_metric_numbers:
-            raise _refusal(f"expected at most {self.max_metric_numbers} numbers as metrics, found {numbers}")
+            raise RejectedReplyError(f"expected at most {self.max_metric_numbers} numbers as metrics, found {numbers}")
         if (longest := max((len(name) for name in metrics), default=0)) > _LONGEST_NAME:
-            raise _refusal(f"expected names of metrics up to {_LONGEST_NAME} characters, found {longest}")
+            raise RejectedReplyError(f"expected names of metrics up to {_LONGEST_NAME} characters, found {longest}")
 
 
 def _check_records(reply: Message, array_records: list[str]) -> None:
@@ -190,7 +195,9 @@ def _check_records(reply: Message, array_records: list[str]) -> None:
         ("config records", list(content.config_records), []),
     ):
         if found != expected:
-            raise _refusal(f"{what}: expected {expected or 'none'}, found {_shown(found) if found else 'none'}")
+            raise RejectedReplyError(
+                f"{what}: expected {expected or 'none'}, found {_shown(found) if found else 'none'}"
+            )
 
 
 def _squared_difference(name: str, array: Array, sent: np.ndarray) -> float:
@@ -199,12 +206,12 @@ def _squared_difference(name: str, array: Array, sent: np.ndarray) -> float:
     try:
         values = array.numpy()
     except (ValueError, TypeError, EOFError, OSError) as error:
-        raise _refusal(f"array {name!r}: expected readable numbers, found {_shown(error)}") from error
+        raise RejectedReplyError(f"array {name!r}: expected readable numbers, found {_shown(error)}") from error
     if not np.isfinite(values).all():
-        raise _refusal(f"array {name!r}: expected finite numbers, found others")
+        raise RejectedReplyError(f"array {name!r}: expected finite numbers, found others")
     wide = values.astype(np.float64)
     if not np.all(np.abs(wide) <= _LARGEST):
-        raise _refusal(f"array {name!r}: expected numbers up to {_LARGEST:.1g}, found others")
+        raise RejectedReplyError(f"array {name!r}: expected numbers up to {_LARGEST:.1g}, found others")
     return float(np.sum(np.square(wide - sent.astype(np.float64))))
 
 
@@ -213,15 +220,15 @@ def _check_declaration(name: str, array: Array, sent: np.ndarray) -> None:
     try:
         inside, size = messages.declared_array(array)
     except (ValueError, TypeError) as error:
-        raise _refusal(f"array {name!r}: expected NumPy's format, found {_shown(error)}") from error
+        raise RejectedReplyError(f"array {name!r}: expected NumPy's format, found {_shown(error)}") from error
     for found in ((str(array.dtype), tuple(array.shape)), inside):
         if found != (str(sent.dtype), sent.shape):
-            raise _refusal(
+            raise RejectedReplyError(
                 f"array {name!r}: expected {sent.dtype} of shape {sent.shape}, found {_shown(found[0])} of "
                 f"{_shown(found[1])}"
             )
     if size != sent.nbytes:
-        raise _refusal(f"array {name!r}: expected {sent.nbytes} bytes of numbers, found {size}")
+        raise RejectedReplyError(f"array {name!r}: expected {sent.nbytes} bytes of numbers, found {size}")
 
 
 def _check_counts(
@@ -256,10 +263,6 @@ def _check_step_curve(
         if not (step.isascii() and step.isdecimal() and step == str(int(step))):
             raise ValueError(f"{name}: expected a whole number as step, found {_shown(step)}")
         _check_counts(counts, trials, episodes)
-
-
-def _refusal(problem: str) -> RejectedReplyError:
-    return RejectedReplyError(f"failed: {problem}")
 
 
 def _shown(value: object) -> str:

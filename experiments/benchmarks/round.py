@@ -21,6 +21,7 @@ from experiments.benchmarks.timed_run import TimedRun, timed_run
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from experiments.simulation import SimulationSize
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.drops import DropReason
 from fedmeta_flwr.messages import SERVER_ROUND
 from fedmeta_flwr.models import get_arrays
 from fedmeta_flwr.results import RoundRecord
@@ -108,7 +109,7 @@ def replay(config: RunConfig, records: Sequence[RoundRecord], processes: int) ->
         for record in records:
             began = time.perf_counter()
             arrived = [entry["partition_id"] for entry in record.arrivals]
-            stragglers = [entry["partition_id"] for entry in record.dropped if entry["reason"] == "straggler"]
+            stragglers = [entry["partition_id"] for entry in record.dropped if entry["reason"] == DropReason.STRAGGLER]
             for partition_id in sorted(arrived + stragglers):
                 task = (config, partition_id, record.server_round, arrays)
                 under_way[partition_id] = pool.apply_async(_fit, task)

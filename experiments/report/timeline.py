@@ -10,6 +10,7 @@ from plotly import graph_objects as go
 from clients import ADVERSARY
 from experiments.report.curve_plots import attack_line
 from experiments.report.plots import ATTACK_COLOR, BENIGN_COLOR, MIDDLE_GREY, Plot, Table, spec_of
+from fedmeta_flwr.drops import describe_drop, drop_kind
 from fedmeta_flwr.results import RoundRecord
 
 _REASONS = {"straggler": "x-thin-open", "abstained": "circle-open", "busy": "square-open", "failed": "diamond-open"}
@@ -28,7 +29,7 @@ def arrivals_plot(records: Sequence[RoundRecord], clients: int) -> Plot:
         Their number.
     """
     places = [str(client) for client in range(clients)]
-    reasons = sorted({_kind(drop["reason"]) for record in records for drop in record.dropped})
+    reasons = sorted({drop_kind(drop) for record in records for drop in record.dropped})
     traces = [
         _marks(
             "adversary" if is_adversary else "aggregated",
@@ -149,13 +150,9 @@ def _hover(record: RoundRecord, arrival: dict[str, Any]) -> str:
 def _dropped(records: Iterable[RoundRecord], kind: str) -> Iterator[tuple[int, int, str]]:
     for record in records:
         for drop in record.dropped:
-            if _kind(drop["reason"]) == kind:
-                client, reason = drop["partition_id"], escape(str(drop["reason"]))
+            if drop_kind(drop) == kind:
+                client, reason = drop["partition_id"], escape(describe_drop(drop))
                 yield record.server_round, client, f"round {record.server_round}<br>client {client}: {reason}"
-
-
-def _kind(reason: str) -> str:
-    return reason.partition(":")[0].strip()
 
 
 def _attack_notes(records: Iterable[RoundRecord]) -> list[dict[str, Any]]:
@@ -167,7 +164,7 @@ def _attack_notes(records: Iterable[RoundRecord]) -> list[dict[str, Any]]:
 
 def dropped_counts(records: Iterable[RoundRecord]) -> dict[str, int]:
     """Return how often clients were left out, by the kind of reason."""
-    kinds = [_kind(drop["reason"]) for record in records for drop in record.dropped]
+    kinds = [drop_kind(drop) for record in records for drop in record.dropped]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
 
@@ -194,7 +191,7 @@ def _table(records: Iterable[RoundRecord]) -> Table:
             str(record.server_round),
             record.phase,
             ", ".join(f"{one['partition_id']} ({one['latency_seconds']:.2f} s)" for one in record.arrivals),
-            ", ".join(f"{one['partition_id']}: {one['reason']}" for one in record.dropped),
+            ", ".join(f"{one['partition_id']}: {describe_drop(one)}" for one in record.dropped),
         )
         for record in records
     )

@@ -17,6 +17,7 @@ from unit.strategies.in_memory_grid import InMemoryGrid
 from fedmeta_flwr import messages, server_app
 from fedmeta_flwr.checkpoint import MODEL_FILE_NAME
 from fedmeta_flwr.client_app import app
+from fedmeta_flwr.drops import DropReason, drop_entry
 from fedmeta_flwr.results import CURVES, FILE_NAME, RoundRecord, RunResults, read_results
 from fedmeta_flwr.tensorboard_writer import FOLDER_NAME, TensorBoardWriter, scalars
 
@@ -169,8 +170,14 @@ def test_a_large_federation_shows_its_first_clients_one_by_one() -> None:
     arrivals = [
         {"partition_id": client, "update_norm": 1.0, "metrics": {messages.TRAIN_LOSS: 2.0}} for client in range(500)
     ]
-    dropped = [{"partition_id": 500, "reason": "straggler"}, {"partition_id": 501, "reason": "failed: out of memory"}]
+    dropped = [
+        drop_entry(500, DropReason.STRAGGLER),
+        drop_entry(501, DropReason.FAILED, detail="out of memory"),
+        drop_entry(502, DropReason.ABSTAINED, sent_in_round=0),
+        drop_entry(503, DropReason.FAILED, in_evaluation=True),
+    ]
     found = {tag: value for tag, value, _ in scalars(RoundRecord(1, "benign", arrivals, dropped))}
     assert sum(tag.startswith("update_norm/") for tag in found) == 32
     assert found["federation/arrivals"] == 500
-    assert (found["federation/straggler"], found["federation/failed"], found["federation/busy"]) == (1, 1, 0)
+    counted = ("straggler", "failed", "busy", "abstained", "evaluation_failed")
+    assert [found[f"federation/{reason}"] for reason in counted] == [1, 1, 0, 1, 1]

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result, Strategy
 
 from fedmeta_flwr import messages
+from fedmeta_flwr.drops import describe_drop
 from fedmeta_flwr.evaluation import Counts
 from fedmeta_flwr.results import CURVES, RoundRecord
 from strategies import FirstArrivals
@@ -149,7 +150,7 @@ class Run:
         return [[(a["partition_id"], a["sent_in_round"]) for a in record.arrivals] for record in self.records]
 
     def dropped(self) -> list[dict[int, str]]:
-        return [{d["partition_id"]: d["reason"] for d in record.dropped} for record in self.records]
+        return [{drop["partition_id"]: describe_drop(drop) for drop in record.dropped} for record in self.records]
 
 
 def federate(  # noqa: PLR0917

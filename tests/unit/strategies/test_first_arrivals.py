@@ -15,6 +15,7 @@ from unit.strategies.in_memory_grid import (
 )
 
 from fedmeta_flwr import messages
+from fedmeta_flwr.drops import DropReason
 from strategies import QuorumError, SeededLatency, WallClock
 
 IN_ORDER = Latencies([[0, 1, 2, 3]])
@@ -183,6 +184,18 @@ def test_when_abstention_leaves_too_few_the_busy_client_is_asked_as_soon_as_it_i
     assert run.grid.overrun == []
 
 
+def test_a_late_abstention_is_an_abstention_that_says_when_it_was_asked_for() -> None:
+    # Round 1 ends at 3 with the abstention of 0 under way until 5; round 2 ends at 3 + 3.
+    run = federate(
+        Latencies([[5, 1, 2, 3], [9, 1, 2, 3]]), 2, client=abstaining_after(9), late_updates="next-round"
+    )  # fmt: skip
+    assert run.records[0].dropped == [{"partition_id": 0, "reason": DropReason.STRAGGLER}]
+    assert run.records[1].dropped == [
+        {"partition_id": 0, "reason": DropReason.ABSTAINED, "sent_in_round": 1},
+        {"partition_id": 0, "reason": DropReason.BUSY},
+    ]
+
+
 def test_under_the_wall_clock_the_busy_client_is_asked_too_when_others_abstain() -> None:
     run = federate(WallClock(), 3, client=abstaining_after(2), delay=lambda p, had: 30 if (p, had) == (3, 1) else p)
     assert run.arrived()[2] == [(1, 3), (2, 3), (3, 3)]
@@ -202,8 +215,13 @@ def test_a_failure_falls_out_with_its_reason_and_the_next_in_order_is_taken() ->
     run = federate(IN_ORDER, client=failing(0), is_evaluated=lambda _: True)
     assert run.arrived() == [[(1, 1), (2, 1), (3, 1)]]
     assert run.records[0].dropped == [
-        {"partition_id": 0, "reason": "failed: ValueError: out of memory"},
-        {"partition_id": 0, "reason": "evaluation failed: ValueError: out of memory"},
+        {"partition_id": 0, "reason": DropReason.FAILED, "detail": "ValueError: out of memory"},
+        {
+            "partition_id": 0,
+            "reason": DropReason.FAILED,
+            "detail": "ValueError: out of memory",
+            "during": "evaluation",
+        },
     ]
     assert [entry["partition_id"] for entry in run.records[0].evaluation or []] == [1, 2, 3]
 

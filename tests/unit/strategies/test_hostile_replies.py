@@ -15,6 +15,7 @@ from unit.strategies import hostile
 from unit.strategies.in_memory_grid import Delay, InMemoryGrid, Latencies, Run, federate, honest_client
 
 from fedmeta_flwr import messages
+from fedmeta_flwr.drops import describe_drop
 from strategies import STRATEGY_NAMES, UpdateGuard, make_strategy
 
 HOSTILE = (0, 1, 2, 3)  # they arrive first
@@ -60,7 +61,7 @@ def test_whatever_hostile_clients_answer_the_model_is_that_of_the_honest(name: s
     assert [{p for p, _ in arrived} for arrived in run.arrived()] == [set(range(4, 8))] * rounds
     assert [a.tobytes() for a in run.arrays[-1].values()] == [a.tobytes() for a in undisturbed.arrays[-1].values()]
     assert all(np.isfinite(array).all() for array in run.arrays[-1].values())
-    reasons = [drop["reason"] for record in run.records for drop in record.dropped]
+    reasons = [describe_drop(drop) for record in run.records for drop in record.dropped]
     assert len(reasons) == len(HOSTILE) * rounds == sum(used.values())
     assert all(reason.startswith("failed: ") and len(reason) < 1500 for reason in reasons)
     assert len(used) == len(hostile.MISCHIEFS)

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from experiments.report.timeline import arrivals_plot, norms_plot
+from experiments.report.timeline import arrivals_plot, dropped_counts, norms_plot
+from fedmeta_flwr.drops import DropReason, drop_entry
 from fedmeta_flwr.results import RoundRecord
 
 
@@ -12,12 +13,12 @@ def arrival(client: int, server_round: int, norm: float = 0.2, sent: int | None 
 
 
 RECORDS = [
-    RoundRecord(7, "benign", [arrival(1, 7), arrival(3, 7)], [{"partition_id": 0, "reason": "abstained"}]),
+    RoundRecord(7, "benign", [arrival(1, 7), arrival(3, 7)], [drop_entry(0, DropReason.ABSTAINED)]),
     RoundRecord(
         8,
         "attack",
         [arrival(0, 8, norm=30.0), arrival(2, 8, sent=7)],
-        [{"partition_id": 1, "reason": "straggler"}, {"partition_id": 3, "reason": "failed: <b>no</b> reply in time"}],
+        [drop_entry(1, DropReason.STRAGGLER), drop_entry(3, DropReason.FAILED, detail="<b>no</b> reply in time")],
     ),
 ]
 
@@ -46,6 +47,22 @@ def test_a_reason_is_text_and_not_markup_and_a_late_update_is_called_late() -> N
     hovers = [text for trace in arrivals_plot(RECORDS, 4).spec["data"] for text in trace["customdata"]]
     assert any("failed: &lt;b&gt;no&lt;/b&gt; reply in time" in text for text in hovers)
     assert sum("sent in round 7" in text for text in hovers) == 1
+
+
+def test_a_late_abstention_is_counted_as_one_and_an_evaluation_that_failed_by_itself() -> None:
+    record = RoundRecord(
+        9,
+        "benign",
+        dropped=[
+            drop_entry(0, DropReason.ABSTAINED, sent_in_round=8),
+            drop_entry(1, DropReason.ABSTAINED),
+            drop_entry(2, DropReason.FAILED, detail="x", in_evaluation=True),
+        ],
+    )
+    assert dropped_counts([record]) == {"abstained": 2, "evaluation failed": 1}
+    plot = arrivals_plot([record], 4)
+    assert points(plot.spec, "abstained") == [(9, 0), (9, 1)]
+    assert plot.table.rows[0][3] == "0: abstained (sent in round 8), 1: abstained, 2: evaluation failed: x"
 
 
 def test_norms_stand_on_a_logarithmic_axis_the_adversary_apart() -> None:
