@@ -25,7 +25,7 @@ class DropReason(StrEnum):
     """It was not asked: it still owed the reply to an instruction of an earlier round."""
 
 
-# One text said everything in result files of version 0.1.
+# In result files of earlier versions one text says everything.
 _ONE_TEXT = re.compile(
     rf"(?P<during>{_EVALUATION} )?(?P<reason>{'|'.join(DropReason)})(: (?P<detail>.*?))?"
     r"( \(sent in round (?P<sent_in_round>[0-9]{1,9})\))?",
@@ -63,7 +63,7 @@ def drop_entry(
 
 
 def read_drop(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry of a result file, also one of version 0.1, in today's form.
+    """Return an entry of a result file, also one of an earlier version, in today's form.
 
     Raises
     ------

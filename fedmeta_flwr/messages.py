@@ -210,6 +210,11 @@ def _form(value: object) -> int:
     return len(value) if isinstance(value, list) else -1
 
 
+def set_arrays(reply: Message, arrays: Mapping[str, np.ndarray]) -> None:
+    """Replace the arrays of a training reply."""
+    reply.content[ARRAYS] = to_record(arrays)
+
+
 def order_arrays(reply: Message, names: list[str]) -> None:
     """Put the arrays of a training reply in the given order; some strategies tell them by position."""
     record = reply.content.array_records[ARRAYS]

@@ -38,7 +38,9 @@ from fedmeta_flwr.results_writer import ResultsWriter, locked, remove_results
 from fedmeta_flwr.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.scenario import Scenario, load_scenario
 from fedmeta_flwr.tensorboard_writer import TensorBoardWriter
-from strategies import ExpectedCounts, FirstArrivals, UpdateGuard, make_arrivals, make_strategy
+from strategies import Abstainers, ExpectedCounts, FirstArrivals, UpdateGuard, make_arrivals, make_strategy
+from strategies.errors import StrategyError
+from strategies.feasibility import evaluates_nobody
 from strategies.strategy_state import get_state
 
 _ROUND = "server-round"
@@ -135,6 +137,11 @@ def build_strategy(config: RunConfig, first_round: int) -> FirstArrivals:
         If an object of the user's own cannot be used.
     """
     inner = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
+    if config.evaluate_every and evaluates_nobody(inner):
+        raise StrategyError(
+            f"strategy-options: fraction_evaluate: expected above 0 where evaluate-every = {config.evaluate_every}, "
+            f"found 0; without an evaluation, set evaluate-every to 0"
+        )
     every = config.checkpoint_every
     if every:
         get_state(inner)
@@ -163,6 +170,10 @@ def build_strategy(config: RunConfig, first_round: int) -> FirstArrivals:
             expected_counts=_expected_counts(config),
         ),
         first_round=first_round,
+        abstainers=Abstainers(
+            training=frozenset({ADVERSARY} if config.adversary_between_attacks == "abstain" else ()),
+            evaluation=frozenset({ADVERSARY}),
+        ),
         registration_seconds=config.registration_timeout_seconds,
         messages_in_flight=config.messages_in_flight,
     )

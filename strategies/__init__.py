@@ -2,12 +2,14 @@
 
 from strategies.arrivals import ArrivalModel, LatencyModel, SeededLatency, WallClock, make_arrivals
 from strategies.errors import DeadActorError, QuorumError, RollCallError, StrategyError
+from strategies.feasibility import Abstainers
 from strategies.first_arrivals import FirstArrivals
 from strategies.registry import STRATEGY_NAMES, make_strategy
 from strategies.update_guard import ExpectedCounts, UpdateGuard
 
 __all__ = [
     "STRATEGY_NAMES",
+    "Abstainers",
     "ArrivalModel",
     "DeadActorError",
     "ExpectedCounts",

@@ -6,7 +6,8 @@ A second message to a busy node would run at once, in another process and on the
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from flwr.app import Message, RecordDict
@@ -65,6 +66,7 @@ class ArrivalGrid(Grid):
         self._unwanted: set[str] = set()
         self._overdue: set[int] = set()  # nodes that are not waited for any more
         self.dead_actor: str | None = None
+        self._hidden: Collection[int] = ()
 
     def owes(self, node_id: int) -> bool:
         """Tell whether a node owes a reply."""
@@ -180,7 +182,7 @@ class ArrivalGrid(Grid):
     def get_node_ids(self) -> Iterable[int]:
         """Return the nodes in the order of their partitions, which, unlike node ids, are the same in every run."""
         if self.roster:
-            return list(self.roster)
+            return [node_id for node_id, partition_id in self.roster.items() if partition_id not in self._hidden]
         node_ids = list(self._grid.get_node_ids())
         self._observer.registered(len(node_ids))
         return node_ids
@@ -189,6 +191,15 @@ class ArrivalGrid(Grid):
         """Return the partitions that `drain` waits for; `only_unwanted`: that `settle` waits for."""
         owed = {node_id for node_id, owed in self._owed.items() if not only_unwanted or owed in self._unwanted}
         return sorted(self.roster[node_id] for node_id in owed - self._overdue)
+
+    @contextmanager
+    def hiding(self, partition_ids: Collection[int]) -> Iterator[None]:
+        """Leave clients out of `get_node_ids` for a block: a strategy selects from the others."""
+        self._hidden = partition_ids
+        try:
+            yield
+        finally:
+            self._hidden = ()
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Let the exchange answer: for training, with the first arrivals."""

@@ -3,24 +3,48 @@
 Flower itself waits forever for nodes that do not exist, or skips the aggregation round after round.
 """
 
+from dataclasses import dataclass
+
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import Bulyan, FedXgbBagging, FedXgbCyclic, MultiKrum, Strategy
 
 from fedmeta_flwr import messages
 from strategies.errors import StrategyError
+from strategies.strategy_state import wrapped_strategies
 
 
-def require_feasible(strategy: Strategy, quorum: int, num_clients: int) -> None:
+@dataclass(frozen=True)
+class Abstainers:
+    """Clients that may take no part, by partition.
+
+    Attributes
+    ----------
+    training : frozenset of int
+        Those that may abstain from a round of training.
+    evaluation : frozenset of int
+        Those that never evaluate.
+    """
+
+    training: frozenset[int] = frozenset()
+    evaluation: frozenset[int] = frozenset()
+
+
+NOBODY = Abstainers()
+
+
+def require_feasible(strategy: Strategy, quorum: int, num_clients: int, abstainers: Abstainers = NOBODY) -> None:
     """Check that a strategy can aggregate `quorum` updates of `num_clients` clients.
 
     Parameters
     ----------
     strategy : Strategy
-        Any; what it wraps (as ``strategy``, like Flower's differential-privacy wrappers) is checked as well.
+        Any; what it wraps, like Flower's differential-privacy wrappers, is checked as well.
     quorum : int
         Updates that it will be given each round.
     num_clients : int
         Nodes of the federation.
+    abstainers : Abstainers
+        Clients that must not be counted on.
 
     Raises
     ------
@@ -34,17 +58,19 @@ def require_feasible(strategy: Strategy, quorum: int, num_clients: int) -> None:
     neighbour; that is refused here. Bulyan needs n >= 4f + 3 (El Mhamdi et al. 2018).
     """
     name = type(strategy).__name__
-    if not 1 <= quorum <= num_clients:
-        raise StrategyError(f"quorum: expected 1 to num-clients = {num_clients}, found {quorum}")
+    sure = num_clients - len(abstainers.training)
+    if not 1 <= quorum <= sure:
+        without = f" - {num_clients - sure} that may abstain" * (sure < num_clients)
+        raise StrategyError(f"quorum: expected 1 to num-clients{without} = {sure}, found {quorum}")
     if isinstance(strategy, FedXgbBagging | FedXgbCyclic):
         raise StrategyError(f"strategy {name}: expected one for neural networks, found one that merges XGBoost trees")
     _require_enough_replies(name, strategy, quorum)
-    _require_enough_nodes(name, strategy, quorum, num_clients)
+    _require_enough_trainers(name, strategy, quorum, num_clients, len(abstainers.training))
+    _require_evaluators(name, strategy, num_clients, len(abstainers.evaluation))
     _require_known_keys(name, strategy)
     _require_accountable(name, strategy, quorum, num_clients)
-    wrapped = getattr(strategy, "strategy", None)
-    if isinstance(wrapped, Strategy):
-        require_feasible(wrapped, quorum, num_clients)
+    for wrapped in wrapped_strategies(strategy):
+        require_feasible(wrapped, quorum, num_clients, abstainers)
 
 
 def _require_enough_replies(name: str, strategy: Strategy, quorum: int) -> None:
@@ -65,21 +91,51 @@ def _require_enough_replies(name: str, strategy: Strategy, quorum: int) -> None:
         )
 
 
-def _require_enough_nodes(name: str, strategy: Strategy, quorum: int, num_clients: int) -> None:
+def _require_enough_trainers(name: str, strategy: Strategy, quorum: int, num_clients: int, abstaining: int) -> None:
     """Check the sampling of FedAvg and whatever else has its attributes."""
-    for key in ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"):
-        if getattr(strategy, key, 0) > num_clients:
+    _require_at_most(name, strategy, ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), num_clients)
+    if (fraction := _fraction(name, strategy, "fraction_train")) is None:
+        return
+    selected = max(int(num_clients * fraction), getattr(strategy, "min_train_nodes", 0)) if fraction else 0
+    if selected - abstaining < quorum:
+        abstention = f", of whom {abstaining} may abstain" * (abstaining > 0)
+        raise StrategyError(
+            f"strategy {name}: expected it to select enough of {num_clients} clients{abstention}, for a quorum of "
+            f"{quorum}, found {selected} (fraction_train = {fraction})"
+        )
+
+
+def _require_evaluators(name: str, strategy: Strategy, num_clients: int, abstaining: int) -> None:
+    """Check that a strategy which selects some clients for evaluation finds them, and at least one."""
+    fraction = _fraction(name, strategy, "fraction_evaluate")
+    if not fraction or fraction == 1:
+        return
+    evaluators = num_clients - abstaining
+    _require_at_most(name, strategy, ("min_evaluate_nodes", "min_available_nodes"), evaluators, "clients that evaluate")
+    if max(int(evaluators * fraction), getattr(strategy, "min_evaluate_nodes", 0)) < 1:
+        raise StrategyError(
+            f"strategy {name}: expected it to select at least one of {evaluators} clients that evaluate, found none "
+            f"(fraction_evaluate = {fraction})"
+        )
+
+
+def _require_at_most(
+    name: str, strategy: Strategy, keys: tuple[str, ...], most: int, of_what: str = "num-clients"
+) -> None:
+    for key in keys:
+        if getattr(strategy, key, 0) > most:
             raise StrategyError(
-                f"strategy {name}: {key}: expected at most num-clients = {num_clients} (it would wait forever), "
+                f"strategy {name}: {key}: expected at most {of_what} = {most} (it would wait forever), "
                 f"found {getattr(strategy, key)}"
             )
-    if (fraction := getattr(strategy, "fraction_train", None)) is not None:
-        selected = max(int(num_clients * fraction), getattr(strategy, "min_train_nodes", 0)) if fraction else 0
-        if not quorum <= selected <= num_clients:
-            raise StrategyError(
-                f"strategy {name}: expected it to select at least the quorum = {quorum} of {num_clients} clients, "
-                f"found {selected} (fraction_train = {fraction})"
-            )
+
+
+def _fraction(name: str, strategy: Strategy, key: str) -> float | None:
+    """Return a share of the clients; None for a strategy without."""
+    fraction: float | None = getattr(strategy, key, None)
+    if fraction is not None and not 0 <= fraction <= 1:
+        raise StrategyError(f"strategy {name}: {key}: expected 0 to 1, found {fraction}")
+    return fraction
 
 
 def _require_known_keys(name: str, strategy: Strategy) -> None:
@@ -119,3 +175,20 @@ def require_float_arrays(arrays: ArrayRecord) -> None:
     for name, array in arrays.items():
         if not array.dtype.startswith("float"):
             raise StrategyError(f"initial array {name!r}: expected floats, found {array.dtype}")
+
+
+def require_choice(name: str, found: str, choices: tuple[str, ...]) -> None:
+    """Check a setting that is one of a few words."""
+    if found not in choices:
+        raise StrategyError(f"{name}: expected one of {', '.join(choices)}, found {found!r}")
+
+
+def selects_evaluators(strategy: Strategy) -> bool:
+    """Return whether a strategy, or one that it wraps, asks only some of the clients to evaluate."""
+    fraction = getattr(strategy, "fraction_evaluate", None)
+    return (fraction is not None and 0 < fraction < 1) or any(map(selects_evaluators, wrapped_strategies(strategy)))
+
+
+def evaluates_nobody(strategy: Strategy) -> bool:
+    """Return whether a strategy, or one that it wraps, asks no client to evaluate."""
+    return getattr(strategy, "fraction_evaluate", None) == 0 or any(map(evaluates_nobody, wrapped_strategies(strategy)))

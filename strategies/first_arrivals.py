@@ -18,14 +18,20 @@ from fedmeta_flwr import messages
 from fedmeta_flwr.progress import Observer
 from fedmeta_flwr.results import RoundRecord
 from strategies import strategy_state
-from strategies.aggregate import conform
+from strategies.aggregation_input import training_input, weighted
 from strategies.arrival_grid import ArrivalGrid
-from strategies.arrivals import ArrivalModel, SeededLatency, WallClock
-from strategies.errors import DeadActorError, StrategyError
+from strategies.arrivals import ArrivalModel, SeededLatency
+from strategies.errors import DeadActorError
 from strategies.evaluation_round import EvaluationRound
-from strategies.feasibility import require_feasible, require_float_arrays
-from strategies.flights import Clock, Flight, RealClock, SimulatedClock, save_flights, send_again
-from strategies.global_random import seeded_global_random
+from strategies.feasibility import (
+    NOBODY,
+    Abstainers,
+    require_choice,
+    require_feasible,
+    require_float_arrays,
+)
+from strategies.flights import Clock, Flight, make_clock, save_flights, send_again
+from strategies.inner_strategy import InnerStrategy
 from strategies.quorum_round import QuorumRound
 from strategies.roll_call import call_the_roll
 from strategies.round_progress import RoundProgress
@@ -74,7 +80,11 @@ class FirstArrivals(Strategy):
     guard : UpdateGuard
         Reads the replies, and refuses those of another form.
     first_round : int
-        Number of the first round, for a federation that goes on from an earlier model; Flower itself counts from 1.
+        Number of the first round, for a federation that goes on from an earlier model. The inner strategy counts the
+        rounds that it has taken part in, from 1 as in Flower: what it keeps from round to round begins with them.
+    abstainers : Abstainers
+        Clients that may take no part: a quorum must be met without them, and they are not among those from which some
+        are selected to evaluate.
     registration_seconds : float
         Longest wait for all nodes to register, and for their answers where that is longer than `timeout`: actors may
         start slowly.
@@ -107,13 +117,14 @@ class FirstArrivals(Strategy):
         observer: Observer | None = None,
         guard: UpdateGuard | None = None,
         first_round: int = 1,
+        abstainers: Abstainers = NOBODY,
         registration_seconds: float = 60.0,
         poll_seconds: float = 0.015,
         messages_in_flight: int = 32,
     ) -> None:
-        require_feasible(inner, quorum, num_clients)
-        _require_choice("late_updates", late_updates, ("drop", "next-round"))
-        _require_choice("weighting", weighting, ("uniform", "num-examples"))
+        require_feasible(inner, quorum, num_clients, abstainers)
+        require_choice("late_updates", late_updates, ("drop", "next-round"))
+        require_choice("weighting", weighting, ("uniform", "num-examples"))
         self.inner = inner
         self.num_clients = num_clients
         self.quorum = quorum
@@ -129,9 +140,11 @@ class FirstArrivals(Strategy):
         self.observer = observer or Observer()
         self.guard = guard or UpdateGuard()
         self.first_round = first_round
+        self.abstainers = abstainers
         self.registration_seconds = registration_seconds
         self.poll_seconds = poll_seconds
         self.messages_in_flight = messages_in_flight
+        self._inner = InnerStrategy(inner, seed, began=first_round)
         self._resumed: dict[str, Any] | None = None
         # Of one `start`; what is saved of it is the flights, the clock and the rounds that may be asked for again.
         self._grid: ArrivalGrid
@@ -152,6 +165,7 @@ class FirstArrivals(Strategy):
         strategy_state.set_state(self.inner, state["strategy"])
         self._resumed = state
         self.first_round = state["server_round"] + 1
+        self._inner.began = state.get("strategy_began", 1)  # earlier versions counted all rounds
         arrays: ArrayRecord = state["arrays"]
         return arrays
 
@@ -203,7 +217,7 @@ class FirstArrivals(Strategy):
             registered_by=time.monotonic() + min(timeout, self.registration_seconds),
             deadline=time.monotonic() + max(timeout, self.registration_seconds),
         )
-        self._clock = _clock_of(self.arrivals, self._grid)
+        self._clock = make_clock(self.arrivals, self._grid)
         self._flights = {}
         self._timeout = timeout
         self._oldest_rounds = [self.first_round] * 2
@@ -220,52 +234,34 @@ class FirstArrivals(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Let the inner strategy select clients; raises `StrategyError` where these are fewer than the quorum."""
-        server_round = self._true_round(server_round)
-        self._round = RoundProgress(server_round, time.monotonic(), arrays)
-        config[messages.SERVER_ROUND] = server_round
-        with seeded_global_random(self.seed, "select-for-training", server_round):
-            instructions = list(self.inner.configure_train(server_round, arrays, config, grid))
-        nodes = {instruction.metadata.dst_node_id for instruction in instructions}
-        if len(nodes) < max(self.quorum, len(instructions)):
-            raise self._misbehaved(
-                f"expected one instruction each to at least {self.quorum} clients (the quorum), found "
-                f"{len(instructions)} to {len(nodes)} clients"
-            )
-        return self._stamped(instructions)
+        """Let the inner strategy select clients."""
+        true_round = self._true_round(server_round)
+        self._round = RoundProgress(true_round, time.monotonic(), arrays)
+        return self._stamped(self._inner.configure_train(true_round, arrays, config, self._grid, self.quorum))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Let the inner strategy aggregate; raises `StrategyError` where nothing usable comes of it."""
-        server_round = self._true_round(server_round)
-        self.observer.begin("aggregating", server_round)
-        with seeded_global_random(self.seed, "aggregate", server_round):
-            aggregated, metrics = self.inner.aggregate_train(server_round, list(replies))
-        if not aggregated:
-            raise self._misbehaved(f"expected aggregated arrays from {self.quorum} updates, found none")
-        try:
-            self._round.arrays = conform(aggregated, self._round.arrays)
-        except ValueError as error:
-            raise self._misbehaved(str(error)) from error
+        """Let the inner strategy aggregate."""
+        true_round = self._true_round(server_round)
+        self.observer.begin("aggregating", true_round)
+        self._round.arrays, metrics = self._inner.aggregate_train(true_round, list(replies), self._round.arrays)
         return self._round.arrays, metrics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Let the inner strategy select clients where this round is evaluated."""
-        server_round = self._true_round(server_round)
-        if not self.is_evaluated(server_round):
+        true_round = self._true_round(server_round)
+        if not self.is_evaluated(true_round):
             return []
-        config[messages.SERVER_ROUND] = server_round
-        with seeded_global_random(self.seed, "select-for-evaluation", server_round):
-            return self._stamped(list(self.inner.configure_evaluate(server_round, arrays, config, grid)))
+        abstaining = self.abstainers.evaluation
+        return self._stamped(self._inner.configure_evaluate(true_round, arrays, config, self._grid, abstaining))
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Let the inner strategy aggregate the evaluation, and report the round."""
         self.observer.begin("saving", self._round.server_round)
-        counted = list(replies)
-        metrics = self.inner.aggregate_evaluate(self._true_round(server_round), counted) if counted else None
+        metrics = self._inner.aggregate_evaluate(self._true_round(server_round), replies)
         if self.on_round is not None:
             self.on_round(self._round.record(self.phase(self._round.server_round)), self._round.arrays)
         if self._grid.dead_actor is not None:
@@ -293,6 +289,7 @@ class FirstArrivals(Strategy):
             "server_round": server_round,
             "arrays": self._round.arrays,
             "strategy": strategy_state.get_state(self.inner),
+            "strategy_began": self._inner.began,
             "flights": save_flights(self._flights),
             "clock": self._clock.state(),
             "oldest_rounds": self._oldest_rounds,
@@ -333,40 +330,17 @@ class FirstArrivals(Strategy):
         quorum_round.run()
         self._round.arrivals = list(quorum_round.arrivals.values())
         self._round.dropped += quorum_round.dropped
-        # In the order of partitions, so that sums of floats depend on the set of arrivals alone.
-        replies = [quorum_round.arrivals[partition_id].reply for partition_id in sorted(quorum_round.arrivals)]
-        for reply in replies:
-            messages.order_arrays(reply, list(self._round.arrays))
-        return self._weighted(replies)
+        return training_input(self._round.arrivals, self._round.arrays, self.inner, self.weighting)
 
     def _evaluate(self, instructions: dict[int, Message], timeout: float) -> list[Message]:
         evaluation_round = EvaluationRound(self._grid, instructions, timeout, self.guard)
         evaluation_round.run()
         self._round.evaluation = evaluation_round.entries
         self._round.dropped += evaluation_round.dropped
-        return self._weighted(evaluation_round.replies)
-
-    def _weighted(self, replies: list[Message]) -> list[Message]:
-        messages.keep_common_metrics(replies)
-        if self.weighting == "uniform":
-            for reply in replies:
-                messages.weigh_equally(reply)
-        return replies
+        return weighted(evaluation_round.replies, self.weighting)
 
     def _stamped(self, instructions: list[Message]) -> list[Message]:
         oldest_round = self._round.server_round if self.on_checkpoint is None else min(self._oldest_rounds)
         for instruction in instructions:
             messages.stamp_round(instruction, self._round.server_round, oldest_round)
         return instructions
-
-    def _misbehaved(self, problem: str) -> StrategyError:
-        return StrategyError(f"round {self._round.server_round}: strategy {type(self.inner).__name__}: {problem}")
-
-
-def _clock_of(arrivals: ArrivalModel, grid: ArrivalGrid) -> Clock:
-    return RealClock(grid) if isinstance(arrivals, WallClock) else SimulatedClock(arrivals)
-
-
-def _require_choice(name: str, found: str, choices: tuple[str, ...]) -> None:
-    if found not in choices:
-        raise StrategyError(f"{name}: expected one of {', '.join(choices)}, found {found!r}")

@@ -12,7 +12,7 @@ from flwr.app import ArrayRecord, Message
 from fedmeta_flwr import messages
 from fedmeta_flwr.messages import Arrays
 from strategies.arrival_grid import ArrivalGrid
-from strategies.arrivals import LatencyModel
+from strategies.arrivals import ArrivalModel, LatencyModel, WallClock
 from strategies.errors import StrategyError
 
 
@@ -208,3 +208,8 @@ class RealClock:
         """Take note of the flights."""
         for flight in flights:
             self.depart(flight)
+
+
+def make_clock(arrivals: ArrivalModel, grid: ArrivalGrid) -> Clock:
+    """Return the clock of an arrival model."""
+    return RealClock(grid) if isinstance(arrivals, WallClock) else SimulatedClock(arrivals)

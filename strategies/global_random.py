@@ -15,20 +15,20 @@ from fedmeta_flwr import seeding
 
 
 @contextmanager
-def seeded_global_random(seed: int, purpose: str, server_round: int) -> Iterator[None]:
+def seeded_global_random(seed: int, purpose: str, *keys: int) -> Iterator[None]:
     """Seed the global random states of Python, NumPy and PyTorch for a block, and put them back after it.
 
     Parameters
     ----------
-    seed, purpose, server_round
+    seed, purpose, *keys
         Name the stream, as in `fedmeta_flwr.seeding.generator`.
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    words = seeding.generator(seed, purpose, server_round).integers(2**32, size=8)
+    words = seeding.generator(seed, purpose, *keys).integers(2**32, size=8)
     random.seed(words.tobytes())
     np.random.seed(words)
     try:
-        with seeding.torch_draws(seed, purpose, server_round):
+        with seeding.torch_draws(seed, purpose, *keys):
             yield
     finally:
         random.setstate(python_state)

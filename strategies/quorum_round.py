@@ -12,6 +12,7 @@ from typing import Any
 from flwr.app import Message
 
 from fedmeta_flwr.drops import DropReason, drop_entry
+from fedmeta_flwr.messages import Arrays
 from strategies.arrival_grid import ArrivalGrid
 from strategies.errors import DeliveryError, QuorumError, RejectedReplyError
 from strategies.flights import Clock, DecodedArrays, Flight
@@ -32,6 +33,10 @@ class Arrival:
         What is recorded of it.
     reply : Message
         As the client sent it.
+    sent : dict
+        The global arrays that it started from.
+    is_late : bool
+        Whether these are of an earlier round.
     """
 
     partition_id: int
@@ -39,6 +44,8 @@ class Arrival:
     latency_seconds: float
     update: Update
     reply: Message
+    sent: Arrays
+    is_late: bool
 
 
 @dataclass(kw_only=True)
@@ -182,7 +189,15 @@ class QuorumRound:
         if flight.partition_id in self._freed:
             self._freed.remove(flight.partition_id)
         latency = 0.0 if self._began is None else self.clock.now() - self._began
-        self.arrivals[flight.partition_id] = Arrival(flight.partition_id, flight.sent_in_round, latency, update, reply)
+        self.arrivals[flight.partition_id] = Arrival(
+            partition_id=flight.partition_id,
+            sent_in_round=flight.sent_in_round,
+            latency_seconds=latency,
+            update=update,
+            reply=reply,
+            sent=flight.sent,
+            is_late=not self._is_fresh(flight),
+        )
 
     def _drop(self, partition_id: int, reason: DropReason, detail: str = "") -> None:
         self.dropped.append(drop_entry(partition_id, reason, detail=detail))

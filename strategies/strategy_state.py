@@ -16,6 +16,11 @@ from strategies.errors import StrategyError
 _WRAPPED = "wrapped"
 
 
+def wrapped_strategies(strategy: Strategy) -> list[Strategy]:
+    """Return the strategies that are attributes of another one."""
+    return [value for value in vars(strategy).values() if isinstance(value, Strategy)]
+
+
 def get_state(strategy: Strategy) -> dict[str, Any]:
     """Return the state of a strategy, as values that `packing.pack` takes.
 

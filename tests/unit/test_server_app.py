@@ -25,6 +25,11 @@ def unasked(partition: int, message: Message) -> Message:
         ({"strategy": "fedavgg"}, "expected one of"),
         ({"arrival-model": "builtins:dict"}, "arrival-model"),
         ({"strategy": "krum", "strategy-options": '{"num_malicious_nodes": 3}'}, "krum"),
+        ({"strategy-options": '{"fraction_evaluate": 1.25}'}, "fraction_evaluate: expected 0 to 1, found 1.25"),
+        ({"strategy-options": '{"fraction_evaluate": 7}'}, "fraction_evaluate: expected 0 to 1, found 7"),
+        ({"strategy-options": '{"fraction_evaluate": -1}'}, "fraction_evaluate: expected 0 to 1, found -1"),
+        ({"strategy-options": '{"fraction_evaluate": 0}'}, "fraction_evaluate: .*set evaluate-every to 0"),
+        ({"strategy-options": '{"fraction_train": 0.75}'}, "of whom 1 may abstain, for a quorum of 3, found 3"),
     ],
 )
 @pytest.mark.parametrize("resume", [False, True])

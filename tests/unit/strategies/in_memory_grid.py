@@ -162,9 +162,13 @@ def federate(  # noqa: PLR0917
     timeout: float = 5.0,
     grid: InMemoryGrid | None = None,
     state: dict[str, Any] | None = None,
+    start: messages.Arrays = GLOBAL,
     **options: Any,
 ) -> Run:
-    """Run a federation of 4 clients with a quorum of 3, unless told otherwise; `state` is one to go on from."""
+    """Run a federation of 4 clients with a quorum of 3, unless told otherwise.
+
+    `state` is one to go on from, `start` the model of a run that begins.
+    """
     settings: dict[str, Any] = {
         "num_clients": 4,
         "quorum": 3,
@@ -182,6 +186,6 @@ def federate(  # noqa: PLR0917
         run.arrays.append(messages.from_record(arrays))
 
     strategy = FirstArrivals(inner or FedAvg(), arrivals=arrivals, on_round=on_round, **settings)
-    arrays = messages.to_record(GLOBAL) if state is None else strategy.resume(state)
+    arrays = messages.to_record(start) if state is None else strategy.resume(state)
     run.result = strategy.start(run.grid, arrays, num_rounds=rounds, timeout=timeout)
     return run

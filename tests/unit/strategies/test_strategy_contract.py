@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Message
-from flwr.serverapp.strategy import Strategy
+from flwr.serverapp.strategy import Bulyan, MultiKrum, QFedAvg, Strategy
 from unit.strategies.in_memory_grid import GLOBAL, InMemoryGrid, Latencies, federate, honest_client
 
 from fedmeta_flwr import messages
@@ -37,6 +37,8 @@ def unwrapped_rounds(strategy: Strategy, arrived: list[list[int]]) -> list[messa
         replies: list[Message] = [honest_client(partition, by_partition[partition]) for partition in sorted(partitions)]
         for reply in replies:
             messages.weigh_equally(reply)
+            if isinstance(strategy, MultiKrum | Bulyan | QFedAvg):
+                messages.set_arrays(reply, {k: a.astype(np.float64) for k, a in messages.message_arrays(reply).items()})
         with seeded_global_random(3, "aggregate", server_round):
             aggregated, _ = strategy.aggregate_train(server_round, replies)
         assert aggregated is not None

@@ -1,0 +1,100 @@
+"""The strategy that `FirstArrivals` wraps, as it is called: with rounds of its own, and draws that a seed decides."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp.strategy import Strategy
+
+from fedmeta_flwr.messages import SERVER_ROUND
+from strategies.aggregate import conform
+from strategies.arrival_grid import ArrivalGrid
+from strategies.errors import StrategyError
+from strategies.feasibility import selects_evaluators
+from strategies.global_random import seeded_global_random
+
+
+@dataclass
+class InnerStrategy:
+    """A strategy that is told the rounds in which it has taken part, from 1, as Flower does.
+
+    FedAdam's correction of the bias of its moments goes by this number: they begin at 0 in the strategy's first round,
+    whatever the round of the model that it starts with. Clients and records have the federation's rounds.
+
+    Attributes
+    ----------
+    strategy : Strategy
+        Any.
+    seed : int
+        Of what it draws from Python's and NumPy's global random states.
+    began : int
+        The federation's round that is the strategy's first.
+    """
+
+    strategy: Strategy
+    seed: int
+    began: int
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: ArrivalGrid, quorum: int
+    ) -> list[Message]:
+        """Return its instructions; raises `StrategyError` where they are to fewer clients than the quorum."""
+        config[SERVER_ROUND] = server_round
+        with seeded_global_random(self.seed, "select-for-training", server_round):
+            instructions = list(self.strategy.configure_train(self._own(server_round), arrays, config, grid))
+        nodes = {instruction.metadata.dst_node_id for instruction in instructions}
+        if len(nodes) < max(quorum, len(instructions)):
+            raise self._misbehaved(
+                server_round,
+                f"expected one instruction each to at least {quorum} clients (the quorum), found "
+                f"{len(instructions)} to {len(nodes)} clients",
+            )
+        return instructions
+
+    def aggregate_train(
+        self, server_round: int, replies: list[Message], arrays: ArrayRecord
+    ) -> tuple[ArrayRecord, MetricRecord | None]:
+        """Return new global arrays in the form of the old ones; raises `StrategyError` where there are none such."""
+        with seeded_global_random(self.seed, "aggregate", server_round):
+            aggregated, metrics = self.strategy.aggregate_train(self._own(server_round), replies)
+        if not aggregated:
+            raise self._misbehaved(server_round, f"expected aggregated arrays from {len(replies)} updates, found none")
+        try:
+            return conform(aggregated, arrays), metrics
+        except ValueError as error:
+            raise self._misbehaved(server_round, str(error)) from error
+
+    def configure_evaluate(
+        self,
+        server_round: int,
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+        grid: ArrivalGrid,
+        abstaining: Collection[int],
+    ) -> list[Message]:
+        """Return its instructions: what it draws for them is the same in every round, so that results compare.
+
+        Where it selects some of the clients, it does so among those that evaluate. Raises `StrategyError` where it asks
+        nobody but those that never do.
+        """
+        config[SERVER_ROUND] = server_round
+        hidden = abstaining if selects_evaluators(self.strategy) else ()
+        with seeded_global_random(self.seed, "select-for-evaluation"), grid.hiding(hidden):
+            instructions = list(self.strategy.configure_evaluate(self._own(server_round), arrays, config, grid))
+        asked = {grid.roster[instruction.metadata.dst_node_id] for instruction in instructions}
+        if asked and asked.issubset(abstaining):
+            raise self._misbehaved(
+                server_round, f"expected it to ask clients that evaluate, found {sorted(asked)}, which never do"
+            )
+        return instructions
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Return what it makes of the evaluation; None where nobody has taken part."""
+        counted = list(replies)
+        return self.strategy.aggregate_evaluate(self._own(server_round), counted) if counted else None
+
+    def _own(self, server_round: int) -> int:
+        return server_round - self.began + 1
+
+    def _misbehaved(self, server_round: int, problem: str) -> StrategyError:
+        return StrategyError(f"round {server_round}: strategy {type(self.strategy).__name__}: {problem}")
