@@ -13,13 +13,15 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
-from flwr.clientapp.mod import adaptiveclipping_mod, fixedclipping_mod
 from flwr.clientapp.typing import ClientAppCallable
 
 from clients import ADVERSARY, Abstention, make_client
+from fedmeta_flwr.clipping import clip
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.device import choose_device, pin_threads
 from fedmeta_flwr.messages import (
+    CLIPPING_NORM,
+    NORM_BIT,
     PARTITION_ID,
     SERVER_ROUND,
     abstention,
@@ -27,6 +29,8 @@ from fedmeta_flwr.messages import (
     message_arrays,
     message_config,
     roll_call_reply,
+    set_arrays,
+    set_metric,
     train_reply,
 )
 from fedmeta_flwr.results import CLIENTS_FOLDER, run_folder
@@ -37,7 +41,7 @@ app = ClientApp()
 
 _FOLDERS = ("data-dir", "cache-dir", "client-state-dir")
 _NODE_KEYS = (PARTITION_ID, "num-partitions", *_FOLDERS)  # the first two are Flower's own, and all of a simulation's
-_CLIPPING = {"dp-client-fixed-clipping": fixedclipping_mod, "dp-client-adaptive-clipping": adaptiveclipping_mod}
+_FIXED, _ADAPTIVE = "dp-client-fixed-clipping", "dp-client-adaptive-clipping"
 
 
 class NodeConfigError(ValueError):
@@ -57,8 +61,15 @@ def answer_abstention(message: Message, context: Context, call_next: ClientAppCa
 
 def clip_update(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """Clip the update where the strategy leaves this to the clients; it applies to every client, adversary included."""
-    clipping = _CLIPPING.get(str(context.run_config["strategy"]))
-    return clipping(message, context, call_next) if clipping else call_next(message, context)
+    reply = call_next(message, context)
+    strategy = context.run_config["strategy"]
+    if strategy in (_FIXED, _ADAPTIVE):
+        clipping_norm = message_config(message)[CLIPPING_NORM]
+        clipped, is_clipped = clip(message_arrays(reply), message_arrays(message), clipping_norm)
+        set_arrays(reply, clipped)
+        if strategy == _ADAPTIVE:
+            set_metric(reply, NORM_BIT, int(is_clipped))
+    return reply
 
 
 @app.query()

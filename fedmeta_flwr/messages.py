@@ -20,6 +20,8 @@ OLDEST_ROUND = "oldest-round"
 """No instruction of a round before this one will come any more, also after the run goes on from a checkpoint."""
 PARTITION_ID = "partition-id"
 TRAIN_LOSS = "train-loss"
+CLIPPING_NORM = "clipping_norm"  # these two as Flower spells them
+NORM_BIT = "norm_bit"
 _ABSTAINED = "abstained"
 _COUNTS = ("hits", "trials")
 
@@ -213,6 +215,11 @@ def _form(value: object) -> int:
 def set_arrays(reply: Message, arrays: Mapping[str, np.ndarray]) -> None:
     """Replace the arrays of a training reply."""
     reply.content[ARRAYS] = to_record(arrays)
+
+
+def set_metric(reply: Message, name: str, value: float) -> None:
+    """Add a metric to a reply, or replace it."""
+    reply.content[METRICS] = MetricRecord({**message_metrics(reply), name: value})
 
 
 def order_arrays(reply: Message, names: list[str]) -> None:

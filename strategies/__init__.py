@@ -5,6 +5,7 @@ from strategies.errors import DeadActorError, QuorumError, RollCallError, Strate
 from strategies.feasibility import Abstainers
 from strategies.first_arrivals import FirstArrivals
 from strategies.registry import STRATEGY_NAMES, make_strategy
+from strategies.server_side_clipping import ServerSideAdaptiveClipping, ServerSideFixedClipping
 from strategies.update_guard import ExpectedCounts, UpdateGuard
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "QuorumError",
     "RollCallError",
     "SeededLatency",
+    "ServerSideAdaptiveClipping",
+    "ServerSideFixedClipping",
     "StrategyError",
     "UpdateGuard",
     "WallClock",

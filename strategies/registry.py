@@ -11,6 +11,7 @@ from flwr.serverapp.strategy import Strategy
 from fedmeta_flwr import messages
 from fedmeta_flwr.own_code import is_own, load_own
 from strategies.errors import StrategyError
+from strategies.server_side_clipping import ServerSideAdaptiveClipping, ServerSideFixedClipping
 
 _SAMPLING: dict[str, type[Strategy]] = {
     "fedavg": flower.FedAvg,
@@ -27,9 +28,9 @@ _SAMPLING: dict[str, type[Strategy]] = {
     "qfedavg": flower.QFedAvg,
 }
 _PRIVATE: dict[str, type[Strategy]] = {
-    "dp-server-fixed-clipping": flower.DifferentialPrivacyServerSideFixedClipping,
+    "dp-server-fixed-clipping": ServerSideFixedClipping,
     "dp-client-fixed-clipping": flower.DifferentialPrivacyClientSideFixedClipping,
-    "dp-server-adaptive-clipping": flower.DifferentialPrivacyServerSideAdaptiveClipping,
+    "dp-server-adaptive-clipping": ServerSideAdaptiveClipping,
     "dp-client-adaptive-clipping": flower.DifferentialPrivacyClientSideAdaptiveClipping,
 }
 _FOR_TREES = ("fedxgbbagging", "fedxgbcyclic")

@@ -2,7 +2,6 @@ import re
 
 import pytest
 from flwr.serverapp.strategy import (
-    DifferentialPrivacyServerSideFixedClipping,
     FedAdam,
     FedAvg,
     FedMedian,
@@ -12,7 +11,7 @@ from flwr.serverapp.strategy import (
 from unit.strategies.own_strategies import Own
 
 from fedmeta_flwr.own_code import OwnCodeError
-from strategies import StrategyError, make_strategy
+from strategies import ServerSideFixedClipping, StrategyError, make_strategy
 
 OWN = "unit.strategies.own_strategies"
 
@@ -46,7 +45,7 @@ def test_a_trimmed_mean_trims_and_leaves_something(quorum: int) -> None:
 def test_a_private_strategy_wraps_another() -> None:
     options = '{"noise_multiplier": 0.5, "strategy": "fedmedian", "strategy_options": {"weighted_by_key": "w"}}'
     strategy = make_strategy("dp-server-fixed-clipping", options, quorum=3, num_clients=4)
-    assert isinstance(strategy, DifferentialPrivacyServerSideFixedClipping)
+    assert isinstance(strategy, ServerSideFixedClipping)
     assert (strategy.noise_multiplier, strategy.clipping_norm, strategy.num_sampled_clients) == (0.5, 1.0, 3)
     assert isinstance(strategy.strategy, FedMedian)
     assert strategy.strategy.weighted_by_key == "w"
