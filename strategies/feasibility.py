@@ -151,7 +151,12 @@ def _require_known_keys(name: str, strategy: Strategy) -> None:
 
 
 def _require_accountable(name: str, strategy: Strategy, quorum: int, num_clients: int) -> None:
-    """Flower accounts for privacy only where every client that was asked is aggregated."""
+    """Flower bases noise on a number of clients, and accounts for privacy only where all that were asked count."""
+    if getattr(strategy, "num_sampled_clients", 0) > num_clients:
+        raise StrategyError(
+            f"strategy {name}: num_sampled_clients: expected at most num-clients = {num_clients}, "
+            f"found {getattr(strategy, 'num_sampled_clients', 0)}"
+        )
     if getattr(strategy, "accountant", None) is None:
         return
     sampled = getattr(strategy, "num_sampled_clients", None)

@@ -11,6 +11,7 @@ from flwr.serverapp.strategy import Strategy
 from fedmeta_flwr import messages
 from fedmeta_flwr.own_code import is_own, load_own
 from strategies.errors import StrategyError
+from strategies.options import require_admitted, require_consistent, require_type
 from strategies.server_side_clipping import ServerSideAdaptiveClipping, ServerSideFixedClipping
 
 _SAMPLING: dict[str, type[Strategy]] = {
@@ -34,7 +35,9 @@ _PRIVATE: dict[str, type[Strategy]] = {
     "dp-client-adaptive-clipping": flower.DifferentialPrivacyClientSideAdaptiveClipping,
 }
 _FOR_TREES = ("fedxgbbagging", "fedxgbcyclic")
-STRATEGY_NAMES = (*_SAMPLING, *_PRIVATE)
+BUILT_IN = _SAMPLING | _PRIVATE
+STRATEGY_NAMES = tuple(BUILT_IN)
+_LONGEST_SHOWN = 200
 
 
 def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Strategy:
@@ -76,24 +79,35 @@ def _make(name: str, options: dict[str, Any], quorum: int, num_clients: int) -> 
         return _construct(name, _imported(name), options)
     if name in _SAMPLING:
         defaults = _sampling_defaults(name, options, quorum, num_clients)
-        return _construct(name, _SAMPLING[name], {**defaults, **options})
+        return _built_in(name, options, defaults, quorum)
     if name in _PRIVATE:
         wrapped, own = _unwrapped(options, quorum, num_clients)
         defaults = {"noise_multiplier": 0.1, "num_sampled_clients": quorum}
         if name.endswith("fixed-clipping"):
             defaults["clipping_norm"] = 1.0
-        return _construct(name, _PRIVATE[name], {**defaults, **own}, strategy=wrapped)
+        return _built_in(name, own, defaults, quorum, strategy=wrapped)
     if name in _FOR_TREES:
         raise StrategyError(f"strategy: expected one for neural networks, found {name!r}, which merges XGBoost trees")
     known = ", ".join(STRATEGY_NAMES)
     raise StrategyError(f"strategy: expected one of {known}, or 'module:Class', found {name!r}")
 
 
+def _built_in(
+    name: str, options: Mapping[str, Any], defaults: Mapping[str, Any], quorum: int, **fixed: Strategy
+) -> Strategy:
+    kind = BUILT_IN[name]
+    _require_known(name, kind, options)
+    require_admitted(name, kind, options)
+    require_consistent(name, options, {**defaults, **options}, quorum)
+    return _construct(name, kind, {**defaults, **options}, **fixed)
+
+
 def _parsed(options: str) -> dict[str, Any]:
     try:
         parsed = json.loads(options or "{}")
-    except json.JSONDecodeError as error:
-        raise StrategyError(f"strategy-options: expected a JSON object, found {options!r} ({error})") from error
+    except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
+        shown = repr(options[:_LONGEST_SHOWN]) + "..." * (len(options) > _LONGEST_SHOWN)
+        raise StrategyError(f"strategy-options: expected a JSON object, found {shown} ({error})") from error
     if not isinstance(parsed, dict):
         raise StrategyError(f"strategy-options: expected a JSON object, found {options!r}")
     return parsed
@@ -121,6 +135,8 @@ def _unwrapped(options: Mapping[str, Any], quorum: int, num_clients: int) -> tup
             "strategy-options: expected 'strategy' to be a name and 'strategy_options' an object, "
             f"found {name!r} and {inner_options!r}"
         )
+    if name in _PRIVATE:
+        raise StrategyError(f"strategy-options: strategy: expected one that does not clip itself, found {name!r}")
     return _make(name, inner_options, quorum, num_clients), own
 
 
@@ -137,23 +153,20 @@ def _imported(name: str) -> type[Strategy]:
 
 
 def _construct(name: str, kind: Callable[..., Strategy], options: Mapping[str, Any], **fixed: Strategy) -> Strategy:
-    parameters = inspect.signature(kind).parameters
-    for key, value in options.items():
-        if key not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            known = ", ".join(parameters)
-            raise StrategyError(f"strategy-options: expected options of {name} ({known}), found {key!r}")
-        if key in parameters:
-            _require_type(name, key, parameters[key].annotation, value)
+    _require_known(name, kind, options)
     try:
         return kind(**options, **fixed)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise StrategyError(f"strategy-options: {name} refuses {dict(options)!r}: {error}") from error
 
 
-def _require_type(name: str, key: str, annotation: Any, value: Any) -> None:
-    """Check an option against a plain annotation: Flower would fail on it rounds later."""
-    admitted = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}.get(annotation)
-    is_flag = isinstance(value, bool) and annotation is not bool
-    if admitted is not None and (is_flag or not isinstance(value, admitted)):
-        expected = annotation.__name__
-        raise StrategyError(f"strategy-options: {name}: {key}: expected {expected}, found {value!r}")
+def _require_known(name: str, kind: Callable[..., Strategy], options: Mapping[str, Any]) -> None:
+    """Check the names of options, and their types where an annotation says them: Flower would fail rounds later."""
+    parameters = inspect.signature(kind).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    for key, value in options.items():
+        if key in parameters:
+            require_type(name, key, parameters[key].annotation, value)
+        elif not takes_any:
+            known = ", ".join(parameters)
+            raise StrategyError(f"strategy-options: expected options of {name} ({known}), found {key!r}")
