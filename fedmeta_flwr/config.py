@@ -114,7 +114,11 @@ class RunConfig(Schedule):
     adversary_arrives_first: bool = setting(
         "Whether the adversary's latency is 0, whatever it computes; real replies (wall-clock) it cannot hurry."
     )
-    late_updates: str = setting("What happens to updates after the quorum.", choices=("drop", "next-round"))
+    late_updates: str = setting(
+        "What happens to updates after the quorum; next-round: one counts in the round in which it arrives, as the "
+        "difference to the model that it started from.",
+        choices=("drop", "next-round"),
+    )
     messages_in_flight: int = setting(
         "Messages under way at once; at least as many as nodes compute at once.", minimum=1, is_free=True
     )

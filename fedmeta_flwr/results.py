@@ -53,7 +53,7 @@ class RoundRecord:
     dropped : list of dict
         Clients that were asked and do not count, each with its reason; see `fedmeta_flwr.drops`.
     evaluation : list of dict, or None where no evaluation took place
-        One per benign client: ``partition_id`` and ``counts``, which maps each of `CURVES` to ``hits`` and
+        One per client that evaluated: ``partition_id`` and ``counts``, which maps each of `CURVES` to ``hits`` and
         ``trials``, one entry per episode; where measured, also ``step_curves``, which maps some of `STEP_CURVES` to
         step (as text) to such counts.
     seconds : float

@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
@@ -31,7 +32,7 @@ from strategies.feasibility import (
     require_float_arrays,
 )
 from strategies.flights import Clock, Flight, make_clock, save_flights, send_again
-from strategies.inner_strategy import InnerStrategy
+from strategies.inner_strategy import InnerStrategy, required_metrics
 from strategies.quorum_round import QuorumRound
 from strategies.roll_call import call_the_roll
 from strategies.round_progress import RoundProgress
@@ -58,7 +59,8 @@ class FirstArrivals(Strategy):
         Which updates come first. With a latency model the run is a pure function of its seed. None: log-normal
         latencies that are drawn from `seed`, with a median of 1 s and a spread of 0.5.
     late_updates : "drop" or "next-round"
-        Whether an update after the quorum is thrown away, or counts as an arrival in the round in which it comes.
+        Whether an update after the quorum is thrown away, or counts as an arrival in the round in which it comes: as
+        the difference to the arrays that it started from, added to the current ones.
     weighting : "uniform" or "num-examples"
         Weight of an update where the inner strategy weighs: 1, or what the client claims (which an adversary can
         inflate).
@@ -78,7 +80,7 @@ class FirstArrivals(Strategy):
     observer : Observer, optional
         Is told what goes on inside a round.
     guard : UpdateGuard
-        Reads the replies, and refuses those of another form.
+        Reads the replies, and refuses those of another form, or without the metrics that the inner strategy needs.
     first_round : int
         Number of the first round, for a federation that goes on from an earlier model. The inner strategy counts the
         rounds that it has taken part in, from 1 as in Flower: what it keeps from round to round begins with them.
@@ -138,7 +140,8 @@ class FirstArrivals(Strategy):
         self.on_checkpoint = on_checkpoint
         self.is_checkpointed = is_checkpointed
         self.observer = observer or Observer()
-        self.guard = guard or UpdateGuard()
+        guard = guard or UpdateGuard()
+        self.guard = replace(guard, least_metrics={**required_metrics(inner), **guard.least_metrics})
         self.first_round = first_round
         self.abstainers = abstainers
         self.registration_seconds = registration_seconds

@@ -4,14 +4,28 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
-from flwr.serverapp.strategy import Strategy
+from flwr.serverapp.strategy import DifferentialPrivacyClientSideAdaptiveClipping, QFedAvg, Strategy
 
-from fedmeta_flwr.messages import SERVER_ROUND
+from fedmeta_flwr.messages import NORM_BIT, SERVER_ROUND
 from strategies.aggregate import conform
 from strategies.arrival_grid import ArrivalGrid
 from strategies.errors import StrategyError
 from strategies.feasibility import selects_evaluators
 from strategies.global_random import seeded_global_random
+from strategies.server_side_clipping import ServerSideAdaptiveClipping
+from strategies.strategy_state import wrapped_strategies
+
+
+def required_metrics(strategy: Strategy) -> dict[str, float]:
+    """Return the metrics that a strategy, or one that it wraps, needs of every reply, with the least value of each."""
+    found = {strategy.train_loss_key: 0.0} if isinstance(strategy, QFedAvg) else {}
+    if isinstance(strategy, DifferentialPrivacyClientSideAdaptiveClipping) and not isinstance(
+        strategy, ServerSideAdaptiveClipping
+    ):
+        found[NORM_BIT] = 0.0
+    for wrapped in wrapped_strategies(strategy):
+        found |= required_metrics(wrapped)
+    return found
 
 
 @dataclass

@@ -48,9 +48,9 @@ def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Str
     name : str
         One of `STRATEGY_NAMES`, or ``"module:Class"`` for a `Strategy` of one's own.
     options : str
-        Keyword arguments of its constructor as a JSON object; empty: none. A ``dp-...`` name wraps another
-        strategy, which its options name as ``"strategy"`` (fedavg if left out) and may give
-        ``"strategy_options"``: ``{"clipping_norm": 2.0, "strategy": "fedmedian"}``.
+        Keyword arguments of its constructor as a JSON object; empty: none. `strategies.options` has the range of each
+        number. A ``dp-...`` name wraps another strategy, which its options name as ``"strategy"`` (fedavg if left out)
+        and may give ``"strategy_options"``: ``{"clipping_norm": 2.0, "strategy": "fedmedian"}``.
     quorum : int
         Updates that it will aggregate: default of ``num_sampled_clients``, on which a dp strategy bases its noise.
     num_clients : int

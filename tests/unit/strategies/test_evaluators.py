@@ -21,10 +21,10 @@ def client(partition: int, message: Message) -> Message:
 
 
 def evaluated(name: str, options: str, num_clients: int = 4, **settings: Any) -> Run:
-    settings = {"abstainers": ADVERSARY_ABSTAINS, "is_evaluated": lambda number: number != 2} | settings
+    defaults: dict[str, Any] = {"abstainers": ADVERSARY_ABSTAINS, "is_evaluated": lambda number: number != 2}
     inner = make_strategy(name, options, 3, num_clients)
     latencies = Latencies([list(range(num_clients))])
-    return federate(latencies, 5, client, inner=inner, num_clients=num_clients, **settings)
+    return federate(latencies, 5, client, inner=inner, num_clients=num_clients, **{**defaults, **settings})
 
 
 def evaluators(run: Run) -> list[list[int]]:

@@ -129,3 +129,44 @@ def test_an_update_beyond_the_norm_bound_is_refused_and_one_within_it_is_not() -
         run = run_with("fedavg", client, rounds=1, guard=UpdateGuard(max_norm=bound))
         assert (0 not in {partition for partition, _ in run.arrived()[0]}) is is_refused
         assert ("expected an update of norm" in run.dropped()[0].get(0, "")) is is_refused
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "metric"),
+    [
+        ("dp-client-adaptive-clipping", "", "norm_bit"),
+        ("qfedavg", '{"train_loss_key": "own-loss"}', "own-loss"),
+        ("dp-server-fixed-clipping", '{"strategy": "qfedavg"}', "train-loss"),
+    ],
+)
+def test_a_reply_without_a_metric_that_the_strategy_needs_falls_out(name: str, options: str, metric: str) -> None:
+    def client(partition: int, message: Message) -> Message:
+        reply = honest_client(partition, message)
+        if message.metadata.message_type == MessageType.TRAIN:
+            metrics = {**messages.message_metrics(reply), metric: 1}
+            if partition == 0:
+                del metrics[metric]
+            reply.content[messages.METRICS] = MetricRecord(metrics)
+        return reply
+
+    inner = make_strategy(name, options, QUORUM, NUM_CLIENTS)
+    run = federate(FIRST_THE_HOSTILE, 2, client, inner=inner, num_clients=NUM_CLIENTS, quorum=QUORUM)
+    assert run.arrived()[0] == [(1, 1), (2, 1), (3, 1), (4, 1)]
+    assert run.dropped()[0][0] == f"failed: {metric}: expected a number of 0 or above, found None"
+
+
+def test_no_loss_that_a_client_may_report_ends_a_run_of_qfedavg() -> None:
+    def client(partition: int, message: Message) -> Message:
+        reply = honest_client(partition, message)
+        if message.metadata.message_type == MessageType.TRAIN and partition < 2:
+            far = {name: array + np.float32(1e17) for name, array in messages.message_arrays(message).items()}
+            messages.set_arrays(reply, far)
+            messages.set_metric(reply, messages.TRAIN_LOSS, [0.0, 1e17][partition])
+        return reply
+
+    for learning_rate in (1e-6, 1000):
+        for q in (0, 1, 15):
+            options = f'{{"q": {q}, "client_learning_rate": {learning_rate}}}'
+            inner = make_strategy("qfedavg", options, QUORUM, NUM_CLIENTS)
+            run = federate(FIRST_THE_HOSTILE, 2, client, inner=inner, num_clients=NUM_CLIENTS, quorum=QUORUM)
+            assert all(np.isfinite(array).all() for array in run.arrays[-1].values())
