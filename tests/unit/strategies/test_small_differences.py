@@ -1,5 +1,7 @@
 """Strategies that compare updates do so exactly, also where updates are tiny against the model."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from flwr.app import Message, MessageType
@@ -38,7 +40,7 @@ def bulyan(models: np.ndarray, malicious: int) -> np.ndarray:
     return mean
 
 
-EXPECTED = {
+EXPECTED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "krum": lambda models: models[krum_order(models, 1)[0]],
     "multikrum": lambda models: models[krum_order(models, 1)[:3]].astype(np.float64).mean(axis=0),
     "bulyan": lambda models: bulyan(models, 1),
