@@ -1,7 +1,11 @@
 """The command line: ``python -m experiments``."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
+
+if __name__ == "__main__":  # Python looks into the current folder first, which may have a `clients` of its own
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import typer
 from click import Choice

@@ -96,7 +96,7 @@ def _measure(name: str, repetitions: int, tell: Tell) -> list[dict[str, Any]]:
     environment = {**os.environ, **actor_environment(), "PYTHONPATH": str(APP_DIR)}
     with tempfile.TemporaryDirectory(prefix="fedmeta-bench-") as temporary:
         rows_file, errors_file = Path(temporary, "rows.json"), Path(temporary, "errors")
-        command = [sys.executable, "-W", "ignore", "-m", "experiments.benchmark", name, str(repetitions)]
+        command = [sys.executable, "-P", "-W", "ignore", "-m", "experiments.benchmark", name, str(repetitions)]
         with (
             errors_file.open("wb") as errors,
             subprocess.Popen(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.plain_text import is_plain
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RoundRecord, RunResults, at_steps, read_results
 from fedmeta_flwr.statistics import EpisodeCounts, episode_counts
 
@@ -195,6 +196,8 @@ def collect(root: Path) -> list[Collection]:
         folder or differ between the seeds of a run; names the file.
     """
     folders = sorted({path.parent for path in root.glob("*/*/seed-*") if _seed_of(path) is not None})
+    if odd := [str(folder.relative_to(root)) for folder in folders if not is_plain(str(folder.relative_to(root)))]:
+        raise ResultsError(f"{root}: expected folders with names in UTF-8, found {', '.join(map(repr, odd))}")
     collections = [Collection(folder.parent.name, folder.name, _read_runs(folder)) for folder in folders]
     if not (found := [collection for collection in collections if collection.runs]):
         pattern = f"<dataset>/<profile>/seed-<n>/<run>/{FILE_NAME}"

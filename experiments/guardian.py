@@ -34,7 +34,7 @@ def guarded(root: int, folder: Path) -> Iterator[None]:
     from experiments.settings import APP_DIR  # what it imports is nothing for the guardian
 
     guardian = subprocess.Popen(
-        [sys.executable, "-m", "experiments.guardian", str(root), str(folder)],
+        [sys.executable, "-P", "-m", "experiments.guardian", str(root), str(folder)],  # -P: not of the current folder
         env={**os.environ, "PYTHONPATH": str(APP_DIR)},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

@@ -1,5 +1,6 @@
 """What a command hands over: text for people, or, with ``--json``, one JSON document on standard output."""
 
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,11 @@ class Output:
     command: str
     as_json: bool = False
     document: Document = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Let names of files be printed whose bytes are no text: escaped, as they always are on standard error."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
 
     @property
     def console(self) -> Console:

@@ -260,7 +260,7 @@ def _load(request: RunRequest) -> RunConfig:
     if config.results_dir:
         return config
     folder = new_results_dir(find_config(request.config).stem, Path("results").absolute())
-    return replace(config, results_dir=str(folder))
+    return RunConfig.parse(config.to_run_config() | {"results-dir": str(folder)})  # which may lie in an odd place
 
 
 def _report(results: RunResults, folder: Path, output: Output, *, is_shown: bool = True) -> None:

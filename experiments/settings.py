@@ -72,13 +72,14 @@ def parse_settings(*layers: Mapping[str, Any]) -> RunConfig:
         With every problem of the merged settings, a file of a key that is not there among them.
     """
     values = merge_settings(*layers)
-    problems = _missing_key(values)
+    missing = _missing_key(values)
     try:
         config = RunConfig.parse(values)
     except ConfigError as error:
-        raise ConfigError([*error.problems, *problems]) from None
-    if problems:
-        raise ConfigError(problems)
+        is_told = any(problem.startswith(f"{_KEY}:") for problem in error.problems)
+        raise ConfigError([*error.problems, *([] if is_told else missing)]) from None
+    if missing:
+        raise ConfigError(missing)
     return config
 
 
@@ -96,6 +97,11 @@ def find_config(config: str) -> Path:
 def read_defaults(app_dir: Path) -> dict[str, Any]:
     """Return ``[tool.flwr.app.config]`` of an app's pyproject.toml."""
     file = app_dir / "pyproject.toml"
+    if not file.is_file():
+        raise SettingsError(
+            f"{file}: expected the file with all defaults, found none. It stands in a checkout, of which an installed "
+            "package is only a part: install from there with `pip install -e .`, or name its folder with --app"
+        )
     values: Any = _read_toml(file)
     for table in ("tool", "flwr", "app", "config"):
         values = values.get(table) if isinstance(values, dict) else None

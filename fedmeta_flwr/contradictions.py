@@ -32,7 +32,7 @@ def _quorum_of_clients(*, quorum: int, num_clients: int) -> str | None:
 
 
 def _quorum_without_adversary(*, quorum: int, num_clients: int, adversary_between_attacks: str) -> str | None:
-    if adversary_between_attacks != "abstain" or quorum <= num_clients - 1:
+    if adversary_between_attacks != "abstain" or quorum != num_clients:  # a larger one is told anyway
         return None
     return (
         f"quorum: expected at most num-clients - 1 = {num_clients - 1} while the adversary abstains between attacks, "
@@ -62,7 +62,8 @@ def _curves_of_a_head(*, defense: str, step_curves: str) -> str | None:
     headless = sorted(set(step_curves.split()) - {"matching"})
     if defense != "federation" or not headless:
         return None
-    return f"step-curves: expected matching alone where defense = 'federation' (there is no head), found {headless[0]}"
+    found = ", ".join(headless)
+    return f"step-curves: expected matching alone where defense = 'federation' (there is no head), found {found}"
 
 
 def _examples(

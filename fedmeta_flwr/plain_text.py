@@ -35,3 +35,11 @@ def decoded(content: bytes) -> str:
     if "\0" in text:
         raise TextError("expected text in UTF-8, found bytes of 0, as in UTF-16; save it as UTF-8")
     return text
+
+
+def is_plain(text: str) -> bool:
+    """Return whether messages and files can hold a text; a file's name may have bytes that are not of UTF-8."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from fedmeta_flwr.own_code import is_own
+from fedmeta_flwr.plain_text import is_plain
 
 
 def setting(
@@ -53,8 +54,8 @@ def checked(field: "dataclasses.Field[Any]", value: Any) -> Any:
     if limits["choices"] and typed not in limits["choices"] and not (limits["admits_own"] and is_own(typed)):
         own = ", or 'module:attribute'" * limits["admits_own"]
         raise ValueError(f"expected one of {', '.join(limits['choices'])}{own}, found {value!r}")
-    if limits["items"] and (unknown := set(typed.split()) - set(limits["items"])):
-        raise ValueError(f"expected any of {', '.join(limits['items'])}, found {sorted(unknown)[0]!r}")
+    if limits["items"] and (unknown := [repr(item) for item in typed.split() if item not in limits["items"]]):
+        raise ValueError(f"expected any of {', '.join(limits['items'])}, found {', '.join(unknown)}")
     if limits["whole_numbers"]:
         whole_numbers(typed)
     if limits["minimum"] is not None and typed < limits["minimum"]:
@@ -76,17 +77,9 @@ def _typed(expected: Any, value: Any) -> Any:
         raise ValueError(f"expected a whole number of 64 bits, as Flower sends them, found {value!r}")
     if (expected is int and is_whole) or (expected is bool and isinstance(value, bool)):
         return value
-    if expected is str and isinstance(value, str) and _is_plain(value):
+    if expected is str and isinstance(value, str) and is_plain(value):
         return value
     if isinstance(value, str) and expected is str:
         raise ValueError(f"expected a text that UTF-8 can hold, without NUL, found {value!r}")
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     raise ValueError(f"expected {names[expected]}, found {value!r} ({type(value).__name__})")
-
-
-def _is_plain(text: str) -> bool:
-    """Return whether messages and files can hold a text; a file's name may have bytes that are not of UTF-8."""
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False

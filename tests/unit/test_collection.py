@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,3 +193,10 @@ def test_a_step_that_one_seed_did_not_measure_is_no_gap(tmp_path: Path) -> None:
     (collection,) = collect(tmp_path)
     with pytest.raises(CountsError, match="seed 1"):
         collection.steps("attack-a", "attack", "matching", "main_task")
+
+
+def test_folders_whose_names_are_no_text_are_refused_by_name(tmp_path: Path) -> None:
+    write_run(tmp_path, "attack-a", profile=os.fsdecode(b"f\xe9"))
+    with pytest.raises(ResultsError) as caught:
+        collect(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: expected folders with names in UTF-8, found 'strokes/f\\udce9'"

@@ -1,8 +1,11 @@
+import dataclasses
+import inspect
 from collections.abc import Callable
 
 import pytest
 from conftest import default_values
 
+from fedmeta_flwr import contradictions
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.setting import whole_numbers
 
@@ -35,6 +38,30 @@ def test_one_error_lists_every_problem_with_key_expected_and_found() -> None:
     )
 
 
+def test_contradictions_among_valid_settings_are_told_beside_the_invalid_ones() -> None:
+    wrong = {"way": 1, "boost-factor": -1, "quorum": 9, "evaluate-every": 0, "step-curves": "head"}
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.parse({**default_values(), **wrong})
+    assert caught.value.problems == (
+        "way: expected at least 2, found 1",
+        "boost-factor: expected more than 0, found -1",
+        "quorum: expected at most num-clients = 4, found 9",
+        "step-curves: expected none where evaluate-every = 0, found 'head'",
+    )
+
+
+def test_a_contradiction_with_an_invalid_setting_is_not_made_up() -> None:
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.parse({**default_values(), "num-clients": 1, "quorum": 9, "image-size": "28", "key-size": 99})
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["image-size", "num-clients"]
+
+
+def test_every_rule_is_about_settings_that_there_are() -> None:
+    fields = {field.name for field in dataclasses.fields(RunConfig)}
+    for rule in contradictions._RULES:
+        assert set(inspect.signature(rule).parameters) <= fields, rule
+
+
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
@@ -48,6 +75,8 @@ def test_one_error_lists_every_problem_with_key_expected_and_found() -> None:
         ("key-intensity", 1.5, "at most 1"),
         ("dataset", "mnist", "one of strokes, omniglot"),
         ("dataset", 3, "a text"),
+        ("data-dir", "caf\udce9", r"a text that UTF-8 can hold, without NUL, found 'caf\\udce9'"),
+        ("data-dir", "a\0b", r"a text that UTF-8 can hold, without NUL, found 'a\\x00b'"),
         ("quorum", 5, "at most num-clients = 4"),
         ("quorum", 4, "while the adversary abstains"),
         ("pretrain-rounds", 10**6, "at most num-server-rounds"),
@@ -58,7 +87,7 @@ def test_one_error_lists_every_problem_with_key_expected_and_found() -> None:
         ("defense", "matching", "one of none, rescue, federation"),
         ("matching-way", 1, "at least 2"),
         ("matching-temperature", 0, "more than 0"),
-        ("step-curves", "matching tail", "any of fine-tuning, matching, head, found 'tail'"),
+        ("step-curves", "matching tail nose", "any of fine-tuning, matching, head, found 'tail', 'nose'"),
         ("step-curves", "fine_tuning", "any of fine-tuning, matching, head, found 'fine_tuning'"),
         ("step-curves", "head,matching", "found 'head,matching'"),
         ("fine-tuning-curve-steps", "", "ascending whole numbers, separated by spaces, found ''"),

@@ -1,3 +1,4 @@
+import codecs
 import json
 from pathlib import Path
 
@@ -118,3 +119,12 @@ def test_step_curves_become_an_evaluation_per_step_in_ascending_order() -> None:
     assert list(steps) == [2, 10]
     assert steps[10] == [{"partition_id": 1, "counts": of_ten(1)}, {"partition_id": 2, "counts": of_ten(3)}]
     assert at_steps(evaluation, "head") == {}
+
+
+def test_a_file_that_an_editor_has_marked_is_read_and_one_in_another_encoding_is_named(tmp_path: Path) -> None:
+    line = json.dumps({"kind": "run", "format": 1, "config": {}}) + "\r\n"
+    (tmp_path / FILE_NAME).write_bytes(codecs.BOM_UTF8 + line.encode())
+    assert read_results(tmp_path).run["config"] == {}
+    (tmp_path / FILE_NAME).write_bytes(line.encode("utf-16"))
+    with pytest.raises(ResultsError, match=r"results\.jsonl: expected text in UTF-8, found UTF-16"):
+        read_results(tmp_path)

@@ -31,9 +31,12 @@ process.kill()
 def test_what_a_runner_leaves_is_ended_only_when_it_was_killed(ending: str, tmp_path: Path) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments/__init__.py").write_text("raise RuntimeError", encoding="utf-8")  # is not the guardian's
     runner = subprocess.Popen(
-        [sys.executable, "-c", RUNNER, str(folder)],
+        [sys.executable, "-P", "-c", RUNNER, str(folder)],
         env={**os.environ, "PYTHONPATH": str(APP_DIR)},
+        cwd=tmp_path,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

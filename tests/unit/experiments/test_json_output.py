@@ -1,6 +1,8 @@
 """With --json, standard output is one JSON document, however a command ends."""
 
+import io
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -187,3 +189,17 @@ def test_a_benchmark_that_fails_does_so_with_its_last_words(monkeypatch: pytest.
     with pytest.raises(BenchmarkError, match=r"(?s)benchmark race failed.*has no attribute 'measure'"):
         run_benchmark("race", None, tmp_path)
     assert list(tmp_path.iterdir()) == [tmp_path / "here"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_file_whose_name_is_no_text_is_named_with_escapes(as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict", write_through=True)
+    monkeypatch.setattr("sys.stdout", written)
+    name = os.fsdecode(b"caf\xe9/results.jsonl")
+    output = Output("figures", as_json, {"files": [name]})
+    if as_json:
+        output.hand_over(0, None)
+        assert json.loads(written.buffer.getvalue())["files"] == [name]  # type: ignore[attr-defined]
+    else:
+        output.console.print(name)
+        assert written.buffer.getvalue() == b"caf\\udce9/results.jsonl\n"  # type: ignore[attr-defined]

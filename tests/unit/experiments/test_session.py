@@ -1,6 +1,9 @@
 import errno
 import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from typer.testing import CliRunner
 from experiments import benchmark, run, session
 from experiments.__main__ import app
 from experiments.run import RunFailedError
+from experiments.settings import APP_DIR
 from experiments.superlink import SuperLinkError
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.datasets import DatasetError
@@ -72,6 +76,33 @@ def test_bad_input_is_one_clear_error_before_anything_starts_or_is_written(
     assert "Traceback" not in result.output
     assert result.stdout == ""
     assert list(empty_folder.iterdir()) == []
+
+
+def test_a_new_results_folder_in_a_place_whose_name_is_no_text_is_refused(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid_start(monkeypatch)
+    (odd := empty_folder / os.fsdecode(b"caf\xe9")).mkdir()
+    monkeypatch.chdir(odd)
+    result = invoke()
+    assert result.exit_code == 2
+    assert "results-dir: expected a text that UTF-8 can hold" in result.stderr
+    assert list(odd.iterdir()) == []
+
+
+def test_the_current_folder_may_have_packages_of_the_projects_names(empty_folder: Path) -> None:
+    for name in ("clients", "fedmeta_flwr", "strategies"):
+        (empty_folder / name).mkdir()
+        (empty_folder / name / "__init__.py").write_text("raise RuntimeError('another one')", encoding="utf-8")
+    process = subprocess.run(
+        [sys.executable, "-m", "experiments", "--help"],
+        env={**os.environ, "PYTHONPATH": str(APP_DIR)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert "quickstart" in process.stdout
 
 
 def test_a_missing_configuration_file_is_bad_input(empty_folder: Path) -> None:

@@ -1,3 +1,5 @@
+import codecs
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from experiments.settings import (
     load_config,
     parse_override,
     read_defaults,
+    read_settings,
 )
 from fedmeta_flwr.backdoor import BUILT_IN_KEYS
 from fedmeta_flwr.config import ConfigError
@@ -118,8 +121,60 @@ def test_a_file_that_is_not_flat_toml_is_refused(config_file: Path, text: str, m
         load_config(str(config_file), app_dir=APP_DIR)
 
 
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_file_is_read_as_editors_on_windows_write_it(mark: bytes, end: bytes, config_file: Path) -> None:
+    config_file.write_bytes(mark + "seed = 7  # größer".encode() + end + b"way = 3" + end)
+    assert read_settings(config_file) == {"seed": 7, "way": 3}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "found"),
+    [
+        ("utf-16", "found UTF-16; save it as UTF-8"),
+        ("utf-32", "found UTF-32; save it as UTF-8"),
+        ("utf-16-le", "found bytes of 0, as in UTF-16; save it as UTF-8"),
+        ("latin-1", "found byte 0xf6 in line 2; save it as UTF-8"),
+    ],
+)
+def test_a_file_in_another_encoding_is_refused_by_its_name(encoding: str, found: str, config_file: Path) -> None:
+    text = "seed = 7\n# " + ("gr\u00f6\u00dfer" if encoding == "latin-1" else "larger")
+    config_file.write_bytes(text.encode(encoding))
+    with pytest.raises(SettingsError) as caught:
+        read_settings(config_file)
+    assert str(caught.value) == f"{config_file}: expected text in UTF-8, {found}"
+
+
+def test_every_table_of_a_file_is_told(config_file: Path) -> None:
+    config_file.write_text("[seed]\n[way]\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"found the tables \[seed\], \[way\]"):
+        read_settings(config_file)
+
+
+def test_every_malformed_override_is_told_at_once(config_file: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_config(str(config_file), ["way", "shot=3", "=4"], app_dir=APP_DIR)
+    assert str(caught.value).splitlines() == [f"-c: expected key=value, found {text!r}" for text in ("way", "=4")]
+
+
+def test_a_missing_key_is_told_beside_all_other_problems(config_file: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(config_file), ["backdoor-key=k.png", "way=1", "quorum=9"], app_dir=APP_DIR)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["way", "quorum", "backdoor-key"]
+
+
+@pytest.mark.parametrize("key", ["data-dir", "cache-dir", "results-dir", "initial-model", "backdoor-key"])
+def test_a_path_whose_bytes_are_no_text_is_refused_by_its_key(key: str, config_file: Path) -> None:
+    path = os.fsdecode(b"/nowhere/caf\xe9")
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(config_file), [f"{key}={path}"], app_dir=APP_DIR)
+    expected = f"{key}: expected a text that UTF-8 can hold, without NUL, found {path!r}"
+    assert caught.value.problems == (expected,)
+    str(caught.value).encode()
+
+
 def test_a_folder_without_an_app_is_refused(config_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"pyproject\.toml: expected a TOML file"):
+    with pytest.raises(SettingsError, match=r"pyproject\.toml: expected the file with all defaults, .* a checkout"):
         load_config(str(config_file), app_dir=tmp_path)
     (tmp_path / "pyproject.toml").write_text("[tool.flwr.app]\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"expected a table \[tool\.flwr\.app\.config\]"):

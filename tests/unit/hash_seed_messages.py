@@ -1,0 +1,122 @@
+"""Messages and files, made in one process: `test_hash_seeds.py` runs this with several hash seeds, and compares.
+
+``python hash_seed_messages.py`` prints a text for each of `MESSAGES`. Whatever shows more than one name belongs in the
+list: a callable that returns what is shown, or raises the error whose text is shown. Each starts in an empty folder.
+"""
+
+import contextlib
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+APP_DIR = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(APP_DIR))
+
+WRONG = ("no-such-key=1", "another=2", "way=1", "boost-factor=-1", "quorum=9", "step-curves=tail nose matching mouth")
+
+
+def command_line(*arguments: str) -> str:
+    """Return what a command prints, and how it ends."""
+    from experiments.__main__ import app
+
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
+        try:
+            app(list(arguments), prog_name="fedmeta")
+        except SystemExit as end:
+            shown.write(f"exit code {end.code}")
+    return shown.getvalue()
+
+
+def settings(*overrides: str, text: str = "") -> str:
+    from experiments.settings import load_config
+
+    Path("mine.toml").write_text(text, encoding="utf-8")
+    return str(load_config("mine.toml", overrides, app_dir=APP_DIR).to_run_config())
+
+
+def differences() -> str:
+    from experiments.settings import load_config
+
+    Path("mine.toml").touch()
+    config = load_config("mine.toml", app_dir=APP_DIR)
+    return "\n".join(config.differences(dict.fromkeys(config.to_run_config(), "other") | {"left": 1, "over": 2}))
+
+
+def planned(*overrides: str) -> str:
+    from experiments.plan import plan_runs
+
+    options = {"dataset": "strokes", "profile": "quick", "seeds": (0,), "root": Path(), "data_dir": None}
+    return str([str(one) for one in plan_runs((), overrides=overrides, app_dir=APP_DIR, **options)])  # type: ignore[arg-type]
+
+
+def two_seeds_with_other_settings() -> str:
+    from experiments.collection import collect
+    from experiments.settings import read_defaults
+    from fedmeta_flwr.results_writer import ResultsWriter
+
+    for seed, way in ((0, 5), (1, 6)):
+        config = read_defaults(APP_DIR) | {"seed": seed, "way": way, "shot": way, "outer-lr": way, "filters": way}
+        with ResultsWriter(Path(f"root/strokes/quick/seed-{seed}/attack-a")) as writer:
+            writer.write_run({"config": config})
+            writer.write_end("completed", 1.0)
+    return str(collect(Path("root")))
+
+
+def completions() -> str:
+    from experiments.completion import complete_config, complete_experiment, complete_setting
+
+    return "\n".join(map(str, [*complete_config(""), *complete_experiment(""), *complete_setting("")]))
+
+
+def node_config() -> str:
+    from fedmeta_flwr.client_app import _checked
+
+    return str(_checked({"left": 1, "over": 2, "data-dir": "relative", "partition-id": -1}))
+
+
+def help_texts() -> str:
+    return "\n".join(command_line(name, "--help") for name in ("run", "reproduce", "doctor", "bench"))
+
+
+MESSAGES: dict[str, Callable[[], str]] = {
+    "wrong settings": lambda: settings(*WRONG),
+    "wrong choices": lambda: settings("case=d", "dataset=mnist", "defense=all", "embedding=x", "step-curves=x y"),
+    "settings as they are": settings,
+    "tables in a file": lambda: settings(text="[one]\n[two]\n[three]\n"),
+    "a key that is missing": lambda: settings("backdoor-key=nowhere.png"),
+    "own code that cannot be imported": lambda: command_line(
+        "run", "quickstart", "-c", "client=a:b", "-c", "adversary=c:d", "-c", "embedding=e:f", "--results-dir", "out"
+    ),
+    "no such configuration": lambda: command_line("run", "nowhere"),
+    "differences to a file": differences,
+    "overrides that are chosen otherwise": lambda: planned("seed=3", "case=b", "resume=true", "dataset=omniglot"),
+    "planned runs": planned,
+    "an unknown experiment": lambda: command_line("reproduce", "one", "two", "three", "--results-dir", "out"),
+    "catalog": lambda: command_line("catalog"),
+    "catalog as JSON": lambda: command_line("catalog", "--json"),
+    "seeds that differ": two_seeds_with_other_settings,
+    "no results": lambda: command_line("claims", "."),
+    "completions": completions,
+    "node config": node_config,
+    "help": help_texts,
+}
+
+
+def shown(make: Callable[[], str]) -> str:
+    """Return what a message says, without the folder that it was made in."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        try:
+            text = make()
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+        return text.replace(folder, "FOLDER")
+
+
+if __name__ == "__main__":
+    os.environ["COLUMNS"] = "200"
+    json.dump({name: shown(make) for name, make in MESSAGES.items()}, sys.stdout, indent=1)
