@@ -94,15 +94,21 @@ def find_config(config: str) -> Path:
     raise SettingsError(f"configuration: expected a TOML file or one of {names}, found {config!r}")
 
 
-def read_defaults(app_dir: Path) -> dict[str, Any]:
-    """Return ``[tool.flwr.app.config]`` of an app's pyproject.toml."""
+def read_project(app_dir: Path) -> dict[str, Any]:
+    """Return what stands in an app's pyproject.toml."""
     file = app_dir / "pyproject.toml"
     if not file.is_file():
         raise SettingsError(
             f"{file}: expected the file with all defaults, found none. It stands in a checkout, of which an installed "
             "package is only a part: install from there with `pip install -e .`, or name its folder with --app"
         )
-    values: Any = _read_toml(file)
+    return _read_toml(file)
+
+
+def read_defaults(app_dir: Path) -> dict[str, Any]:
+    """Return ``[tool.flwr.app.config]`` of an app's pyproject.toml."""
+    file = app_dir / "pyproject.toml"
+    values: Any = read_project(app_dir)
     for table in ("tool", "flwr", "app", "config"):
         values = values.get(table) if isinstance(values, dict) else None
     if not isinstance(values, dict):

@@ -2,7 +2,6 @@
 
 import io
 import platform
-import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stderr
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -13,8 +12,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from experiments.checks.finding import Finding
-from experiments.settings import read_defaults
-from fedmeta_flwr.plain_text import decoded
+from experiments.settings import read_project
 
 _INSTALL = "run `uv sync` in the checkout, or follow 'Install' in docs/index.md"
 _NAMED = ("flwr", "ray", "torch", "learn2learn", "numpy")
@@ -33,8 +31,7 @@ def check_versions(app_dir: Path) -> Iterator[Finding]:
     Finding
         Of Python; then of every package that is not as it should be, or one of them all.
     """
-    read_defaults(app_dir)
-    project: dict[str, Any] = tomllib.loads(decoded((app_dir / "pyproject.toml").read_bytes()))["project"]
+    project: dict[str, Any] = read_project(app_dir)["project"]
     yield _check_python(project["requires-python"])
     required = [found for text in project["dependencies"] for found in _with_extras(Requirement(text))]
     problems = [problem for requirement in required if (problem := _problem(requirement))]

@@ -205,7 +205,7 @@ def test_something_wrong_ends_with_1_and_stands_in_the_document(tmp_path: Path) 
 def test_a_check_that_cannot_be_made_is_wrong_and_the_others_still_speak(tmp_path: Path) -> None:
     result = doctor("--app", str(tmp_path), "--results-dir", str(tmp_path))  # no pyproject.toml
     assert result.exit_code == 1
-    assert "wrong    packages        FileNotFoundError" in result.stdout
+    assert "wrong    packages        SettingsError" in result.stdout
     assert "ok       results folder" in result.stdout
 
 

@@ -18,6 +18,7 @@ from experiments.__main__ import app
 from experiments.benchmark import BENCHMARKS, BenchmarkError, run_benchmark
 from experiments.benchmarks.race import Tell, Turn
 from experiments.catalog import EXPERIMENTS
+from experiments.output import Output
 from experiments.plan import PlannedRun, plan_runs
 from experiments.reproduce import ReproduceRequest
 from experiments.run import RunFailedError
