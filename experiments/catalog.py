@@ -182,9 +182,8 @@ def runs_of(names: Iterable[str], profile: str) -> list[Run]:
     """
     chosen = list(names) or list(EXPERIMENTS)
     if unknown := [name for name in chosen if name not in EXPERIMENTS]:
-        raise CatalogError(
-            f"experiment: expected any of {', '.join(EXPERIMENTS)}, found {', '.join(map(repr, unknown))}"
-        )
+        found = ", ".join(map(repr, unknown))
+        raise CatalogError(f"experiment: expected any of {', '.join(EXPERIMENTS)}, found {found}")
     wanted = dict.fromkeys(name for chosen_name in chosen for name in EXPERIMENTS[chosen_name].runs_in(profile))
     ordered: dict[str, Run] = {}
     for name in wanted:

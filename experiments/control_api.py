@@ -10,7 +10,7 @@ of Flower has others.
 import http.client
 
 from flwr.proto.control_pb2 import ListRunsRequest, ListRunsResponse
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 _PATH = "/v1/control/list-runs"
 _MEDIA_TYPE = "application/protobuf"

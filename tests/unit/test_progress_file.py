@@ -84,7 +84,8 @@ def test_a_run_that_fails_leaves_no_file(tmp_path: Path) -> None:
 def test_a_file_that_is_not_understood_says_nothing(text: str, tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(text.encode(errors="surrogatepass"))
     assert read_progress(tmp_path) is None
-    whole = vars(Progress()) | ({"server_round": text} if text != "3" else {"server_round": []})
+    wrong: object = [] if text == "3" else text
+    whole = vars(Progress()) | {"server_round": wrong}
     (tmp_path / FILE_NAME).write_text(json.dumps(whole), encoding="utf-8")
     assert read_progress(tmp_path) is None
 

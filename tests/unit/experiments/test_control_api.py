@@ -58,7 +58,8 @@ def server() -> Iterator[Server]:
 
 def run_with(status: str, sub_status: str = "", details: str = "") -> bytes:
     run = Run(run_id=RUN_ID, status=RunStatus(status=status, sub_status=sub_status, details=details))
-    return ListRunsResponse(run_dict={RUN_ID: run}, now="2025-01-01T00:00:00+00:00").SerializeToString()
+    answer = ListRunsResponse(run_dict={RUN_ID: run}, now="2025-01-01T00:00:00+00:00")
+    return bytes(answer.SerializeToString())
 
 
 @pytest.mark.parametrize("status", [("running",), ("finished", "failed", "some reason: with a colon")])

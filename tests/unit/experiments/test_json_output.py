@@ -200,7 +200,7 @@ def test_a_file_whose_name_is_no_text_is_named_with_escapes(as_json: bool, monke
     output = Output("figures", as_json, {"files": [name]})
     if as_json:
         output.hand_over(0, None)
-        assert json.loads(written.buffer.getvalue())["files"] == [name]  # type: ignore[attr-defined]
+        assert json.loads(written.buffer.getvalue())["files"] == [name]
     else:
         output.console.print(name)
-        assert written.buffer.getvalue() == b"caf\\udce9/results.jsonl\n"  # type: ignore[attr-defined]
+        assert written.buffer.getvalue() == b"caf\\udce9/results.jsonl\n"

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from unit.strategies.in_memory_grid import InMemoryGrid, Latencies, federate, honest_client
+from unit.strategies.in_memory_grid import Latencies, federate
 
 from fedmeta_flwr.progress import Observer, Stage
 
@@ -63,10 +63,8 @@ def test_who_is_still_waited_for_before_a_checkpoint_and_at_the_end_is_told() ->
 
 
 def test_being_watched_sends_no_message_and_changes_no_result() -> None:
-    watched, alone = (
-        federate(LATENCIES, rounds=3, grid=InMemoryGrid(honest_client), **options)
-        for options in ({"observer": Notes()}, {})
-    )
+    watched = federate(LATENCIES, rounds=3, observer=Notes())
+    alone = federate(LATENCIES, rounds=3)
     assert sorted(map(str, watched.grid.sent)) == sorted(map(str, alone.grid.sent))
     assert [replace(record, seconds=0.0) for record in watched.records] == [
         replace(record, seconds=0.0) for record in alone.records

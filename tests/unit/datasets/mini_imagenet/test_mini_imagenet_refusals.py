@@ -21,7 +21,10 @@ Spoil = Callable[[Files], object]
         (lambda files: files.update({"val.csv": b""}), r"the header filename,label, found '': 'val\.csv'"),
         (lambda files: files.update({"val.csv": b"n030.jpg,n03\n"}), r"found 'n030\.jpg,n03': 'val\.csv'"),
         (lambda files: files.update({"val.csv": b"filename,label\n\xff,a"}), r"a CSV file, found 'val\.csv'"),
-        (lambda files: files.update({"val.csv": "filename,label\n".encode("utf-16")}), r"'val\.csv': .* found UTF-16"),
+        (
+            lambda files: files.update({"val.csv": "filename,label\n".encode("utf-16")}),
+            r"val\.csv.*: expected text in UTF-8, found UTF-16",
+        ),
         (lambda files: files.update({"val.csv": b"filename,label\nn030.jpg\n"}), r"found 'n030\.jpg': 'val\.csv'"),
         (lambda files: files.update({"val.csv": b"filename,label\nn030.jpg,\n"}), r"found 'n030\.jpg,': 'val\.csv'"),
         (lambda files: files.update({"val.csv": b"filename,label\n"}), "classes in each split, found none in val"),
