@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -26,10 +27,22 @@ _IMAGES = "images.npy"
 _INDEX = "index.json"
 # What reading a damaged file may raise; the last three come from NumPy's parsing of a header.
 _UNSOUND = (OSError, ValueError, LookupError, TypeError, EOFError, SyntaxError, OverflowError, TokenError)
+_SURROGATE = re.compile("[\ud800-\udfff]")  # stands in a name for a byte that is no text
 
 
 class DatasetError(ValueError):
-    """A dataset cannot be read, built or cached; says what was expected, what was found and where."""
+    """A dataset cannot be read, built or cached; says what was expected, what was found and where.
+
+    Names that are not UTF-8 are told with their bytes escaped, so that every terminal and file can take the message.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_SURROGATE.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", message))
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name can be written as UTF-8, as the names of classes must be: they stand in result files."""
+    return _SURROGATE.search(name) is None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +62,7 @@ class BuiltDataset:
     Raises
     ------
     DatasetError
-        If the array is not of that form, is empty, or the names do not fit it.
+        If the array is not of that form, is empty, or the names do not fit it or are not text in UTF-8.
     """
 
     images: NDArray[np.uint8]
@@ -69,6 +82,9 @@ class BuiltDataset:
                 f"expected {shape[0]} different class names and as many groups, found {len(self.class_names)} "
                 f"names ({len(set(self.class_names))} different) and {len(self.groups)} groups"
             )
+        for name in (*self.class_names, *self.groups):
+            if not is_text(str(name)):  # a custom one may have numbers
+                raise DatasetError(f"expected names of classes and groups that are text in UTF-8, found {name}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +136,10 @@ class ImageDataset(BuiltDataset):
         if not {"train", "test"} <= names:
             return None
         if not names <= set(SPLIT_NAMES):
-            raise DatasetError(f"expected groups {', '.join(SPLIT_NAMES)} where train and test are two, found {names}")
+            raise DatasetError(
+                f"expected groups {', '.join(SPLIT_NAMES)} where train and test are two, "
+                f"found {', '.join(map(repr, sorted(names)))}"
+            )
         return tuple(index for index, group in enumerate(self.groups) if group == split)
 
 
@@ -235,7 +254,7 @@ def _store(built: BuiltDataset, name: str, key: str, scratch: Path, place: Path)
 
 def _unwritable(cache_dir: Path, error: OSError) -> DatasetError:
     return DatasetError(
-        f"expected a cache folder that can be written to, with space left, at {cache_dir}, found: {error}"
+        f"expected a cache folder that can be written to, with space left, at {cache_dir} (cache-dir), found: {error}"
     )
 
 

@@ -85,7 +85,7 @@ def test_a_failing_build_passes_its_error_on_and_leaves_nothing(tmp_path: Path) 
 
 def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, match=str(tmp_path / "file" / "cache")):
+    with pytest.raises(DatasetError, match=rf"{tmp_path / 'file' / 'cache'} \(cache-dir\), found: "):
         cached_dataset(tmp_path / "file" / "cache", "small", KEY, _never)
 
 
@@ -216,6 +216,14 @@ def test_what_is_not_a_dataset_is_refused(images: np.ndarray, names: tuple[str, 
         BuiltDataset(images, names, names)
 
 
+@pytest.mark.parametrize("name", ["caf\udce9", "\ud800"])
+def test_a_name_that_is_no_utf_8_is_refused_in_a_message_that_is(small_images: np.ndarray, name: str) -> None:
+    for names, groups in (((*NAMES[:2], name), GROUPS), (NAMES, (*GROUPS[:2], name))):
+        with pytest.raises(DatasetError, match=r"text in UTF-8, found (caf\\xe9|\\x00)$") as caught:
+            BuiltDataset(small_images, names, groups)
+        str(caught.value).encode()
+
+
 @pytest.mark.parametrize(
     ("groups", "expected"),
     [
@@ -235,7 +243,7 @@ def test_groups_called_train_and_test_are_a_split(
 def test_a_split_with_a_third_group_of_another_name_is_refused(tmp_path: Path, small_images: np.ndarray) -> None:
     groups = ("train", "valid", "test")
     dataset = cached_dataset(tmp_path, "small", KEY, lambda: BuiltDataset(small_images, NAMES, groups))
-    with pytest.raises(DatasetError, match=r"expected groups train, val, test .* 'valid'"):
+    with pytest.raises(DatasetError, match=r"expected groups train, val, test .*, found 'test', 'train', 'valid'$"):
         _ = dataset.meta_train_classes
 
 
