@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fedmeta_flwr.datasets.photos import PHOTO_FORMATS, open_image
+from fedmeta_flwr.datasets.photos import read_photo
 from fedmeta_flwr.datasets.plain_files import read_file
 from fedmeta_flwr.datasets.store import DatasetError
 from fedmeta_flwr.own_code import is_own, make_own
@@ -187,10 +187,10 @@ def _from_file(path: Path, size: int, channels: int) -> tuple[np.ndarray, np.nda
         if not path.exists():
             expected = f"{', '.join(map(repr, BUILT_IN_KEYS))}, an image file or 'module:attribute'"
             raise BackdoorKeyError(f"backdoor-key: expected {expected}, found no file {path}")
-        with open_image(read_file(path.resolve()), PHOTO_FORMATS, str(path)) as file:
-            image = file.convert("RGBA").resize((size, size), Image.Resampling.BOX)
+        photo = read_photo(read_file(path.resolve()), str(path))
     except (DatasetError, OSError) as error:
         raise BackdoorKeyError(f"backdoor-key: expected an image file, cannot decode {path}: {error}") from error
+    image = photo.convert("RGBA").resize((size, size), Image.Resampling.BOX)
     alpha = np.asarray(image.getchannel("A"), np.float32) / 255
     colours = np.asarray(image.convert("RGB" if channels == 3 else "L"), np.float32)
     return (colours.transpose(2, 0, 1) if channels == 3 else colours[None]), alpha

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from fedmeta_flwr.datasets.archives import read_entries
+from fedmeta_flwr.datasets.image_files import is_photo, is_skipped
 from fedmeta_flwr.datasets.image_folder import load_image_folder
 from fedmeta_flwr.datasets.mini_imagenet import load_mini_imagenet
 from fedmeta_flwr.datasets.omniglot import load_omniglot
 from fedmeta_flwr.datasets.own import load_own_dataset
+from fedmeta_flwr.datasets.photos import decode_photo
 from fedmeta_flwr.datasets.store import BuiltDataset, DatasetError, ImageDataset, default_cache_dir
 from fedmeta_flwr.datasets.strokes import load_strokes
 from fedmeta_flwr.own_code import is_own
@@ -15,12 +18,16 @@ __all__ = [
     "BuiltDataset",
     "DatasetError",
     "ImageDataset",
+    "decode_photo",
     "default_cache_dir",
+    "is_photo",
+    "is_skipped",
     "load_dataset",
     "load_image_folder",
     "load_mini_imagenet",
     "load_omniglot",
     "load_strokes",
+    "read_entries",
 ]
 
 DATASET_NAMES = ("image-folder", "mini-imagenet", "omniglot", "strokes")

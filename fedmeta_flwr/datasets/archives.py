@@ -13,9 +13,10 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 
+from fedmeta_flwr.datasets.image_files import is_skipped
 from fedmeta_flwr.datasets.plain_files import FILE_KINDS, MAX_FILE_BYTES, check_file, read_file, refuse_links
 from fedmeta_flwr.datasets.store import DatasetError
 
@@ -27,7 +28,6 @@ _MAX_DEPTH = 32  # folders in folders; the layouts have 3
 _MAX_PIECE = 2**25  # 32 MiB; zipfile reads the list of entries in one piece, which has some 100 bytes for each
 _PIECE = 2**20
 
-_CLUTTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _UNREADABLE = (
     OSError,
     EOFError,
@@ -39,12 +39,13 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_LEADS_OUT = re.compile(r"$|/|[A-Za-z]:|(.*/)?\.\.(/|$)|.*[\\\0]", re.DOTALL)
+_LEADS_OUT = re.compile(r"$|/|[A-Za-z]:|(.*/)?\.\.(/|$)|.*\0", re.DOTALL)
+_SAYS_UTF_8 = 0x800  # a flag; without it, zipfile takes names for cp437
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may ask for gigabytes before they begin
 
 
 def read_entries(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Read the files of a zip archive or a folder.
+    r"""Read the files of a zip archive or a folder.
 
     Parameters
     ----------
@@ -54,8 +55,9 @@ def read_entries(source: Path) -> Iterator[tuple[str, bytes]]:
     Yields
     ------
     tuple of str and bytes
-        Name and content of a file. Names use ``/``; a folder's begin with the folder's own name, as they do in
-        an archive of it. What file managers leave behind (``__MACOSX``, ``.DS_Store``) is left out.
+        Name and content of a file. Names use ``/``, also where an archive that was made on Windows has ``\``; a
+        folder's begin with the folder's own name, as they do in an archive of it. Hidden and system files
+        (`fedmeta_flwr.datasets.image_files.is_skipped`) are left out.
 
     Raises
     ------
@@ -106,10 +108,6 @@ def _hash_file(path: Path, digest: "hashlib._Hash", heading: str = "") -> None:
         raise DatasetError(f"expected a readable file at {path}, found: {error}") from error
 
 
-def _is_clutter(name: PurePosixPath) -> bool:
-    return any(part in _CLUTTER or (part.startswith(".") and part != "..") for part in name.parts)
-
-
 class _CautiousFile(io.BufferedReader):
     """A file that refuses to be read in one large piece."""
 
@@ -130,9 +128,18 @@ def _zip_entries(source: Path) -> Iterator[tuple[str, bytes]]:
         infos = archive.infolist()
         _check_list(infos, source)
         for info in infos:
-            name = PurePosixPath(info.filename)
-            if not info.is_dir() and not _is_clutter(name):
-                yield str(name), _read_zip_entry(archive, info, source)
+            name = _name(info)
+            if not name.endswith("/") and not is_skipped(name):
+                yield str(PurePosixPath(name)), _read_zip_entry(archive, info, source)
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """Return an entry's name as the standard has it: with ``/``, and in UTF-8, which macOS writes without saying so."""
+    name = info.orig_filename
+    if not info.flag_bits & _SAYS_UTF_8:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode()
+    return name.replace("\\", "/")
 
 
 def _check_list(infos: Sequence[zipfile.ZipInfo], source: Path) -> None:
@@ -145,15 +152,15 @@ def _check_list(infos: Sequence[zipfile.ZipInfo], source: Path) -> None:
     names: set[PurePosixPath] = set()
     for info in infos:
         _check_entry(info, source)
-        name = PurePosixPath(info.filename)
-        if name in names and not info.is_dir():
+        name = PurePosixPath(_name(info))
+        if name in names and not _name(info).endswith("/"):
             raise DatasetError(f"expected one entry of a name, found {info.filename!r} twice in {source}")
         names.add(name)
 
 
 def _check_entry(info: zipfile.ZipInfo, source: Path) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where it comes from Windows
-    if _LEADS_OUT.match(info.orig_filename):
+    if _LEADS_OUT.match(_name(info)):
         expected, found = "names that stay inside the archive", ""
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         expected, found = "plain files and folders", f"{FILE_KINDS.get(kind, 'something else')}: "
@@ -194,10 +201,10 @@ def _folder_files(source: Path) -> Iterator[tuple[str, Path]]:
         inside = Path(parent).relative_to(source).parts
         if len(inside) > _MAX_DEPTH:
             raise DatasetError(f"expected folders at most {_MAX_DEPTH} deep in {source}, found {parent}")
-        folders[:] = sorted(folder for folder in folders if not _is_clutter(PurePosixPath(folder)))
+        folders[:] = sorted(folder for folder in folders if not is_skipped(folder))
         refuse_links(Path(parent, folder) for folder in folders)
         for file in sorted(files):
-            if not _is_clutter(PurePosixPath(file)):
+            if not is_skipped(file):
                 yield str(PurePosixPath(source.name, *inside, file)), Path(parent, file)
 
 

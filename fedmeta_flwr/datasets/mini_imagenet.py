@@ -19,7 +19,7 @@ from PIL import Image
 
 from fedmeta_flwr.datasets.archives import content_digest, read_entries
 from fedmeta_flwr.datasets.photos import decode_photo, square_photo
-from fedmeta_flwr.datasets.plain_files import read_file, refuse_links
+from fedmeta_flwr.datasets.plain_files import list_folder, read_file, refuse_links
 from fedmeta_flwr.datasets.restricted_pickle import PickledArray, read_pickle
 from fedmeta_flwr.datasets.store import (
     SPLIT_NAMES,
@@ -28,6 +28,7 @@ from fedmeta_flwr.datasets.store import (
     ImageDataset,
     cache_key,
     cached_dataset,
+    is_text,
     scratch_images,
 )
 from fedmeta_flwr.plain_text import TextError, decoded
@@ -40,6 +41,7 @@ _ARCHIVE = "mini-imagenet.zip"
 _LISTS = tuple(f"{split}.csv" for split in SPLIT_NAMES)
 _LISTED = ("images", *_LISTS)
 _PICKLES = tuple(f"mini-imagenet-cache-{split}.pkl" for split in SPLIT_NAMES)
+_OTHER_NAMES = {"mini-imagenet-cache-val.pkl": "mini-imagenet-cache-validation.pkl"}  # as learn2learn 0.2.0 has it
 _HEADER = ["filename", "label"]
 _MAX_LIST_BYTES = 2**23  # 8 MiB, the names of 250,000 photos; parsed, a list takes up to 50 times its size
 _ENTRY = re.compile(r"(?:[^/]+/)?(?:images/(?P<photo>[^/]+)|(?P<list>(?:train|val|test)\.csv))")  # maybe in a folder
@@ -59,7 +61,8 @@ def load_mini_imagenet(data_dir: Path | None, cache_dir: Path, image_size: int =
         Folder with ``images/<name>.jpg`` and ``train.csv``, ``val.csv``, ``test.csv`` (header ``filename,label``),
         or with the same zipped as ``mini-imagenet.zip`` (preferred where both are there), or with
         ``mini-imagenet-cache-{train,val,test}.pkl`` (``image_data``, uint8 of shape (photos, height, width, 3), and
-        ``class_dict``, class name to rows); these are not read where photos are there, and a log line says so.
+        ``class_dict``, class name to rows); these are not read where photos are there, and a log line says so. The
+        second may be called ``mini-imagenet-cache-validation.pkl``, as learn2learn 0.2.0 has it.
     cache_dir
         Folder of decoded datasets.
     image_size
@@ -107,16 +110,17 @@ def load_mini_imagenet(data_dir: Path | None, cache_dir: Path, image_size: int =
 
 def _find_files(data_dir: Path) -> list[Path]:
     """Return the archive, or the folder of photos and the lists, or the pickles."""
-    there = sorted(path.name for path in data_dir.iterdir()) if data_dir.is_dir() else None
-    for names in ((_ARCHIVE,), _LISTED, _PICKLES):
-        if there is not None and set(names) <= set(there):
-            if names is not _PICKLES and set(_PICKLES) & set(there):
+    there = {path.name for path in data_dir.iterdir()} if data_dir.is_dir() else set()
+    pickles = tuple(name if name in there else _OTHER_NAMES.get(name, name) for name in _PICKLES)
+    for names in ((_ARCHIVE,), _LISTED, pickles):
+        if set(names) <= there:
+            if names is not pickles and set(pickles) & there:
                 _logger.warning("%s holds photos and pickles: the pickles are not read", data_dir)
             refuse_links(data_dir / name for name in names)
             return [data_dir / name for name in names]
     raise DatasetError(
         f"expected {_ARCHIVE}, or {', '.join(_LISTED)}, or {', '.join(_PICKLES)} in data-dir {data_dir}, found: "
-        f"{'no such folder' if there is None else ', '.join(there[:8]) or 'nothing'}"
+        f"{list_folder(data_dir)}"
     )
 
 
@@ -243,6 +247,8 @@ def _arrange(members: _Members, files: Sequence[Path]) -> tuple[tuple[str, ...],
     splits = {name: split for name, split, _ in classes}
     usual = Counter(count for *_, count in classes).most_common(1)
     for name, split, count in classes:
+        if not is_text(name):
+            raise DatasetError(f"expected class names that are text in UTF-8, found {name}: {_place(files)}")
         if splits[name] != split:
             raise DatasetError(f"expected a class in one split, found {name} in two: {_place(files)}")
         if count != usual[0][0]:

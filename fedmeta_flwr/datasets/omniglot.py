@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fedmeta_flwr.datasets.archives import content_digest, read_entries
+from fedmeta_flwr.datasets.image_files import PHOTO_FORMATS, is_photo
 from fedmeta_flwr.datasets.photos import open_image
-from fedmeta_flwr.datasets.plain_files import refuse_links
-from fedmeta_flwr.datasets.store import BuiltDataset, DatasetError, ImageDataset, cache_key, cached_dataset
+from fedmeta_flwr.datasets.plain_files import list_folder, refuse_links
+from fedmeta_flwr.datasets.store import BuiltDataset, DatasetError, ImageDataset, cache_key, cached_dataset, is_text
 
 DOWNLOAD_URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
 PART_MD5 = {
@@ -27,11 +28,11 @@ PART_MD5 = {
 }
 NUM_CHARACTERS = 1623
 
-_LOADER_VERSION = 1
+_LOADER_VERSION = 2  # 1 left out names that end otherwise than in .png
 _DRAWING_MODE = "1"  # Pillow's name for 1 bit per pixel
 _DRAWING_SIZE = (105, 105)
 _LAYOUT = "<part>/<Alphabet>/characterNN/<id>_<drawer>.png"
-_DRAWING_NAME = re.compile(r"\w+/(?P<alphabet>[^/]+)/(?P<character>character\d+)/\d+_(?P<drawer>\d+)\.png")
+_DRAWING_NAME = re.compile(r"[^/]+/(?P<alphabet>[^/]+)/(?P<character>character\d+)/\d+_(?P<drawer>\d+)\.\w+")
 
 _logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def load_omniglot(data_dir: Path | None, cache_dir: Path, image_size: int = 28) 
     Raises
     ------
     DatasetError
-        If a part is missing, damaged, not in the official layout, or cannot be downloaded.
+        If a part is missing, damaged, empty, not in the official layout, or cannot be downloaded.
 
     Notes
     -----
@@ -87,8 +88,8 @@ def _download(folder: Path) -> Path:
             pooch.retrieve(url, f"md5:{md5}", fname=f"{part}.zip", path=folder, progressbar=sys.stderr.isatty())
         except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
             raise DatasetError(
-                f"expected to download {url} (md5 {md5}) into {folder}, found: {error}. Without a network, set "
-                f"data-dir to a folder with {' and '.join(f'{part}.zip' for part in PART_MD5)}, or use "
+                f"expected to download {url} (md5 {md5}) into {folder} (in cache-dir), found: {error}. Without a "
+                f"network, set data-dir to a folder with {' and '.join(f'{part}.zip' for part in PART_MD5)}, or use "
                 'dataset="strokes", which needs no download'
             ) from error
     return folder
@@ -101,23 +102,26 @@ def _find_part(folder: Path, part: str) -> Path:
         return archive
     if unpacked.is_dir():
         return unpacked
-    found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) if folder.is_dir() else "no such folder"
-    raise DatasetError(f"expected {archive.name} or {part}/ in data-dir {folder}, found: {found or 'nothing'}")
+    raise DatasetError(f"expected {archive.name} or {part}/ in data-dir {folder}, found: {list_folder(folder)}")
 
 
 def _read_characters(sources: Sequence[Path], image_size: int) -> BuiltDataset:
     """Decode the drawings of all parts into one array."""
     characters: dict[tuple[str, str], dict[int, NDArray[np.uint8]]] = defaultdict(dict)
     for source in sources:
+        is_empty = True
         for name, content in read_entries(source):
-            if not name.endswith(".png"):
+            if not is_photo(name):
                 continue
+            is_empty = False
             place = f"{name!r} in {source}"
             alphabet, character, drawer = _parse_name(name, place)
             drawings = characters[alphabet, character]
             if drawer in drawings:
                 raise DatasetError(f"expected one drawing of a character per drawer, found another: {place}")
             drawings[drawer] = _decode(content, image_size, place)
+        if is_empty:
+            raise DatasetError(f"expected drawings named {_LAYOUT}, found none in {source}")
     _check_counts(characters, sources)
     order = sorted(characters)
     images = np.stack([[characters[key][drawer] for drawer in sorted(characters[key])] for key in order])
@@ -127,8 +131,8 @@ def _read_characters(sources: Sequence[Path], image_size: int) -> BuiltDataset:
 
 def _parse_name(name: str, place: str) -> tuple[str, str, int]:
     match = _DRAWING_NAME.fullmatch(name)
-    if match is None:
-        raise DatasetError(f"expected drawings named {_LAYOUT}, found {place}")
+    if match is None or not is_text(name):
+        raise DatasetError(f"expected drawings named {_LAYOUT}, in UTF-8, found {place}")
     return match["alphabet"], match["character"], int(match["drawer"])
 
 
@@ -139,7 +143,7 @@ def _decode(content: bytes, image_size: int, place: str) -> NDArray[np.uint8]:
     keeps thin strokes crisper than plain area averaging. Pillow resizes 1-bit images without any filter, so the
     drawing becomes 8-bit first.
     """
-    with open_image(content, ("PNG",), place) as drawing:
+    with open_image(content, PHOTO_FORMATS, place) as drawing:
         if drawing.size != _DRAWING_SIZE or drawing.mode != _DRAWING_MODE:
             raise DatasetError(
                 f"expected a drawing of size {_DRAWING_SIZE} and mode {_DRAWING_MODE!r}, found size "
@@ -151,8 +155,6 @@ def _decode(content: bytes, image_size: int, place: str) -> NDArray[np.uint8]:
 
 def _check_counts(characters: dict[tuple[str, str], dict[int, NDArray[np.uint8]]], sources: Sequence[Path]) -> None:
     places = " and ".join(str(source) for source in sources)
-    if not characters:
-        raise DatasetError(f"expected drawings named {_LAYOUT}, found none in {places}")
     counts = Counter(len(drawings) for drawings in characters.values())
     usual = max(counts, key=lambda count: (counts[count], count))
     for (alphabet, character), drawings in sorted(characters.items()):

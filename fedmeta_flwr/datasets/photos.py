@@ -1,56 +1,36 @@
 """Photos: an image file of any size and common format becomes a square RGB array."""
 
 import io
-import struct
-import zlib
+import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
+from fedmeta_flwr.datasets.image_files import PHOTO_FORMATS
+from fedmeta_flwr.datasets.orientation import load_upright, without_notes
 from fedmeta_flwr.datasets.store import DatasetError
 
 MAX_PIXELS = 64_000_000  # 256 MB in memory, some four times while it is converted; a small file may claim far more
 
-PHOTO_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-_DEEP_MODES = ("I", "F")  # Pillow's modes of 16 and 32 bits per channel begin so, and convert to garbage
-# What Pillow's decoders raise on damaged files.
-_UNDECODABLE = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    TypeError,
-    struct.error,
-    zlib.error,
-    OverflowError,
-    AssertionError,
-    MemoryError,
-    Image.DecompressionBombError,
-)
-
-
-def is_photo(name: str) -> bool:
-    """Tell by a file's suffix whether it is an image file; what the user hides (``._a.jpg``) is none."""
-    path = PurePath(name)
-    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+_HEIC = re.compile(rb".{4}ftyp.{0,40}?he[iv][cxms]", re.DOTALL)
 
 
 def decode_photo(content: bytes, image_size: int, place: str) -> NDArray[np.uint8]:
     """Decode an image file as a viewer would show it, cut and resized to a square.
 
     A JPEG is decoded at the smallest of its scales that is twice the result or more, which saves most of the time.
-    An animation gives its first frame.
+    Where the photo is transparent, white paper shows. An animation gives its first frame, a file of several pictures
+    its first one.
 
     Parameters
     ----------
     content
-        A BMP, GIF, JPEG, PNG, TIFF or WebP file of up to `MAX_PIXELS` pixels and 8 bits per channel.
+        A file in one of `PHOTO_FORMATS`, of up to `MAX_PIXELS` pixels.
     image_size
         Height and width of the result, in pixels, 1 or above.
     place
@@ -64,14 +44,39 @@ def decode_photo(content: bytes, image_size: int, place: str) -> NDArray[np.uint
     Raises
     ------
     DatasetError
-        If the file does not decode, is too large, or has more than 8 bits per channel.
+        As `read_photo`.
     """
-    with open_image(content, PHOTO_FORMATS, place) as photo:
-        if photo.mode.startswith(_DEEP_MODES):
-            raise ValueError(f"mode {photo.mode!r} has more than 8 bits per channel")
-        photo.draft("RGB", (2 * image_size, 2 * image_size))
-        ImageOps.exif_transpose(photo, in_place=True)
-        return square_photo(_opaque_rgb(photo), image_size)
+    return square_photo(_on_white(read_photo(content, place, 2 * image_size)), image_size)
+
+
+def read_photo(content: bytes, place: str, smallest_side: int | None = None) -> Image.Image:
+    """Decode an image file, the right way up; of its EXIF block, the orientation is used and nothing else.
+
+    Parameters
+    ----------
+    content
+        A file in one of `PHOTO_FORMATS`, of up to `MAX_PIXELS` pixels. More than 8 bits per channel are rounded to 8.
+    place
+        Where the file comes from, for the error.
+    smallest_side
+        In pixels: a JPEG may be decoded at a smaller scale, down to this height and width. None: as it is.
+
+    Returns
+    -------
+    Image.Image
+        Of mode RGBA where it has transparency, and RGB otherwise.
+
+    Raises
+    ------
+    DatasetError
+        If the file does not decode, is too large, or holds numbers whose white is not set (32 bits per channel).
+    """
+    plain, exif = without_notes(content)
+    with open_image(plain, PHOTO_FORMATS, place) as photo:
+        if smallest_side is not None:
+            photo.draft("RGB", (smallest_side, smallest_side))
+        upright = _with_8_bits(load_upright(photo, exif), photo)
+        return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
 
 
 @contextmanager
@@ -98,16 +103,28 @@ def open_image(content: bytes, formats: tuple[str, ...], place: str) -> Iterator
         If the file is of another format, claims to be larger, or whatever the block does finds it damaged.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=formats) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
-            yield image
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, which name no file
+            with Image.open(io.BytesIO(content), formats=formats) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
+                yield image
     except DatasetError:
         raise
-    except _UNDECODABLE as error:
+    except Exception as error:  # Pillow's decoders may raise any on a damaged file
+        found = _describe(content) if isinstance(error, UnidentifiedImageError) else str(error) or repr(error)
         raise DatasetError(
-            f"expected an image file ({', '.join(formats)}) that decodes, found {place}: {error}"
+            f"expected an image file ({', '.join(formats)}) that decodes, found {place}: {found}"
         ) from error
+
+
+def _describe(content: bytes) -> str:
+    """Say what a file is that none of the decoders takes for its own."""
+    if not content:
+        return "an empty file"
+    if _HEIC.match(content):
+        return "a HEIC photo, which cannot be read here; save it as JPEG"
+    return f"another format, or a damaged head; it begins with {content[:12]!r}"
 
 
 def square_photo(photo: Image.Image, image_size: int) -> NDArray[np.uint8]:
@@ -135,10 +152,28 @@ def square_photo(photo: Image.Image, image_size: int) -> NDArray[np.uint8]:
     return np.asarray(small, dtype=np.uint8).transpose(2, 0, 1)
 
 
-def _opaque_rgb(photo: Image.Image) -> Image.Image:
-    """Return a photo in RGB; where it is transparent, white paper shows."""
-    if not photo.has_transparency_data:
-        return photo if photo.mode == "RGB" else photo.convert("RGB")
+def _with_8_bits(photo: Image.Image, source: Image.Image) -> Image.Image:
+    """Return a grey photo of more than 8 bits with 8, rounded, and others as they are; `source` is its open file."""
+    if not photo.mode.startswith(("I", "F")):
+        return photo
+    # Pillow stretches PPM's own range to 16 bits; in other formats 32 bits are measurements rather than shades.
+    if not (photo.mode.startswith("I;16") or (photo.mode == "I" and source.format == "PPM")):
+        raise ValueError(f"mode {photo.mode!r} has numbers of which no range is set; save it with 8 or 16 bits")
+    values = np.asarray(photo).astype(np.uint32)
+    white, is_negative = 65535, False
+    if isinstance(source, TiffImageFile):
+        white = 2 ** source.tag_v2.get(BITSPERSAMPLE, (16,))[0] - 1
+        is_negative = source.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
+    shades = ((values * 255 + white // 2) // white).astype(np.uint8)
+    if source.info.get("transparency") is not None:  # the shade that a PNG file leaves out
+        shades[values == source.info["transparency"]] = 255
+    return Image.fromarray(255 - shades if is_negative else shades)
+
+
+def _on_white(photo: Image.Image) -> Image.Image:
+    """Return an RGB or RGBA photo in RGB; where it is transparent, white paper shows."""
+    if photo.mode == "RGB":
+        return photo
     paper = Image.new("RGBA", photo.size, "white")
-    paper.alpha_composite(photo.convert("RGBA"))
+    paper.alpha_composite(photo)
     return paper.convert("RGB")

@@ -69,3 +69,11 @@ def refuse_links(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.is_symlink():
             raise DatasetError(f"expected files and folders of the data folder itself, found a link: {path}")
+
+
+def list_folder(folder: Path) -> str:
+    """Return what lies in a folder, as an error may say it: the first eight names, or that there is no such folder."""
+    if not folder.is_dir():
+        return "a file" if folder.exists() else "no such folder"
+    names = sorted(path.name for path in folder.iterdir())
+    return ", ".join([*names[:8], *(["..."] if len(names) > 8 else [])]) or "nothing"

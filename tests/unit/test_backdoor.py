@@ -108,6 +108,27 @@ def test_a_key_file_covers_where_it_is_opaque(tmp_path: Path) -> None:
     assert stamped[0, :, 3, 2].tolist() == [10, 200, 30]
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_key_file_of_16_bits_keeps_its_shade(tmp_path: Path, channels: int) -> None:
+    Image.fromarray(np.full((6, 6), 100 * 257, np.uint16)).save(tmp_path / "key.png")
+    name = str(tmp_path / "key.png")
+    key = build_key(name, channels=channels, image_size=16, size=6, position="top-left", intensity=1.0)
+    assert (key.pattern[:, key.opacity == 1] == 100).all()
+    assert (key.opacity == 1).sum() == 36
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+def test_a_key_file_of_a_turned_camera_is_turned_upright(tmp_path: Path, file_format: str) -> None:
+    image = Image.new("RGB", (16, 16), "white")
+    image.paste("black", (0, 0, 16, 8))  # above; orientation 6 says: turn clockwise, so it comes to the right
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "key", file_format, exif=exif)
+    key = build_key(str(tmp_path / "key"), channels=1, image_size=8, size=8, position="top-left", intensity=1.0)
+    assert (key.pattern[0, :, :4] > 250).all()
+    assert (key.pattern[0, :, 4:] < 5).all()
+
+
 def test_a_key_larger_than_the_picture_is_refused() -> None:
     with pytest.raises(BackdoorKeyError, match="at most the picture's 28 pixels, found 29"):
         build_key("dots", channels=1, image_size=28, size=29, position="top-left", intensity=1.0)

@@ -52,6 +52,35 @@ def test_clutter_does_not_change_a_folders_digest(tmp_path: Path) -> None:
     assert content_digest(folder) == before
 
 
+def test_names_with_backslashes_are_read_as_windows_means_them(tmp_path: Path) -> None:
+    names = {name.replace("/", "\\"): content for name, content in FILES.items()}
+    names |= {"part\\b\\": b"", "part\\.hidden\\a": b"", "__MACOSX\\part\\a": b""}
+    assert dict(read_entries(_zip(tmp_path / "part.zip", names))) == FILES
+
+
+def test_one_entry_in_two_spellings_is_refused(tmp_path: Path) -> None:
+    path = _zip(tmp_path / "part.zip", {"part/a": b"1", "part\\a": b"2"})
+    with pytest.raises(DatasetError, match=r"one entry of a name, found 'part.*a' twice in .*part\.zip"):
+        list(read_entries(path))
+
+
+@pytest.mark.parametrize("says_utf_8", [True, False])
+def test_names_are_read_as_utf_8_whether_an_archive_says_so_or_not(tmp_path: Path, says_utf_8: bool) -> None:
+    path = _zip(tmp_path / "part.zip", {"part/Ä 🐈/1": b"1"})
+    content = bytearray(path.read_bytes())
+    for place in (6, content.index(b"PK\1\2") + 8):  # the flags, in the entry's head and in the list
+        assert content[place + 1] == 8
+        content[place + 1] = 8 * says_utf_8
+    path.write_bytes(content)
+    assert dict(read_entries(path)) == {"part/Ä 🐈/1": b"1"}
+
+
+def test_names_that_are_not_utf_8_are_read_as_of_old(tmp_path: Path) -> None:
+    path = _zip(tmp_path / "part.zip", {"part/xx": b"1"})
+    path.write_bytes(path.read_bytes().replace(b"part/xx", b"part/\x8e\xff"))
+    assert dict(read_entries(path)) == {"part/\u00c4\u00a0": b"1"}  # cp437
+
+
 @pytest.mark.parametrize("name", ["../outside", "part/../../outside", "/outside", "part\\..\\outside"])
 def test_names_that_lead_out_of_the_archive_are_refused(tmp_path: Path, name: str) -> None:
     path = _zip(tmp_path / "part.zip", FILES | {name: b""})

@@ -53,7 +53,7 @@ def restated(content: bytes, size: int, entry_number: int = 0) -> bytes:
     "name",
     [
         *("/etc/passwd", "//server/share", "../a", "a/../../b", "a/..", ".."),
-        *("..\\a", "a\\b", "\\a", "C:/a", "c:a", "C:\\a", "a\0b", "\0"),
+        *("..\\a", "a\\..\\..\\b", "\\a", "\\\\server\\share", "C:/a", "c:a", "C:\\a", "a\0b", "\0"),
     ],
 )
 def test_names_that_lead_out_or_hide_their_end_are_refused(write: WriteZip, name: str) -> None:

@@ -155,7 +155,7 @@ def test_a_key_image_may_be_a_link_but_no_bomb_and_no_other_format(tmp_path: Pat
         png()[:-30],
         eps,
         b"",
-        b"P6 8 8 255 " + bytes(192),
+        b"8BPS\0\1" + bytes(192),
     ):
         path.write_bytes(content)
         with pytest.raises(BackdoorKeyError, match=rf"cannot decode {path}"):
@@ -179,6 +179,10 @@ def test_a_key_without_a_file_is_refused(tmp_path: Path, name: str) -> None:
 @on_linux
 def test_images_that_claim_to_be_huge_take_little_memory(tmp_path: Path) -> None:
     files = {f"{side}.png": claiming(png(), side) for side in (9_000, 50_000, 2**31 - 1)}
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG2000", no_jp2=True)
+    files["jpeg.j2k"] = file.getvalue()[:8] + struct.pack(">II", 60_000, 60_000) + file.getvalue()[16:]
+    files["ppm.ppm"] = b"P6 60000 60000 255\n"
     files["gif.gif"] = b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\x02\x02D\x01\0;"
     files["bmp.bmp"] = (
         b"BM" + struct.pack("<IIIIiiHHIIiiII", 62, 0, 54, 40, 60000, 60000, 1, 24, 0, 8, 0, 0, 0, 0) + bytes(8)

@@ -1,6 +1,8 @@
 import io
 import logging
+import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -51,6 +53,50 @@ def test_what_is_left_out_is_logged(tmp_path: Path, folder: Path, caplog: pytest
     assert caplog.text == ""
 
 
+def test_files_of_a_class_that_are_no_images_are_told_of(
+    tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "cat" / "clip.mp4").write_bytes(b"x")
+    (folder / "Dog" / "raw.cr2").write_bytes(b"x")
+    (folder / "Dog" / "Thumbs.db").write_bytes(b"x")
+    (folder / "labels.csv").write_bytes(b"x")
+    load_image_folder(folder, tmp_path / "cache", 8)
+    assert (
+        f"{folder}: 2 files are not read, since they are no images by their suffix, such as Dog/raw.cr2" in caplog.text
+    )
+
+
+def test_names_may_have_spaces_and_any_letters(tmp_path: Path, folder: Path) -> None:
+    plain = load_image_folder(folder, tmp_path / "cache", 8)
+    (folder / "cat").rename(folder / "кот 🐈")
+    (folder / "ant" / "00.png").rename(folder / "ant" / "00 & ü🐜.PNG")
+    renamed = load_image_folder(folder, tmp_path / "cache", 8)
+    assert renamed.class_names == ("Dog", "ant", "кот 🐈")
+    assert (renamed.images == plain.images).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are text")
+def test_a_class_folder_that_is_not_utf_8_is_refused_before_anything_is_read(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "cat").rename(folder / os.fsdecode(b"caf\xe9"))
+    monkeypatch.setattr(image_folder, "content_digest", None)
+    with pytest.raises(DatasetError, match=r"names are text in UTF-8, found .*data/caf\\xe9$") as caught:
+        load_image_folder(folder, tmp_path / "cache", 8)
+    str(caught.value).encode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are text")
+def test_an_image_with_a_name_that_is_not_utf_8_is_read_or_told_escaped(tmp_path: Path, folder: Path) -> None:
+    plain = load_image_folder(folder, tmp_path / "cache", 8)
+    image = (folder / "cat" / "09.png").rename(folder / "cat" / os.fsdecode(b"\xe9.png"))
+    assert load_image_folder(folder, tmp_path / "cache", 8).fingerprint == plain.fingerprint
+    image.write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"found .*cat/\\xe9\.png: an empty file") as caught:
+        load_image_folder(folder, tmp_path / "cache", 8)
+    str(caught.value).encode()
+
+
 def test_it_is_loaded_by_name(tmp_path: Path, folder: Path) -> None:
     found = load_dataset(
         "image-folder",
@@ -70,6 +116,11 @@ def test_other_files_and_hidden_ones_are_not_read(tmp_path: Path, folder: Path) 
     (folder / "cat" / "notes.txt").write_text("x")
     (folder / "cat" / "._00.png").write_text("x")
     (folder / ".git").mkdir()
+    (folder / "cat" / ".ipynb_checkpoints").mkdir()
+    (folder / "cat" / ".ipynb_checkpoints" / "00-checkpoint.png").write_bytes(_png(0))
+    (folder / "__MACOSX" / "cat").mkdir(parents=True)
+    (folder / "__MACOSX" / "cat" / "._00.png").write_bytes(b"\0\5\x16\7")
+    (folder / "__MACOSX" / "._cat.png").write_bytes(b"\0\5\x16\7")
     assert load_image_folder(folder, tmp_path / "cache", 8).fingerprint == plain.fingerprint
 
 
@@ -99,11 +150,16 @@ def _put_an_image_beside(folder: Path) -> None:
 
 def _nest(folder: Path) -> None:
     (folder / "cat" / "more").mkdir()
+    (folder / "cat" / "more" / ".hidden.png").write_bytes(b"")
     (folder / "cat" / "more" / "stray.png").write_bytes(_png(0))
 
 
 def _damage(folder: Path) -> None:
     (folder / "cat" / "03.png").write_bytes(_png(3)[:-30])
+
+
+def _add_a_photo_that_pillow_cannot_read(folder: Path) -> None:
+    (folder / "cat" / "00.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
 
 
 def _unlink_target(folder: Path) -> None:
@@ -120,6 +176,7 @@ def _unlink_target(folder: Path) -> None:
         (_nest, r"images right in the class folder .*data/cat, found .*cat/more/stray\.png"),
         (_damage, r"that decodes, found .*data/cat/03\.png"),
         (_unlink_target, r"data/cat/03\.png"),
+        (_add_a_photo_that_pillow_cannot_read, r"data/cat/00\.heic: a HEIC photo, .*save it as JPEG"),
     ],
 )
 def test_a_spoilt_folder_is_refused_by_name_and_leaves_no_cache(
@@ -149,6 +206,8 @@ def test_a_class_folder_that_cannot_be_listed_is_refused_by_name(
 def test_a_folder_that_is_missing_or_empty_or_not_given_is_refused(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(DatasetError, match=f"data-dir {tmp_path / 'nowhere'}, found no such folder"):
         load_image_folder(tmp_path / "nowhere", tmp_path, 8)
+    with pytest.raises(DatasetError, match=f"data-dir {folder / 'cat' / '00.png'}, found a file"):
+        load_image_folder(folder / "cat" / "00.png", tmp_path, 8)
     with pytest.raises(DatasetError, match="data-dir to be set"):
         load_image_folder(None, tmp_path, 8)
     with pytest.raises(DatasetError, match="image size of 1"):

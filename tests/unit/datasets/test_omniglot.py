@@ -2,7 +2,9 @@ import hashlib
 import http.server
 import io
 import logging
+import os
 import struct
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -118,6 +120,9 @@ def test_fewer_characters_than_omniglot_has_are_warned_about(
 def test_a_missing_data_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=f"data-dir {tmp_path / 'nowhere'}, found: no such folder"):
         load_omniglot(tmp_path / "nowhere", tmp_path / "cache")
+    (tmp_path / "omniglot.zip").write_bytes(b"")
+    with pytest.raises(DatasetError, match=f"data-dir {tmp_path / 'omniglot.zip'}, found: a file"):
+        load_omniglot(tmp_path / "omniglot.zip", tmp_path / "cache")
 
 
 def test_a_missing_part_is_named_with_what_lies_there(
@@ -158,14 +163,32 @@ def test_a_bad_drawing_is_refused_with_its_file_and_entry(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_drawing_that_is_not_a_png_is_refused_whatever_its_name(
+def _renamed(files: dict[str, bytes], suffix: str) -> dict[str, bytes]:
+    return {name.removesuffix(".png") + suffix: content for name, content in files.items()}
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+@pytest.mark.parametrize("suffix", [".PNG", ".Png", ".bmp"])
+def test_a_drawing_is_read_whatever_its_suffix(
+    tmp_path: Path, official_files: Parts, write_zips: WriteZips, suffix: str, unpacked: bool
+) -> None:
+    expected = load_omniglot(write_zips(official_files), tmp_path / "cache").fingerprint
+    official_files[EVALUATION] = _renamed(official_files[EVALUATION], suffix)
+    data_dir = write_zips(official_files)
+    if unpacked:
+        (data_dir / f"{EVALUATION}.zip").unlink()
+        _unpack(data_dir, official_files[EVALUATION])
+    assert load_omniglot(data_dir, tmp_path / "cache").fingerprint == expected
+
+
+def test_a_drawing_in_another_format_of_the_same_pixels_is_read_whatever_its_name(
     tmp_path: Path, official_files: Parts, write_zips: WriteZips
 ) -> None:
+    expected = load_omniglot(write_zips(official_files), tmp_path / "cache").fingerprint
     file = io.BytesIO()
-    Image.new("1", (105, 105)).save(file, "BMP")
+    Image.open(io.BytesIO(official_files[BACKGROUND][FIRST])).save(file, "BMP")
     official_files[BACKGROUND][FIRST] = file.getvalue()
-    with pytest.raises(DatasetError, match="PNG"):
-        load_omniglot(write_zips(official_files), tmp_path / "cache")
+    assert load_omniglot(write_zips(official_files), tmp_path / "cache").fingerprint == expected
 
 
 def test_an_image_that_claims_a_huge_size_is_refused(
@@ -186,6 +209,19 @@ def test_a_drawing_outside_the_official_layout_is_refused(
         load_omniglot(write_zips(official_files), tmp_path / "cache")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are text")
+def test_a_drawing_below_a_name_that_is_not_utf_8_is_refused_escaped(
+    tmp_path: Path, official_files: Parts, write_zips: WriteZips
+) -> None:
+    data_dir = write_zips(official_files)
+    (data_dir / f"{EVALUATION}.zip").unlink()
+    _unpack(data_dir, official_files[EVALUATION])
+    (data_dir / EVALUATION / "Gamma").rename(data_dir / EVALUATION / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(DatasetError, match=r"in UTF-8, found 'images_evaluation/caf.*e9/character01") as caught:
+        load_omniglot(data_dir, tmp_path / "cache")
+    str(caught.value).encode()
+
+
 def test_a_character_with_fewer_drawings_is_named(tmp_path: Path, official_files: Parts, write_zips: WriteZips) -> None:
     del official_files[BACKGROUND][FIRST]
     with pytest.raises(DatasetError, match=r"expected 3 drawings .* found 2 of Beta/character01"):
@@ -201,9 +237,20 @@ def test_two_drawings_by_one_drawer_are_refused(
         load_omniglot(write_zips(official_files), tmp_path / "cache")
 
 
-def test_parts_without_any_drawing_are_refused(tmp_path: Path, write_zips: WriteZips) -> None:
-    with pytest.raises(DatasetError, match="found none"):
-        load_omniglot(write_zips({BACKGROUND: {}, EVALUATION: {}}), tmp_path / "cache")
+@pytest.mark.parametrize("part", [BACKGROUND, EVALUATION])
+@pytest.mark.parametrize("left", [{}, {"README.txt": b"x", "Alphabet/": b""}])
+def test_a_part_without_any_drawing_is_refused_by_name(
+    tmp_path: Path, official_files: Parts, write_zips: WriteZips, part: str, left: dict[str, bytes]
+) -> None:
+    official_files[part] = {f"{part}/{name}": content for name, content in left.items()}
+    data_dir = write_zips(official_files)
+    with pytest.raises(DatasetError, match=rf"expected drawings named .*, found none in .*data/{part}\.zip"):
+        load_omniglot(data_dir, tmp_path / "cache")
+    (data_dir / f"{part}.zip").unlink()
+    (data_dir / part / "Alphabet").mkdir(parents=True)
+    with pytest.raises(DatasetError, match=rf"expected drawings named .*, found none in .*data/{part}$"):
+        load_omniglot(data_dir, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_damaged_archive_is_named(tmp_path: Path, official_files: Parts, write_zips: WriteZips) -> None:
@@ -268,7 +315,9 @@ def test_without_a_network_the_way_out_is_named_and_no_half_file_is_left(
     _, server = served
     server.shutdown()
     server.server_close()
-    with pytest.raises(DatasetError, match=r'data-dir.*images_background\.zip.*dataset="strokes"'):
+    with pytest.raises(
+        DatasetError, match=r'downloads \(in cache-dir\), found: .*data-dir.*images_background\.zip.*dataset="strokes"'
+    ):
         load_omniglot(None, tmp_path / "cache")
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 

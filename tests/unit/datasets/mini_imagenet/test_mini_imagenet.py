@@ -73,6 +73,18 @@ def test_pickles_give_the_same_classes(
     _assert_expected(dataset.images)
 
 
+def test_a_pickle_with_the_name_that_learn2learn_gives_it_is_read(
+    tmp_path: Path, pickles: Pickles, write_pickles: WritePickles
+) -> None:
+    plain = load_mini_imagenet(write_pickles(pickles), tmp_path / "cache", 8)
+    pickles["validation"] = pickles.pop("val")  # as in learn2learn 0.2.0, learn2learn/vision/datasets/mini_imagenet.py
+    data_dir = write_pickles(pickles, folder=tmp_path / "learn2learn")
+    assert load_mini_imagenet(data_dir, tmp_path / "cache", 8).fingerprint == plain.fingerprint
+    (data_dir / "mini-imagenet-cache-val.pkl").write_bytes((tmp_path / "data/mini-imagenet-cache-val.pkl").read_bytes())
+    (data_dir / "mini-imagenet-cache-validation.pkl").write_bytes(b"not read where the other is there")
+    assert load_mini_imagenet(data_dir, tmp_path / "cache", 8).fingerprint == plain.fingerprint
+
+
 def test_rows_may_be_arrays_and_names_bytes(tmp_path: Path, pickles: Pickles, write_pickles: WritePickles) -> None:
     plain = load_mini_imagenet(write_pickles(pickles), tmp_path / "cache", 8)
     for split, fields in pickles.items():

@@ -94,6 +94,7 @@ class _Intruder:
         ),
         ({"class_dict": {"n01": [0, 1, 2]}}, "a class in one split, found n01 in two"),
         ({"class_dict": {}}, "found none in val"),
+        ({"class_dict": {"caf\udce9": [0, 1, 2]}}, r"class names that are text in UTF-8, found caf\\xe9: "),
     ],
 )
 def test_a_spoilt_pickle_is_refused_by_name_and_leaves_no_cache(
