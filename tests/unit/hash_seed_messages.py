@@ -79,6 +79,23 @@ def node_config() -> str:
     return str(_checked({"left": 1, "over": 2, "data-dir": "relative", "partition-id": -1}))
 
 
+def groups_of_no_known_split() -> str:
+    import numpy as np
+
+    from fedmeta_flwr.datasets import BuiltDataset
+    from fedmeta_flwr.datasets.store import in_memory
+
+    groups = ("train", "test", "left", "over", "rest")
+    images = np.zeros((len(groups), 1, 1, 1, 1), np.uint8)
+    return str(in_memory(BuiltDataset(images, tuple("abcde"), groups), "five").meta_train_classes)
+
+
+def strategy(name: str, options: str) -> str:
+    from strategies import make_strategy
+
+    return str(vars(make_strategy(name, options, quorum=3, num_clients=4)))
+
+
 def help_texts() -> str:
     return "\n".join(command_line(name, "--help") for name in ("run", "reproduce", "doctor", "bench"))
 
@@ -103,6 +120,9 @@ MESSAGES: dict[str, Callable[[], str]] = {
     "no results": lambda: command_line("claims", "."),
     "completions": completions,
     "node config": node_config,
+    "groups of no known split": groups_of_no_known_split,
+    "strategies": lambda: strategy("fedsgd", ""),
+    "options of a strategy": lambda: strategy("fedadam", '{"left": 1, "over": 2}'),
     "help": help_texts,
 }
 
