@@ -100,7 +100,7 @@ def read_project(app_dir: Path) -> dict[str, Any]:
     if not file.is_file():
         raise SettingsError(
             f"{file}: expected the file with all defaults, found none. It stands in a checkout, of which an installed "
-            "package is only a part: install from there with `pip install -e .`, or name its folder with --app"
+            "package is only a part: install from there with `pip install -e .`, or, to run, name its folder with --app"
         )
     return _read_toml(file)
 
