@@ -54,17 +54,31 @@ def planned(*overrides: str) -> str:
     return str([str(one) for one in plan_runs((), overrides=overrides, app_dir=APP_DIR, **options)])  # type: ignore[arg-type]
 
 
-def two_seeds_with_other_settings() -> str:
-    from experiments.collection import collect
+def write_run(root: str, seed: int, run: str, way: int) -> None:
     from experiments.settings import read_defaults
     from fedmeta_flwr.results_writer import ResultsWriter
 
-    for seed, way in ((0, 5), (1, 6)):
-        config = read_defaults(APP_DIR) | {"seed": seed, "way": way, "shot": way, "outer-lr": way, "filters": way}
-        with ResultsWriter(Path(f"root/strokes/quick/seed-{seed}/attack-a")) as writer:
-            writer.write_run({"config": config})
-            writer.write_end("completed", 1.0)
+    config = read_defaults(APP_DIR) | {"seed": seed, "way": way, "shot": way, "outer-lr": way, "filters": way}
+    with ResultsWriter(Path(root, f"strokes/quick/seed-{seed}", run)) as writer:
+        writer.write_run({"config": config})
+        writer.write_end("completed", 1.0)
+
+
+def two_seeds_with_other_settings() -> str:
+    from experiments.collection import collect
+
+    write_run("root", 0, "attack-a", 5)
+    write_run("root", 1, "attack-a", 6)
     return str(collect(Path("root")))
+
+
+def published_with_other_settings() -> str:
+    from experiments.publish import publish
+
+    for run in ("attack-a", "attack-b", "attack-c", "no-attack-a"):
+        write_run("published", 0, run, 5)
+        write_run("root", 1, run, 6)
+    return str(publish(Path("root"), Path("published")))
 
 
 def completions() -> str:
@@ -117,6 +131,7 @@ MESSAGES: dict[str, Callable[[], str]] = {
     "catalog": lambda: command_line("catalog"),
     "catalog as JSON": lambda: command_line("catalog", "--json"),
     "seeds that differ": two_seeds_with_other_settings,
+    "published seeds that differ": published_with_other_settings,
     "no results": lambda: command_line("claims", "."),
     "completions": completions,
     "node config": node_config,
