@@ -34,7 +34,6 @@ from fedmeta_flwr.seeding import generator
 
 RESAMPLES = 10_000
 _BLOCK = 1_000
-_BLOCKS = RESAMPLES // _BLOCK
 _TAIL = 0.975
 
 
@@ -53,7 +52,7 @@ def resampled(hits: np.ndarray, trials: np.ndarray) -> np.ndarray:
     """
     shape = hits.shape[1:]
     hits_of, trials_of = (part.reshape(len(part), -1).T.astype(float) for part in (hits, trials))
-    blocks = (_drawn_times(shape, block).astype(float) for block in range(_BLOCKS))
+    blocks = (_drawn_times(shape, block).astype(float) for block in range(RESAMPLES // _BLOCK))
     return np.concatenate([(times @ hits_of) / (times @ trials_of) for times in blocks])
 
 
@@ -74,7 +73,7 @@ def interval(value: np.ndarray, draws: np.ndarray, seeds: int) -> tuple[np.ndarr
     return np.minimum(value, value + stretch * (low - value)), np.maximum(value, value + stretch * (high - value))
 
 
-@lru_cache(maxsize=_BLOCKS)
+@lru_cache(maxsize=RESAMPLES // _BLOCK)
 def _drawn_times(shape: tuple[int, ...], block: int) -> np.ndarray:
     """Return how often each episode was drawn, int32 of shape (resamples of a block, seeds * clients * episodes).
 

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,17 @@ from fedmeta_flwr.poster_claims import CLAIMS
 from ..made_up_runs import ATTACK_ROUND, made_up, true_to_the_poster, write_runs
 
 
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 1_000)
+@pytest.fixture(autouse=True, scope="module")
+def few_resamples() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(bootstrap, "RESAMPLES", 1_000)
+        yield
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory, few_resamples: None) -> Judged:
+    """What is judged of runs in which every claim was planted."""
+    return judge_collection(made_up(tmp_path_factory.mktemp("planted")))
 
 
 def answer(judged: Judged, claim: str, variant: str = "") -> Answer:
@@ -41,8 +50,7 @@ def defense_fails_in_case_a(run: str, server_round: int, along: str, step: int, 
     return true_to_the_poster(run, server_round, along, 0 if run == "attack-a" else step, curve)
 
 
-def test_every_claim_holds_where_every_claim_was_planted(tmp_path: Path) -> None:
-    judged = judge_collection(made_up(tmp_path))
+def test_every_claim_holds_where_every_claim_was_planted(judged: Judged) -> None:
     assert {found.name: found.verdict for found in judged.answers} == dict.fromkeys(
         ["P1", "P2", "P3", "P4", "P5", "P6", "P6, defended federation", "P7", "P8"], "holds"
     )
@@ -53,8 +61,7 @@ def test_every_claim_holds_where_every_claim_was_planted(tmp_path: Path) -> None
     assert judged.origins["attack-a"].seeds == (0, 1, 2)
 
 
-def test_claims_are_asked_in_every_case_and_of_both_attack_sets(tmp_path: Path) -> None:
-    judged = judge_collection(made_up(tmp_path))
+def test_claims_are_asked_in_every_case_and_of_both_attack_sets(judged: Judged) -> None:
     asked = {found.name: [judgement.question.case for judgement in found.judgements] for found in judged.answers}
     thrice = ["a", "b", "c"]
     twice_each = [case for case in thrice for _ in range(2)]
@@ -72,8 +79,8 @@ def test_claims_are_asked_in_every_case_and_of_both_attack_sets(tmp_path: Path) 
     assert {found.claim for found in judged.answers} == set(CLAIMS)
 
 
-def test_the_half_life_of_a_planted_backdoor_is_its_own(tmp_path: Path) -> None:
-    judgement = answer(judge_collection(made_up(tmp_path)), "P1").judgements[0]
+def test_the_half_life_of_a_planted_backdoor_is_its_own(judged: Judged) -> None:
+    judgement = answer(judged, "P1").judgements[0]
     _, half_life, rest = (row.estimate for row in judgement.rows)
     assert (half_life.value, half_life.low, half_life.high) == (20, 20, 20)
     assert rest.value == pytest.approx(0.6 * 2**-2.5, abs=1e-4)
@@ -198,9 +205,9 @@ def test_runs_without_a_common_seed_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_controls_are_the_planted_differences(
-    tmp_path: Path, text: str, case: str, measured: str, expected: float
+    judged: Judged, text: str, case: str, measured: str, expected: float
 ) -> None:
-    found = control(judge_collection(made_up(tmp_path)), text, case, measured)
+    found = control(judged, text, case, measured)
     assert 100 * found.estimate.value == pytest.approx(expected, abs=0.01)
     assert found.estimate.low == pytest.approx(found.estimate.high)
 
