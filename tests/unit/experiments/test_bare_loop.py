@@ -17,7 +17,7 @@ from fedmeta_flwr.evaluation import by_fine_tuning, evaluate
 from fedmeta_flwr.meta_learning import outer_loop
 
 
-@pytest.fixture(params=["drawings", "photos"])
+@pytest.fixture(scope="module", params=["drawings", "photos"])
 def workload(request: pytest.FixtureRequest) -> Iterator[Workload]:
     with {"drawings": drawings, "photos": photos}[request.param]() as made:
         yield replace(made, filters=8)
