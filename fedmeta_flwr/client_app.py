@@ -41,7 +41,7 @@ app = ClientApp()
 
 _FOLDERS = ("data-dir", "cache-dir", "client-state-dir")
 _NODE_KEYS = (PARTITION_ID, "num-partitions", *_FOLDERS)  # the first two are Flower's own, and all of a simulation's
-_FIXED, _ADAPTIVE = "dp-client-fixed-clipping", "dp-client-adaptive-clipping"
+_FIXED = "dp-client-fixed-clipping"
 
 
 class NodeConfigError(ValueError):
@@ -62,12 +62,11 @@ def answer_abstention(message: Message, context: Context, call_next: ClientAppCa
 def clip_update(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """Clip the update where the strategy leaves this to the clients; it applies to every client, adversary included."""
     reply = call_next(message, context)
-    strategy = context.run_config["strategy"]
-    if strategy in (_FIXED, _ADAPTIVE):
-        clipping_norm = message_config(message)[CLIPPING_NORM]
+    clipping_norm = message_config(message).get(CLIPPING_NORM)
+    if clipping_norm is not None:
         clipped, is_clipped = clip(message_arrays(reply), message_arrays(message), clipping_norm)
         set_arrays(reply, clipped)
-        if strategy == _ADAPTIVE:
+        if context.run_config["strategy"] != _FIXED:  # adaptive, or custom and maybe so
             set_metric(reply, NORM_BIT, int(is_clipped))
     return reply
 
@@ -82,8 +81,9 @@ def answer_roll_call(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """Train locally, and answer with the local model."""
     arrays, instructions = message_arrays(message), message_config(message)
+    client = _client(context)
     with _seeded(context, "client-fit", int(instructions.get(SERVER_ROUND, 0))):
-        updated, num_examples, metrics = _client(context).fit(list(arrays.values()), instructions)
+        updated, num_examples, metrics = client.fit(list(arrays.values()), instructions)
     return train_reply(message, dict(zip(arrays, updated, strict=True)), num_examples, metrics)
 
 
@@ -93,13 +93,18 @@ def evaluate(message: Message, context: Context) -> Message:
     if _partition_id(context) == ADVERSARY:
         raise Abstention
     arrays = list(message_arrays(message).values())
+    client = _client(context)
     with _seeded(context, "client-evaluate"):  # the same in every round, as the episodes are
-        _, num_examples, metrics = _client(context).evaluate(arrays, message_config(message))
+        _, num_examples, metrics = client.evaluate(arrays, message_config(message))
     return evaluate_reply(message, num_examples, metrics)
 
 
 def _seeded(context: Context, purpose: str, *keys: int) -> AbstractContextManager[None]:
-    """Seed PyTorch's global generators for a client of the user's own, which may draw from them."""
+    """Seed PyTorch's global generators for a custom client, which may draw from them.
+
+    Those of a GPU are in use once the client's model is there, so the client is made before: what it draws then is
+    seeded apart.
+    """
     return torch_draws(int(context.run_config["seed"]), purpose, _partition_id(context), *keys)
 
 
@@ -143,7 +148,8 @@ def _client(context: Context) -> NumPyClient:
     pin_threads()
     config = _config(context)
     folder = Path(config.client_state_dir or run_folder(config.results_dir, context.run_id) / CLIENTS_FOLDER)
-    return make_client(config, _scenario(config), _partition_id(context), choose_device(config.device), folder)
+    with _seeded(context, "client"):
+        return make_client(config, _scenario(config), _partition_id(context), choose_device(config.device), folder)
 
 
 @lru_cache(maxsize=1)

@@ -63,7 +63,7 @@ def _curves_of_a_head(*, defense: str, step_curves: str) -> str | None:
     if defense != "federation" or not headless:
         return None
     found = ", ".join(headless)
-    return f"step-curves: expected matching alone where defense = 'federation' (there is no head), found {found}"
+    return f"step-curves: expected only matching where defense = 'federation' (there is no head), found {found}"
 
 
 def _examples(

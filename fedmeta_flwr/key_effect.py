@@ -85,4 +85,5 @@ def check_key(config: RunConfig, scenario: Scenario) -> str:
 
 def _advice(config: RunConfig) -> str:
     others = ", ".join(text for name, text in _OTHERS.items() if name != config.backdoor_key)
-    return f"try another key, {others}, or another key-position, or a higher key-intensity"
+    stronger = ", or a higher key-intensity" if config.key_intensity < 1 else ""
+    return f"try another key, {others}, or another key-position{stronger}"

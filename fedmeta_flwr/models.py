@@ -36,7 +36,7 @@ class Embedding(nn.Module):
     def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
         """Return features (rows, `features`) of `images` (rows, channels, height, width) in 0..1.
 
-        Where `reference_rows` is given, what normalises a batch is taken from that many first rows alone. In
+        Where `reference_rows` is given, what normalises a batch is taken from only that many first rows. In
         evaluation mode (`eval`) the same images have the same features; in training mode a network may draw from
         PyTorch's global generators, which are seeded.
         """

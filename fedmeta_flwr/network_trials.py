@@ -48,7 +48,7 @@ def try_embedding(embedding: nn.Module, name: str, images: Tensor, batch_norm: s
         return torch.cat([embedding(images), features(images)])
 
     with torch.no_grad():
-        _require_constant_buffers(embedding, name, with_and_without_reference)
+        _require_constant_buffers("embedding", name, embedding, with_and_without_reference)
         _require_repeatable("embedding", name, embedding, with_and_without_reference)
         if batch_norm == "support":
             _require_independent("embedding", name, embedding, features, images)
@@ -65,6 +65,7 @@ def try_attention(attention: nn.Module, name: str, features: int, batch_norm: st
                 f"attention: expected {name!r} to return shape {expected} for {_QUERIES} queries and {_SUPPORT} "
                 f"support rows, found {found}"
             )
+        _require_constant_buffers("attention", name, attention, lambda: attention(queries, support))
         _require_repeatable("attention", name, attention, lambda: attention(queries, support))
         if batch_norm == "support":
             _require_independent("attention", name, attention, lambda rows: attention(rows[_SUPPORT:], support), rows)
@@ -75,15 +76,15 @@ def trial_rows() -> int:
     return _SUPPORT + _QUERIES
 
 
-def _require_constant_buffers(network: nn.Module, name: str, run: Callable[[], Tensor]) -> None:
-    before = {key: buffer.clone() for key, buffer in network.named_buffers()}
+def _require_constant_buffers(key: str, name: str, network: nn.Module, run: Callable[[], Tensor]) -> None:
+    before = {buffer_name: buffer.clone() for buffer_name, buffer in network.named_buffers()}
     network.train()
     run()
-    for key, buffer in network.named_buffers():
-        if key not in before or not torch.equal(buffer, before[key]):
+    for buffer_name, buffer in network.named_buffers():
+        if buffer_name not in before or not torch.equal(buffer, before[buffer_name]):
             raise OwnCodeError(
-                f"embedding: expected {name!r} to keep nothing from one pass to the next (no running statistics: each "
-                f"message is answered by a new network), found that a pass in training mode changes {key!r}"
+                f"{key}: expected {name!r} to keep nothing from one pass to the next (no running statistics: each "
+                f"message is answered by a new network), found that a pass in training mode changes {buffer_name!r}"
             )
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, Self, get_args
 FILE_NAME = "progress.json"
 _UNFINISHED_NAME = f".{FILE_NAME}-unfinished"
 _WRITE_SECONDS = 0.5
+_LONGEST_WRITE_SECONDS = 2.0
 
 Stage = Literal["preparing", "registering", "training", "aggregating", "evaluating", "saving", "ending"]
 """Preparing: before the first message. Registering: waiting for the clients' nodes. Training, evaluating: waiting for
@@ -103,7 +104,8 @@ class ProgressFile(Observer):
 
     def registered(self, nodes: int) -> None:
         """Take note of how many nodes there are."""
-        self._progress = replace(self._progress, nodes=nodes)
+        if nodes != self._progress.nodes:
+            self._progress = replace(self._progress, nodes=nodes)
 
     def asked(self, client: int) -> None:
         """Take note of a client that was asked in this stage."""
@@ -118,14 +120,16 @@ class ProgressFile(Observer):
             self._progress = replace(known, answered=(*known.answered, client))
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        with suppress(RuntimeError):  # no more threads are to be had
+            self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join(_LONGEST_WRITE_SECONDS)
         remove_progress(self._folder)
 
     def _keep_writing(self) -> None:
@@ -153,7 +157,7 @@ def remove_progress(folder: Path) -> None:
 
 def read_progress(folder: Path) -> Progress | None:
     """Return what a run is doing; None where its file is missing or says nothing that is understood."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
+    with suppress(OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
         return _parsed(json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
     return None
 

@@ -177,13 +177,24 @@ def _read_times(file: Path) -> tuple[dict[int, float], float]:
 
 def _read_lines(file: Path) -> list[dict[str, Any]]:
     """Return the records of all complete lines."""
+    return [parse_line(file, number, line) for number, line in enumerate(complete_lines(file), start=1)]
+
+
+def complete_lines(file: Path) -> list[str]:
+    """Return the lines of a result file but for an unfinished last one, whose bytes may be anything.
+
+    Raises
+    ------
+    ResultsError
+        If the file cannot be read, or is no text; names it.
+    """
     try:
-        text = decoded(file.read_bytes())
+        content = file.read_bytes()
+        return decoded(content[: content.rfind(b"\n") + 1]).split("\n")[:-1]
     except OSError as error:
         raise ResultsError(f"expected a result file, cannot read {file}: {error.strerror}") from error
     except TextError as error:
         raise ResultsError(f"{file}: {error}") from error
-    return [parse_line(file, number, line) for number, line in enumerate(text.split("\n")[:-1], start=1)]
 
 
 def parse_line(file: Path, number: int, line: str) -> dict[str, Any]:

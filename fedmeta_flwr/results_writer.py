@@ -11,8 +11,15 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from fedmeta_flwr.plain_text import decoded
-from fedmeta_flwr.results import FILE_NAME, FORMAT, TIMES_FILE_NAME, ResultsError, RoundRecord, parse_line
+from fedmeta_flwr.results import (
+    FILE_NAME,
+    FORMAT,
+    TIMES_FILE_NAME,
+    ResultsError,
+    RoundRecord,
+    complete_lines,
+    parse_line,
+)
 
 LOCK_FILE_NAME = ".lock"
 
@@ -145,7 +152,7 @@ def remove_results(results_dir: Path) -> None:
 
 def _cut(file: Path, after_round: int) -> list[dict[str, Any]]:
     """Leave and return the records up to a round, of whole lines alone; the file is replaced in one step."""
-    lines = decoded(file.read_bytes()).split("\n")[:-1] if file.exists() else []
+    lines = complete_lines(file) if file.exists() else []
     records = [parse_line(file, number, line) for number, line in enumerate(lines, start=1)]
     kept = [
         (line, record)

@@ -22,7 +22,7 @@ _COMPUTE_IN_DOUBLES = (MultiKrum, Bulyan, QFedAvg)
 def training_input(
     arrivals: Iterable[Arrival], arrays: ArrayRecord, strategy: Strategy, weighting: str
 ) -> list[Message]:
-    """Return the replies to aggregate, in the order of partitions, so that sums of floats depend on their set alone.
+    """Return the replies to aggregate, in the order of partitions, so that sums of floats depend only on their set.
 
     Parameters
     ----------

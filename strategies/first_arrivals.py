@@ -225,6 +225,7 @@ class FirstArrivals(Strategy):
         self._timeout = timeout
         self._oldest_rounds = [self.first_round] * 2
         if self._resumed is not None:
+            self.observer.begin("preparing")
             self._take_up(self._resumed, timeout)
         result = super().start(
             self._grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn

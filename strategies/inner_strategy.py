@@ -40,7 +40,7 @@ class InnerStrategy:
     strategy : Strategy
         Any.
     seed : int
-        Of what it draws from Python's and NumPy's global random states.
+        Of what it draws from the global random states of Python, NumPy and PyTorch.
     began : int
         The federation's round that is the strategy's first.
     """
@@ -56,7 +56,7 @@ class InnerStrategy:
         config[SERVER_ROUND] = server_round
         with seeded_global_random(self.seed, "select-for-training", server_round):
             instructions = list(self.strategy.configure_train(self._own(server_round), arrays, config, grid))
-        nodes = {instruction.metadata.dst_node_id for instruction in instructions}
+        nodes = self._asked(server_round, instructions, grid)
         if len(nodes) < max(quorum, len(instructions)):
             raise self._misbehaved(
                 server_round,
@@ -70,7 +70,11 @@ class InnerStrategy:
     ) -> tuple[ArrayRecord, MetricRecord | None]:
         """Return new global arrays in the form of the old ones; raises `StrategyError` where there are none such."""
         with seeded_global_random(self.seed, "aggregate", server_round):
-            aggregated, metrics = self.strategy.aggregate_train(self._own(server_round), replies)
+            try:
+                aggregated, metrics = self.strategy.aggregate_train(self._own(server_round), replies)
+            except ArithmeticError as error:  # Flower's clipping divides by the norm of an update, for instance
+                problem = f"expected it to aggregate {len(replies)} updates, found {type(error).__name__}: {error}"
+                raise self._misbehaved(server_round, problem) from error
         if not aggregated:
             raise self._misbehaved(server_round, f"expected aggregated arrays from {len(replies)} updates, found none")
         try:
@@ -95,7 +99,7 @@ class InnerStrategy:
         hidden = abstaining if selects_evaluators(self.strategy) else ()
         with seeded_global_random(self.seed, "select-for-evaluation"), grid.hiding(hidden):
             instructions = list(self.strategy.configure_evaluate(self._own(server_round), arrays, config, grid))
-        asked = {grid.roster[instruction.metadata.dst_node_id] for instruction in instructions}
+        asked = self._asked(server_round, instructions, grid)
         if asked and asked.issubset(abstaining):
             raise self._misbehaved(
                 server_round, f"expected it to ask clients that evaluate, found {sorted(asked)}, which never do"
@@ -105,7 +109,15 @@ class InnerStrategy:
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Return what it makes of the evaluation; None where nobody has taken part."""
         counted = list(replies)
-        return self.strategy.aggregate_evaluate(self._own(server_round), counted) if counted else None
+        with seeded_global_random(self.seed, "aggregate-evaluation", server_round):
+            return self.strategy.aggregate_evaluate(self._own(server_round), counted) if counted else None
+
+    def _asked(self, server_round: int, instructions: Iterable[Message], grid: ArrivalGrid) -> set[int]:
+        """Return the partitions that are asked; raises `StrategyError` where a node is none of the federation's."""
+        nodes = {instruction.metadata.dst_node_id for instruction in instructions}
+        if unknown := sorted(nodes - set(grid.roster)):
+            raise self._misbehaved(server_round, f"expected nodes of the federation, found {unknown[0]}")
+        return {grid.roster[node_id] for node_id in nodes}
 
     def _own(self, server_round: int) -> int:
         return server_round - self.began + 1

@@ -5,6 +5,7 @@ of float32 numbers survives it.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -165,7 +166,10 @@ def require_consistent(name: str, given: Mapping[str, Any], options: Mapping[str
     beta = given.get("beta", 0)
     if name == "fedtrimmedavg" and beta > 0 and int(beta * quorum) == 0:
         raise _refusal(
-            name, "beta", f"0, or at least 1 / quorum = {1 / quorum:.3g} (less trims none of {quorum} updates)", beta
+            name,
+            "beta",
+            f"0, or at least {math.ceil(1000 / quorum) / 1000} (less trims none of {quorum} updates)",
+            beta,
         )
     if name.endswith("adaptive-clipping"):
         _require_consistent_noise(name, options, quorum)

@@ -188,6 +188,17 @@ class MeanAttention(Attention):
         return super().forward(queries - queries.mean(dim=0), support)
 
 
+class RunningAttention(Attention):
+    """Normalises features by statistics that it keeps."""
+
+    def __init__(self, features: int, temperature: float) -> None:
+        super().__init__(features, temperature)
+        self.norm = nn.BatchNorm1d(features)
+
+    def forward(self, queries: Tensor, support: Tensor) -> Tensor:
+        return super().forward(self.norm(queries), self.norm(support))
+
+
 class NoisyClient(BenignClient):
     """Adds noise to its update, drawn as PyTorch's users do."""
 

@@ -40,6 +40,10 @@ def instruction(sent: messages.Arrays, clipping_norm: float) -> Message:
     return Message(RecordDict(content), dst_node_id=1, message_type=MessageType.TRAIN)  # type: ignore[arg-type]
 
 
+def messages_config(message: Message) -> ConfigRecord:
+    return message.content.config_records[messages.CONFIG]
+
+
 def context_of(strategy: str) -> Context:
     return Context(run_id=7, node_id=1, node_config={}, state=RecordDict(), run_config={"strategy": strategy})
 
@@ -74,10 +78,21 @@ def test_a_client_that_has_learnt_nothing_sends_its_model_as_it_is(strategy: str
     assert clip(arrays, sent, 1.0)[1] is False
 
 
-def test_without_such_a_strategy_nothing_is_clipped() -> None:
-    far = {name: array + np.float32(9) for name, array in GLOBAL.items()}
-    reply = clip_update(instruction(GLOBAL, 1.0), context_of("fedavg"), answer(far))
-    assert _bits(messages.message_arrays(reply)) == _bits(far)
+FAR = {name: array + np.float32(9) for name, array in GLOBAL.items()}
+
+
+def test_without_a_norm_to_clip_to_nothing_is_clipped() -> None:
+    asked = instruction(GLOBAL, 1.0)
+    del messages_config(asked)["clipping_norm"]
+    assert _bits(messages.message_arrays(clip_update(asked, context_of("fedavg"), answer(FAR)))) == _bits(FAR)
+
+
+def test_a_custom_strategy_that_tells_a_norm_has_it_kept_and_learns_who_was_clipped() -> None:
+    reply = clip_update(instruction(GLOBAL, 1.0), context_of("mine:Adaptive"), answer(FAR))
+    clipped, was_clipped = clip(FAR, GLOBAL, 1.0)
+    assert was_clipped
+    assert _bits(messages.message_arrays(reply)) == _bits(clipped)
+    assert messages.message_metrics(reply)["norm_bit"] == 1
 
 
 FLOWERS: dict[str, Any] = {

@@ -44,13 +44,17 @@ def configured(run_config: Callable[..., RunConfig], tmp_path_factory: pytest.Te
         ({"embedding": "RunningStatistics"}, "embedding: expected parameters only .* found 'norm.running_mean'"),
         ({"embedding": "HiddenStatistics"}, "embedding: .* a pass in training mode changes 'norm.running_mean'"),
         ({"attention": "AlwaysDroppingAttention"}, "attention: expected .* the same twice in evaluation mode"),
+        (
+            {"attention": "RunningAttention", "batch_norm": "transductive"},
+            "attention: .* a pass in training mode changes 'norm.running_mean'",
+        ),
         ({"attention": "MeanAttention"}, "attention: expected .* batch-norm = 'support' .* other queries change"),
     ],
 )
 def test_a_network_that_would_spoil_results_is_refused(
     configured: Callable[..., RunConfig], changes: dict[str, str], message: str
 ) -> None:
-    config = configured(**{key: f"{OWN}:{name}" for key, name in changes.items()})
+    config = configured(**{key: name if key == "batch_norm" else f"{OWN}:{name}" for key, name in changes.items()})
     with pytest.raises(OwnCodeError, match=message):
         require_own_clients(config, scenario_of(config))
 

@@ -79,12 +79,24 @@ def test_a_run_that_fails_leaves_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "null", "3", "{", '{"stage": "dancing"}', '{"stage": "training", "clients": 3}', "\ud800"]
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "3",
+        "{",
+        "{}",
+        '{"stage": "dancing"}',
+        '{"stage": "training"}',
+        '{"stage": "training", "clients": 3}',
+        "\ud800",
+    ],
 )
 def test_a_file_that_is_not_understood_says_nothing(text: str, tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(text.encode(errors="surrogatepass"))
     assert read_progress(tmp_path) is None
-    wrong: object = [] if text == "3" else text
+    wrong: object = float("inf") if text == "null" else [] if text == "3" else text
     whole = vars(Progress()) | {"server_round": wrong}
     (tmp_path / FILE_NAME).write_text(json.dumps(whole), encoding="utf-8")
     assert read_progress(tmp_path) is None

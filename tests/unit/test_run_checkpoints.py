@@ -116,9 +116,10 @@ def written(folder: Path, rounds: int, **options: Any) -> None:
 def test_a_run_that_goes_on_cuts_its_files_back_to_the_checkpoint(tmp_path: Path) -> None:
     written(tmp_path / "whole", 6)
     written(tmp_path / "cut", 5)
-    for name in (FILE_NAME, TIMES_FILE_NAME):
-        with (tmp_path / "cut" / name).open("a") as file:
-            file.write('{"kind": "round", "server_rou')  # as a killed process leaves it
+    for name, unfinished in ((FILE_NAME, b"\0" * 100), (TIMES_FILE_NAME, b'{"kind": "round", "server_rou')):
+        with (tmp_path / "cut" / name).open("ab") as file:
+            file.write(unfinished)  # as a power cut leaves it, or a killed process
+    assert len(read_results(tmp_path / "cut").rounds) == 5
     with ResultsWriter(tmp_path / "cut", after_round=3) as writer:
         assert writer.earlier_seconds == 1.5
         for server_round in (4, 5, 6):

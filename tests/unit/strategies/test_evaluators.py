@@ -71,6 +71,17 @@ def test_a_resumed_run_asks_the_same_clients() -> None:
     assert evaluators(evaluated("fedavg", options, state=states[2]))[0] == evaluators(whole)[0]
 
 
+def test_a_strategy_that_asks_a_node_of_nobody_is_told_so() -> None:
+    class AsksAStranger(FedAvg):
+        def configure_evaluate(self, *arguments: Any) -> Iterable[Message]:
+            asked = list(super().configure_evaluate(*arguments))
+            asked[0].metadata.dst_node_id = 12345
+            return asked
+
+    with pytest.raises(StrategyError, match="round 1: strategy AsksAStranger: expected nodes of the federation, found"):
+        federate(Latencies([[0, 1, 2, 3]]), inner=AsksAStranger(), is_evaluated=lambda _: True)
+
+
 def test_a_strategy_that_asks_nobody_but_those_that_never_evaluate_is_refused_in_its_round() -> None:
     class AsksTheFirst(FedAvg):
         def configure_evaluate(self, *arguments: Any) -> Iterable[Message]:
