@@ -31,7 +31,7 @@ class Activity:
     round_began: float = 0.0
 
 
-def own_activity(text: str) -> Activity:
+def runner_activity(text: str) -> Activity:
     """Return what the runner begins to do now."""
     return Activity(text, time.time())
 

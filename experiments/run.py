@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from clients import require_own_clients
-from experiments.activity import Activity, own_activity, server_activity
+from experiments.activity import Activity, runner_activity, server_activity
 from experiments.display import Show
 from experiments.progress import ResultFollower
 from experiments.simulation import SimulationSize, read_git_revision
@@ -131,7 +131,7 @@ def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: 
     """
     folder = Path(config.results_dir)
     remove_progress(folder)  # of a run that was killed
-    show(_follower(config).read(), own_activity("starting Flower's SuperLink"))
+    show(_follower(config).read(), runner_activity("starting Flower's SuperLink"))
     try:
         with LocalSuperLink(read_git_revision(app_dir), size.ray_address) as superlink:
             return run_on(superlink, config, size, app_dir=app_dir, show=show)
@@ -146,21 +146,25 @@ def run_on(
 
     Ray gives its node 30 seconds to start, which on a busy machine may not do: then the run is handed in again.
     """
-    for start in range(1, _STARTS + 1):
-        follower = _follower(config)
-        remove_progress(Path(config.results_dir))
-        show(follower.read(), own_activity("handing in the app"))
-        run_id = superlink.submit(app_dir, config.to_run_config(), size)
-        status = _wait(superlink, run_id, config, follower, show)
-        if status.is_completed:
-            break
-        log = superlink.log(run_id)
-        if _RAY_START not in log or start == _STARTS:
-            reason = failure_reason(status, log)
-            is_resumable = (Path(config.results_dir) / FOLDER_NAME).is_dir()
-            raise RunFailedError(reason + "\nIt can go on from its last checkpoint: run with --resume." * is_resumable)
-        config = replace(config, resume=True)  # what there is of it is a beginning without clients
-    return read_results(Path(config.results_dir))
+    folder = Path(config.results_dir)
+    try:
+        for start in range(1, _STARTS + 1):
+            follower = _follower(config)
+            remove_progress(folder)
+            show(follower.read(), runner_activity("handing in the app"))
+            run_id = superlink.submit(app_dir, config.to_run_config(), size)
+            status = _wait(superlink, run_id, config, follower, show)
+            if status.is_completed:
+                break
+            log = superlink.log(run_id)
+            if _RAY_START not in log or start == _STARTS:
+                reason = failure_reason(status, log)
+                hint = "\nIt can go on from its last checkpoint: run with --resume."
+                raise RunFailedError(reason + hint * (folder / FOLDER_NAME).is_dir())
+            config = replace(config, resume=True)  # what there is of it is a beginning without clients
+    finally:
+        remove_progress(folder)
+    return read_results(folder)
 
 
 def _follower(config: RunConfig) -> ResultFollower:
@@ -210,14 +214,14 @@ def _activity(config: RunConfig, follower: ResultFollower, status: RunStatus) ->
     """Return what is being done; None where the run has begun, and nothing is known of what happens in it."""
     results = follower.read()
     if follower.has_changed and results is not None and results.end is not None:
-        return own_activity("ending the simulation")
+        return runner_activity("ending the simulation")
     if progress := read_progress(Path(config.results_dir)):
         return server_activity(config, progress)
     if follower.has_changed:
         return None
     if status.has_not_begun:
-        return own_activity("waiting for Flower to start the simulation")
-    return own_activity("starting Ray's processes and the server, which loads the data set")
+        return runner_activity("waiting for Flower to start the simulation")
+    return runner_activity("starting Ray's processes and the server, which loads the data set")
 
 
 def _same_or_new(before: Activity | None, now: Activity | None) -> Activity | None:

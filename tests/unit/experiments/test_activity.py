@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from experiments.activity import own_activity, server_activity
+from experiments.activity import runner_activity, server_activity
 from experiments.progress import standing
 from fedmeta_flwr.progress import Progress
 from fedmeta_flwr.results import RoundRecord, RunResults
@@ -57,7 +57,7 @@ def test_a_headline_tells_the_round_under_way_and_how_long_its_stage_has_lasted(
 
 
 def test_a_run_that_goes_on_says_so_from_the_start(make_config: MakeConfig, make_results: MakeResults) -> None:
-    config, activity = make_config(), own_activity("starting Flower's SuperLink")
+    config, activity = make_config(), runner_activity("starting Flower's SuperLink")
     assert standing(config, None, 0.0, 0.0, activity).headline == "starting Flower's SuperLink, 0 s"
     assert standing(config, make_results(), 0.0, 0.0, activity).headline == (
         "after round 8/8: starting Flower's SuperLink, 0 s"
@@ -67,7 +67,7 @@ def test_a_run_that_goes_on_says_so_from_the_start(make_config: MakeConfig, make
 def test_time_that_no_round_uses_is_not_taken_off_the_time_left(make_config: MakeConfig) -> None:
     config = make_config(attack_round=0, evaluate_every=0)
     results = RunResults({}, tuple(RoundRecord(number, "benign", seconds=6.0) for number in range(1, 5)), None)
-    starting = standing(config, results, 50.0, 50.0, own_activity("starting"))
+    starting = standing(config, results, 50.0, 50.0, runner_activity("starting"))
     assert starting.remaining_seconds == pytest.approx(24, abs=0.5)
     now = time.time()
     training = Progress(stage="training", server_round=5, stage_began=now - 4, round_began=now - 4)

@@ -178,6 +178,24 @@ def test_a_run_that_fails_for_another_reason_is_handed_in_once(
     assert superlink.resumed == [False]
 
 
+@pytest.mark.parametrize("error", [RunFailedError, KeyboardInterrupt])
+def test_a_run_that_does_not_complete_leaves_no_progress(
+    error: type[BaseException], tmp_path: Path, run_config: Callable[..., RunConfig]
+) -> None:
+    file = tmp_path / "run" / PROGRESS
+
+    class Killed(WithoutRay):
+        def status(self, run_id: str) -> RunStatus:
+            file.write_text(json.dumps(vars(Progress(stage="training", server_round=5))), encoding="utf-8")
+            raise error
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(error):
+        patch.setattr("experiments.run._POLL_SECONDS", 0.0)
+        config = run_config(results_dir=str(file.parent))
+        run_on(Killed(0), config, SimulationSize(4, 1), app_dir=tmp_path, show=lambda *_: None)
+    assert not file.exists()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a program that is a shell script")
 def test_a_simulation_that_flower_starts_again_and_again_is_ended_with_the_reason(
