@@ -48,25 +48,40 @@ def show_progress(
             yield display
     else:
         lines = PlainLines(timer, console, is_resumed=config.resume)
-        with _repeated(lines.show_life):
-            yield lines
+        with _repeated(lines.show_life) as require_success:
+
+            def show(results: RunResults | None, activity: Activity | None = None) -> None:
+                require_success()
+                lines(results, activity)
+
+            yield show
 
 
 @contextmanager
-def _repeated(action: Callable[[], None]) -> Iterator[None]:
+def _repeated(action: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Do something every second in a thread; what it gives raises the error of the thread, as does the end."""
     ended = threading.Event()
+    failed: list[BaseException] = []
 
     def repeat() -> None:
-        while not ended.wait(_LOOK_SECONDS):
-            action()
+        try:
+            while not ended.wait(_LOOK_SECONDS):
+                action()
+        except BaseException as error:  # of a broken pipe Rich makes SystemExit, which a thread would swallow
+            failed.append(error)
+
+    def require_success() -> None:
+        if failed:
+            raise failed[0]
 
     thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
-        yield
+        yield require_success
     finally:
         ended.set()
         thread.join()
+    require_success()
 
 
 class _Timer:
@@ -88,7 +103,7 @@ class _Timer:
 
 
 class _LiveDisplay:
-    """One line that is drawn anew all the time, and the last accuracies below it."""
+    """How the run stands, what is being done, and the last accuracies: drawn anew all the time, a line each."""
 
     def __init__(self, timer: _Timer) -> None:
         self._timer = timer
@@ -103,8 +118,9 @@ class _LiveDisplay:
         current = self._timer.standing(*self._told)
         line = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=current.num_rounds, completed=current.server_round, width=30)
-        line.add_row(Text(current.headline, style="bold"), bar, Text(current.times))
-        return Group(line, Text(current.accuracies))
+        line.add_row(Text(current.place, style="bold", no_wrap=True), bar, Text(current.times))
+        doing = Text(current.doing, no_wrap=True, overflow="ellipsis")
+        return Group(line, doing, Text(current.accuracies))
 
 
 class PlainLines:

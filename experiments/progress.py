@@ -1,6 +1,7 @@
 """How far a run has come: read from its growing result file, and summed up."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -12,6 +13,7 @@ from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import FILE_NAME, RoundRecord, RunResults, read_results
 
 _SHORT_SECONDS = 120.0
+_STARTING = "starting"
 
 
 class ResultFollower:
@@ -42,10 +44,11 @@ class ResultFollower:
 
     def read(self) -> RunResults | None:
         """Return what the file holds now; None until it has a first complete line."""
-        size = self._file.stat().st_size if self._file.is_file() else 0
-        if size != self._size and b"\n" in self._file.read_bytes():
-            self._size, self._results = size, read_results(self._file)
-            self.has_changed = True
+        with suppress(FileNotFoundError):  # a run that begins anew removes the file before it writes another
+            size = self._file.stat().st_size
+            if size and size != self._size and b"\n" in self._file.read_bytes():
+                self._size, self._results = size, read_results(self._file)
+                self.has_changed = True
         return self._results
 
 
@@ -90,17 +93,26 @@ class Standing:
     awaits_curves: bool = False
 
     @property
+    def place(self) -> str:
+        """Return the round that is going on and its phase, or the last one where none is."""
+        if self.activity and self.activity.server_round:
+            return f"round {self.activity.server_round}/{self.num_rounds}, {self.phase}"
+        if not self.server_round:
+            return _STARTING
+        finished = f"round {self.server_round}/{self.num_rounds}"
+        return f"after {finished}" if self.activity else f"{finished}, {self.phase}"
+
+    @property
+    def doing(self) -> str:
+        """Return what is being done, and for how long; empty where nothing is known of it."""
+        return f"{self.activity.text}, {_duration(self.activity_seconds)}" if self.activity else ""
+
+    @property
     def headline(self) -> str:
         """Return round, phase, and what is being done."""
-        doing = self.activity
-        where = f"round {self.server_round}/{self.num_rounds}, {self.phase}" if self.server_round else "starting"
-        if doing is None:
-            return where
-        if doing.server_round:
-            where = f"round {doing.server_round}/{self.num_rounds}, {self.phase}: "
-        else:
-            where = f"after round {self.server_round}/{self.num_rounds}: " if self.server_round else ""
-        return f"{where}{doing.text}, {_duration(self.activity_seconds)}"
+        if self.doing and self.place == _STARTING:
+            return self.doing
+        return ": ".join(filter(None, (self.place, self.doing)))
 
     @property
     def accuracies(self) -> str:

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments.activity import clock, own_activity
+from experiments.activity import Activity, clock, runner_activity
 from experiments.benchmark_progress import show_turns
 from experiments.benchmarks.race import Turn
-from experiments.display import show_progress
+from experiments.display import _LiveDisplay, _Timer, show_progress
 from experiments.estimate import remaining_seconds
 from experiments.progress import ResultFollower, standing
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.results import CURVES, RoundRecord, RunResults
-from fedmeta_flwr.results_writer import ResultsWriter
+from fedmeta_flwr.results_writer import ResultsWriter, remove_results
 
 from .conftest import MakeConfig, MakeResults
 
@@ -105,6 +105,20 @@ def test_the_follower_waits_for_the_end_of_a_line(tmp_path: Path) -> None:
     assert follower.read() is not None
 
 
+def test_a_file_that_disappears_between_two_looks_is_no_error(tmp_path: Path) -> None:
+    with ResultsWriter(tmp_path) as writer:
+        writer.write_run({"config": {}})
+    follower = ResultFollower(tmp_path)
+    first = follower.read()
+    remove_results(tmp_path)
+    assert follower.read() is first
+    with ResultsWriter(tmp_path) as writer:
+        writer.write_run({"config": {"seed": 1}})
+    found = follower.read()
+    assert found is not None
+    assert found.run["config"] == {"seed": 1}
+
+
 def test_of_a_run_that_goes_on_what_it_will_cut_off_is_left_out(tmp_path: Path) -> None:
     with ResultsWriter(tmp_path) as writer:
         writer.write_run({"config": {}})
@@ -131,8 +145,8 @@ def test_of_a_run_that_goes_on_earlier_evaluations_are_not_told_again(
     written, results = io.StringIO(), make_results()
     earlier = RunResults(results.run, results.rounds[:5], None)
     with show_progress(make_config(resume=True), Console(file=written)) as show:
-        show(None, own_activity("starting Flower's SuperLink"))
-        show(earlier, own_activity("handing in the app"))
+        show(None, runner_activity("starting Flower's SuperLink"))
+        show(earlier, runner_activity("handing in the app"))
         show(results)
     headlines = [line.partition(" |")[0] for line in written.getvalue().splitlines()]
     assert headlines == ["starting Flower's SuperLink, 0 s", *(f"round {number}/8, benign" for number in (6, 7, 8))]
@@ -146,10 +160,49 @@ def test_time_passes_on_the_display_while_the_runner_is_busy(
     monkeypatch.setattr("experiments.display._PLAIN_SECONDS", 0.3)
     written = io.StringIO()
     with show_progress(make_config(), Console(file=written, force_terminal=is_terminal, width=120)) as show:
-        show(None, own_activity("handing in the app"))
+        show(None, runner_activity("handing in the app"))
         time.sleep(1.2)
     assert "handing in the app, 0 s" in written.getvalue()
     assert "handing in the app, 1 s" in written.getvalue()
+
+
+def test_the_display_stays_a_line_each_however_much_is_being_done(make_config: MakeConfig) -> None:
+    written = io.StringIO()
+    console = Console(file=written, width=80)
+    display = _LiveDisplay(_Timer(make_config()))
+    display(None, Activity(f"training; waiting for {', '.join(map(str, range(99)))}", time.time(), 4, time.time()))
+    console.print(display.render())
+    lines = [line.strip() for line in written.getvalue().splitlines()]
+    assert len(lines) == 3, "the round, what is being done, and no accuracies yet"
+    assert lines[0].startswith("round 4/8, attack  ")
+    assert lines[1].startswith("training; waiting for 0, 1, ")
+    assert lines[1].endswith("…")
+
+
+class BrokenPipe(io.StringIO):
+    """Standard output whose reader has gone after the first line."""
+
+    def write(self, text: str) -> int:
+        if self.tell():
+            raise BrokenPipeError
+        return super().write(text)
+
+
+@pytest.mark.parametrize("is_told_again", [False, True])
+def test_an_error_of_the_thread_that_prints_ends_the_run(
+    is_told_again: bool, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.display._LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("experiments.display._PLAIN_SECONDS", 0.02)
+    written, is_over = BrokenPipe(), False
+    with pytest.raises((SystemExit, BrokenPipeError)), show_progress(make_config(), Console(file=written)) as show:
+        show(None)
+        time.sleep(0.3)
+        if is_told_again:
+            monkeypatch.setattr("experiments.display._PLAIN_SECONDS", 99.0)  # nothing to print
+            show(None)
+            is_over = True
+    assert not is_over
 
 
 def test_plain_lines_tell_every_evaluated_round_once(make_config: MakeConfig, make_results: MakeResults) -> None:
