@@ -180,7 +180,10 @@ def test_a_run_that_fails_for_another_reason_is_handed_in_once(
 
 @pytest.mark.parametrize("error", [RunFailedError, KeyboardInterrupt])
 def test_a_run_that_does_not_complete_leaves_no_progress(
-    error: type[BaseException], tmp_path: Path, run_config: Callable[..., RunConfig]
+    error: type[BaseException],
+    tmp_path: Path,
+    run_config: Callable[..., RunConfig],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     file = tmp_path / "run" / PROGRESS
 
@@ -189,9 +192,9 @@ def test_a_run_that_does_not_complete_leaves_no_progress(
             file.write_text(json.dumps(vars(Progress(stage="training", server_round=5))), encoding="utf-8")
             raise error
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(error):
-        patch.setattr("experiments.run._POLL_SECONDS", 0.0)
-        config = run_config(results_dir=str(file.parent))
+    monkeypatch.setattr("experiments.run._POLL_SECONDS", 0.0)
+    config = run_config(results_dir=str(file.parent))
+    with pytest.raises(error):
         run_on(Killed(0), config, SimulationSize(4, 1), app_dir=tmp_path, show=lambda *_: None)
     assert not file.exists()
 
