@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.collection import PATHS, Collection, collect, require_same_settings
+from experiments.folders import record_without_folders
 from fedmeta_flwr.plain_text import decoded
 from fedmeta_flwr.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, parse_line
 
@@ -16,7 +17,8 @@ from fedmeta_flwr.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, parse
 def publish(root: Path, folder: Path) -> list[Path]:
     """Copy the result files of a results root's completed runs, as compact lines and without paths.
 
-    Settings that are paths (`collection.PATHS`) are published as empty. The fingerprint of the images and the digest of
+    Settings that are paths (`collection.PATHS`) are published as empty, and of paths in the reasons of failures the
+    last part only (`experiments.folders`). The fingerprint of the images and the digest of
     the model that a run went on from stand in its result file. An image file as ``backdoor-key`` stays as it was named,
     for it decides the results.
 
@@ -77,14 +79,16 @@ def _require_fitting(collections: Iterable[Collection], folder: Path) -> None:
 def _text(file: Path) -> str:
     lines = decoded(file.read_bytes()).split("\n")[:-1]
     records = [parse_line(file, number, line) for number, line in enumerate(lines, start=1)]
+    config = records[0].get("config", {}) if records else {}
+    known = (str(file.parent), *(str(config.get(key, "")) for key in PATHS))
     return "".join(
-        json.dumps(_without_paths(record), allow_nan=False, separators=(",", ":")) + "\n" for record in records
+        json.dumps(_without_paths(record, known), allow_nan=False, separators=(",", ":")) + "\n" for record in records
     )
 
 
-def _without_paths(record: dict[str, Any]) -> dict[str, Any]:
+def _without_paths(record: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
     if record["kind"] != "run":
-        return record
+        return record_without_folders(record, *known)
     return record | {"config": {key: "" if key in PATHS else value for key, value in record["config"].items()}}
 
 

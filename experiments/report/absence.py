@@ -4,12 +4,13 @@ Runs may name custom code that is not here any more, data that have moved, or se
 code may fail in any way. This is the only place that decides what becomes of it.
 """
 
-import re
+import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
-_FOLDERS = re.compile(r"""(?<![\w/.…~])/(?:[^\s/'":,;()<>]+/)+""")
+from experiments.folders import without_folders
+
+_LOG = logging.getLogger(__name__)
 _PROJECT = ("fedmeta_flwr", "clients", "strategies", "experiments")
 
 _T = TypeVar("_T")
@@ -42,16 +43,11 @@ def part_or_reason(make: Callable[[], _T], instead: _Other, *folders: str) -> tu
     """
     try:
         return make(), ""
-    except Exception as error:  # whatever the user's own code raises
-        return instead, without_folders(_reason(error), *folders)
-
-
-def without_folders(text: str, *known: str) -> str:
-    """Return a text with the last part of absolute paths only, also of those with spaces that are known."""
-    for path in map(Path, known):
-        if path.is_absolute():  # a relative one tells nothing, and may be part of any word
-            text = text.replace(str(path), f"…/{path.name}")
-    return _FOLDERS.sub("…/", text)
+    except Exception as error:  # whatever custom code raises
+        reason = without_folders(_reason(error), *folders)
+        if not isinstance(error, ValueError):  # a defect, of custom code or of this project
+            _LOG.warning("report: left out: %s", reason, exc_info=error)
+        return instead, reason
 
 
 def _reason(error: Exception) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.collection import PATHS, RUNS, Collection, collect
-from experiments.report.absence import without_folders
+from experiments.folders import record_without_folders
 from fedmeta_flwr.results import FILE_NAME, ResultsError, RunResults, read_results
 
 SINGLE = "single-run"
@@ -132,13 +132,11 @@ def _shown(name: str, folder: Path, results: RunResults) -> ShownRun:
 
 
 def _without_folders(results: RunResults, folder: str) -> RunResults:
-    """Return results whose reasons tell no folders: those of failures may name files of any node."""
-
-    def shown(record: dict[str, Any]) -> dict[str, Any]:
-        return {key: without_folders(one, folder) if isinstance(one, str) else one for key, one in record.items()}
-
-    rounds = tuple(replace(record, dropped=[shown(drop) for drop in record.dropped]) for record in results.rounds)
-    return replace(results, rounds=rounds, end=results.end and shown(results.end))
+    rounds = tuple(
+        replace(record, dropped=[record_without_folders(drop, folder) for drop in record.dropped])
+        for record in results.rounds
+    )
+    return replace(results, rounds=rounds, end=results.end and record_without_folders(results.end, folder))
 
 
 def _name_of(results: RunResults, folder: Path) -> str:

@@ -9,7 +9,7 @@ from experiments.__main__ import app
 from experiments.collection import PATHS, collect
 from experiments.publish import publish
 from fedmeta_flwr import bootstrap
-from fedmeta_flwr.results import ResultsError
+from fedmeta_flwr.results import ResultsError, RoundRecord
 from fedmeta_flwr.results_writer import ResultsWriter
 
 from .conftest import MakeConfig
@@ -22,6 +22,9 @@ def write_with_paths(root: Path, make_config: MakeConfig, status: str = "complet
     config = make_config(dataset="strokes", seed=0).to_run_config() | dict.fromkeys(PATHS, "/home/me/private")
     with ResultsWriter(root / RUN) as writer:
         writer.write_run({"config": config})
+        detail = "OSError: no file '/mnt/my private/a.png', /home/me/private/b"
+        drop = {"partition_id": 2, "reason": "failed", "detail": detail}
+        writer.write_round(RoundRecord(1, "pretrain", dropped=[drop]))
         writer.write_end(status, 1.5)
 
 
@@ -30,6 +33,8 @@ def test_published_results_hold_no_path_and_are_otherwise_the_same(tmp_path: Pat
     publish(tmp_path / "root", tmp_path / "out")
     (before,), (after,) = collect(tmp_path / "root"), collect(tmp_path / "out")
     assert "private" not in (tmp_path / "out" / RUN / "results.jsonl").read_text()
+    (record,) = after.runs["attack-a"][0].rounds
+    assert [drop["detail"] for drop in record.dropped] == ["OSError: no file '…/a.png', …/b"]
     config = before.config("attack-a")
     assert after.config("attack-a") == config | dict.fromkeys(PATHS, "")
     assert (

@@ -140,8 +140,8 @@ def test_the_page_of_all_of_them_has_every_reason_once_in_its_place(parts: dict[
         "Nothing under the defense: matching-way = 20",
         "No view of the defended model: matching-way = 20",
         "No episodes: there was no attack.",
-        "No pictures, since the images of Strokes, single run are not here: ",
-        "No pictures, since the key of Strokes, single run cannot be made: backdoor-key: ",
+        "No pictures of Strokes, single run: the run was made by another version: later: ",
+        "No pictures of Strokes, single run: backdoor-key: ",
         "No round was evaluated: there are no accuracies.",
         "The run has not ended: its file has no round yet, of 4.",
         "The run did not complete (failed: QuorumError: none of …/x): its file ends with round 2, of 4.",
@@ -153,6 +153,9 @@ def test_the_page_of_all_of_them_has_every_reason_once_in_its_place(parts: dict[
     ):
         assert words in page, words
     assert "rosalind" not in page
+    spoilt = sum(not part.runs[0].environment for part in parts.values())
+    assert spoilt == 1
+    assert page.count("<summary>Environment and data</summary>") == len(parts) - spoilt
 
 
 def test_an_attack_that_did_not_count_is_told(tmp_path: Path) -> None:
@@ -181,3 +184,15 @@ def test_a_part_is_made_or_its_reason_told_without_folders() -> None:
         assert part_or_reason(partial(fail, error), (), "/home/rosalind smith/photos") == ((), reason)
     with pytest.raises(KeyboardInterrupt):
         part_or_reason(partial(fail, KeyboardInterrupt()), None)
+
+
+@pytest.mark.parametrize(("error", "is_logged"), [(AbsentError("none"), False), (KeyError("x"), True)])
+def test_a_defect_is_logged_with_its_traceback(
+    error: Exception, is_logged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise error
+
+    part_or_reason(fail, None)
+    assert [record.exc_info is not None for record in caplog.records] == [True] * is_logged
+    assert ("Traceback" in caplog.text) == is_logged
