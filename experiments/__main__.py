@@ -61,7 +61,9 @@ FilesOnly = Annotated[bool, typer.Option("--quiet", "-q", help="Show no table, o
 AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON document on standard output, all else on standard error.")
 ]
-AppDir = Annotated[Path, typer.Option("--app", help="Folder of the Flower App.", hidden=True)]
+AppDir = Annotated[
+    Path, typer.Option("--app", help="Folder of the Flower App, a checkout. [default: this one]", show_default=False)
+]
 
 
 @app.command(
