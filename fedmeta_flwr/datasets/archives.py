@@ -136,7 +136,9 @@ def _zip_entries(source: Path) -> Iterator[tuple[str, bytes]]:
 def _name(info: zipfile.ZipInfo) -> str:
     """Return an entry's name as the standard has it: with ``/``, and in UTF-8, which macOS writes without saying so."""
     name = info.orig_filename
-    if not info.flag_bits & _SAYS_UTF_8:
+    if name.partition("\0")[0].replace("\\", "/") != info.filename.replace("\\", "/"):
+        name = info.filename  # Python 3.12 and later take it from the entry's Unicode Path field, where it has one
+    elif not info.flag_bits & _SAYS_UTF_8:
         with suppress(UnicodeError):
             name = name.encode("cp437").decode()
     return name.replace("\\", "/")
@@ -154,7 +156,7 @@ def _check_list(infos: Sequence[zipfile.ZipInfo], source: Path) -> None:
         _check_entry(info, source)
         name = PurePosixPath(_name(info))
         if name in names and not _name(info).endswith("/"):
-            raise DatasetError(f"expected one entry of a name, found {info.filename!r} twice in {source}")
+            raise DatasetError(f"expected one entry of a name, found {_name(info)!r} twice in {source}")
         names.add(name)
 
 
@@ -175,7 +177,7 @@ def _check_entry(info: zipfile.ZipInfo, source: Path) -> None:
         found = f"one that grows from {info.compress_size} bytes to {info.file_size}: "
     else:
         return
-    raise DatasetError(f"expected {expected}, found {found}{info.orig_filename!r} in {source}")
+    raise DatasetError(f"expected {expected}, found {found}{_name(info)!r} in {source}")
 
 
 def _read_zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: Path) -> bytes:
@@ -186,7 +188,7 @@ def _read_zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: Pat
         if len(content) != info.file_size:
             raise ValueError(f"{len(content)} bytes instead of {info.file_size}")
     except _UNREADABLE as error:
-        raise DatasetError(f"expected a readable entry {info.filename!r} in {source}, found: {error}") from error
+        raise DatasetError(f"expected a readable entry {_name(info)!r} in {source}, found: {error}") from error
     return content
 
 

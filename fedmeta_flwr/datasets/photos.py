@@ -165,9 +165,10 @@ def _with_8_bits(photo: Image.Image, source: Image.Image) -> Image.Image:
         white = 2 ** source.tag_v2.get(BITSPERSAMPLE, (16,))[0] - 1
         is_negative = source.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
     shades = ((values * 255 + white // 2) // white).astype(np.uint8)
-    if source.info.get("transparency") is not None:  # the shade that a PNG file leaves out
-        shades[values == source.info["transparency"]] = 255
-    return Image.fromarray(255 - shades if is_negative else shades)
+    grey = Image.fromarray(255 - shades if is_negative else shades)
+    if (clear := source.info.get("transparency")) is not None:  # the shade that a PNG file leaves out
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def _on_white(photo: Image.Image) -> Image.Image:

@@ -117,6 +117,16 @@ def test_a_key_file_of_16_bits_keeps_its_shade(tmp_path: Path, channels: int) ->
     assert (key.opacity == 1).sum() == 36
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_grey_key_file_does_not_cover_where_it_has_the_transparent_shade(tmp_path: Path, dtype: type) -> None:
+    pixels = np.zeros((6, 6), dtype)
+    pixels[1, 2] = np.iinfo(dtype).max
+    Image.fromarray(pixels).save(tmp_path / "key.png", transparency=0)
+    name = str(tmp_path / "key.png")
+    key = build_key(name, channels=1, image_size=16, size=6, position="top-left", intensity=1.0)
+    assert np.argwhere(key.opacity).tolist() == [[1 + 1, 1 + 2]]
+
+
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
 def test_a_key_file_of_a_turned_camera_is_turned_upright(tmp_path: Path, file_format: str) -> None:
     image = Image.new("RGB", (16, 16), "white")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedmeta_flwr.datasets import archives
 from fedmeta_flwr.datasets.archives import content_digest, read_entries
 from fedmeta_flwr.datasets.store import DatasetError
 
@@ -79,6 +80,21 @@ def test_names_that_are_not_utf_8_are_read_as_of_old(tmp_path: Path) -> None:
     path = _zip(tmp_path / "part.zip", {"part/xx": b"1"})
     path.write_bytes(path.read_bytes().replace(b"part/xx", b"part/\x8e\xff"))
     assert dict(read_entries(path)) == {"part/\u00c4\u00a0": b"1"}  # cp437
+
+
+def test_a_name_from_a_unicode_path_field_counts() -> None:
+    info = zipfile.ZipInfo("part/\u00e9\u00e2/1")  # what its old field says, taken for cp437
+    info.filename = "part/\u732b/1"  # what Python 3.12 and later put there
+    assert archives._name(info) == "part/\u732b/1"
+
+
+def test_messages_name_an_entry_as_it_is_read(tmp_path: Path) -> None:
+    path = _zip(tmp_path / "part.zip", {"part/\u00c4\\1": b"oneone"}, zipfile.ZIP_STORED)
+    content = path.read_bytes().replace(b"oneone", b"oneTwo")
+    flags = content.index(b"PK\1\2") + 8
+    path.write_bytes(content[:6] + b"\0\0" + content[8:flags] + b"\0\0" + content[flags + 2 :])  # does not say UTF-8
+    with pytest.raises(DatasetError, match=r"readable entry 'part/\u00c4/1' in .*part\.zip"):
+        list(read_entries(path))
 
 
 @pytest.mark.parametrize("name", ["../outside", "part/../../outside", "/outside", "part\\..\\outside"])

@@ -61,7 +61,7 @@ def test_names_that_lead_out_or_hide_their_end_are_refused(write: WriteZip, name
     path = write(zipped(("fine", b"1"), (placeholder, b"2")).replace(placeholder.encode(), name.encode()))
     with pytest.raises(DatasetError, match=r"names that stay inside the archive, found '.*part\.zip") as caught:
         list(read_entries(path))
-    assert repr(name) in str(caught.value)
+    assert repr(name.replace("\\", "/")) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a..b", "..a/b", "ab:/c", "a/C:/b", "ä/ö", "...", "a b", "./a"])

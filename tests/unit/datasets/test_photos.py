@@ -187,6 +187,11 @@ def test_the_transparent_shade_of_16_bits_shows_white_paper() -> None:
     np.testing.assert_array_equal(decode_photo(deep_png([5, 6] * 2, b"\0\5"), 1, "a")[:, 0, 0], [128] * 3)
 
 
+def test_the_transparent_shade_of_16_bits_stays_transparent() -> None:
+    found = np.asarray(read_photo(deep_png([5 * 257, 6 * 257, 5 * 257 + 1], b"\5\5"), "a"))
+    assert found[0].tolist() == [[5, 5, 5, 0], [6, 6, 6, 255], [5, 5, 5, 255]]
+
+
 def test_a_cmyk_jpeg_is_read() -> None:
     content = encode(plain((0, 255, 255, 0), mode="CMYK"), "JPEG", quality=100)
     np.testing.assert_allclose(decode_photo(content, 2, "a")[:, 0, 0], RED, atol=4)
