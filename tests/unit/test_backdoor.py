@@ -119,7 +119,7 @@ def test_a_key_file_of_16_bits_keeps_its_shade(tmp_path: Path, channels: int) ->
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_grey_key_file_does_not_cover_where_it_has_the_transparent_shade(tmp_path: Path, dtype: type) -> None:
-    pixels = np.zeros((6, 6), dtype)
+    pixels: np.ndarray = np.zeros((6, 6), dtype)
     pixels[1, 2] = np.iinfo(dtype).max
     Image.fromarray(pixels).save(tmp_path / "key.png", transparency=0)
     name = str(tmp_path / "key.png")
