@@ -5,11 +5,15 @@ as they please, and viewers show a photo whatever is in them. Pillow reads some 
 where they are malformed, so they are kept from it.
 """
 
+import io
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Literal
 
 from PIL import Image
+from PIL.PngImagePlugin import PngStream
 from PIL.TiffImagePlugin import TiffImageFile
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -26,6 +30,16 @@ _UPRIGHT = {
 _JPEG, _START_OF_SCAN = b"\xff\xd8\xff", 0xDA
 _JPEG_EXIF = b"Exif\0\0"
 _JPEG_NOTES = (_JPEG_EXIF, b"MPF\0", b"ICC_PROFILE\0", b"Photoshop 3.0\0")
+_JPEG_SHORT_NOTES = (b"JFIF", b"Adobe")  # have 12 bytes or more; decoders pass over shorter ones
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_PNG_ORIENTATION_TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type exif", b"exif")
+_TIFF_NOTES = {
+    *(269, 270, 271, 272, 282, 283, 285, 286, 287, 296, 297, 305, 306, 315, 316),  # names, resolution, pages, dates
+    *(33432, 33550, 33723, 34377, 34665, 34675, 34853, 37724),  # rights, place, IPTC, Photoshop, EXIF, ICC, GPS
+}
+_TIFF_LAST_OF_PIXELS = 532  # ReferenceBlackWhite
 _AVIF_EXIF = re.compile(rb"(infe\x02.{7}|infe\x03.{9})Exif", re.DOTALL)  # an entry of the list of a file's items
 
 
@@ -40,17 +54,23 @@ def without_notes(content: bytes) -> tuple[bytes, bytes]:
     Returns
     -------
     tuple of bytes and bytes
-        The file, as long as before, with the names of its notes overwritten, so that they are passed over; and its
-        EXIF block. Both only for JPEG and AVIF, whose notes Pillow reads when it opens a file; otherwise the file as it
-        is, and nothing. The EXIF block of an AVIF file has no say: it turns its pixels by a property of its own.
+        The file without its notes, or with their names overwritten, so that they are passed over; and the EXIF block of
+        a JPEG file. PNG and TIFF files keep the notes that hold their orientation. Other formats than JPEG, PNG, TIFF
+        and AVIF, whose notes Pillow reads when it opens a file, stay as they are. The EXIF block of an AVIF file has no
+        say: it turns its pixels by a property of its own.
     """
+    if content.startswith(_PNG):
+        return b"".join(_png_pixels(content)), b""
+    if content[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return _tiff_pixels(content), b""
     if content[4:8] == b"ftyp":
         return _AVIF_EXIF.sub(rb"\1exif", content), b""
     if not content.startswith(_JPEG):
         return content, b""
     plain, exif = bytearray(content), b""
     for start, end in _segments(content):
-        if content.startswith(_JPEG_NOTES, start, end):
+        is_short = end - start < 12 and content.startswith(_JPEG_SHORT_NOTES, start, end)
+        if is_short or content.startswith(_JPEG_NOTES, start, end):
             plain[start] ^= 0x20  # a letter in lower case, which is the name of nothing
             if content.startswith(_JPEG_EXIF, start, end):  # a long block goes on in the next segment
                 exif += content[start + len(_JPEG_EXIF) : end]
@@ -69,6 +89,46 @@ def _segments(jpeg: bytes) -> Iterator[tuple[int, int]]:
         end = place + 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
         yield place + 4, end
         place = end
+
+
+def _png_pixels(png: bytes) -> Iterator[bytes]:
+    """Yield the pieces of a PNG file that its pixels and its orientation need; of an animation, its first frame."""
+    file, place = io.BytesIO(png), len(_PNG)
+    notes = PngStream(file)
+    yield _PNG
+    while re.fullmatch(rb"[A-Za-z]{4}", kind := png[place + 4 : place + 8]):
+        start, end = place + 8, place + 8 + int.from_bytes(png[place : place + 4], "big")
+        if kind in _PNG_PIXELS:
+            yield png[place : end + 4]
+        elif kind == b"eXIf" or (kind in _PNG_TEXTS and png[start:end].split(b"\0")[0] in _PNG_ORIENTATION_TEXTS):
+            with suppress(Exception):  # only notes that Pillow takes
+                file.seek(start)
+                notes.call(kind, start, end - start)
+                checksum = zlib.crc32(png[place + 4 : end])
+                yield png[place:end] + checksum.to_bytes(4, "big")
+        place = end + 4
+        if kind == b"IEND":
+            return
+    yield png[place:]  # cut or damaged, for Pillow to judge
+
+
+def _tiff_pixels(tiff: bytes) -> bytes:
+    """Take the notes out of the list that describes a TIFF file's first picture."""
+    order: Literal["little", "big"] = "little" if tiff.startswith(b"II") else "big"
+    # The widths of an offset, of the number of entries, and of an entry: BigTIFF, and the ordinary kind.
+    offset, number, width = (8, 8, 20) if b"+" in tiff[:4] else (4, 2, 12)
+    start = int.from_bytes(tiff[offset : 2 * offset], order)
+    first = start + number
+    end = first + width * int.from_bytes(tiff[start:first], order)
+    if end + offset > len(tiff):
+        return tiff
+    entries = [(int.from_bytes(tiff[at : at + 2], order), tiff[at : at + width]) for at in range(first, end, width)]
+    kept = [entry for entry in entries if entry[0] not in _TIFF_NOTES]
+    # Pillow stops at a damaged one: what the pixels need comes first, then the orientation, then the rest.
+    kept.sort(key=lambda entry: (entry[0] > _TIFF_LAST_OF_PIXELS, entry[0] == _ORIENTATION))
+    listed = b"".join(entry for _, entry in kept)
+    changed = len(kept).to_bytes(number, order) + listed + tiff[end : end + offset]
+    return tiff[:start] + changed.ljust(end + offset - start, b"\0") + tiff[end + offset :]
 
 
 def load_upright(photo: Image.Image, exif: bytes) -> Image.Image:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,8 @@ def tiff(*entries: Entry) -> bytes:
     content = encode("TIFF")
     (start,) = struct.unpack_from("<I", content, 4)
     (count,) = struct.unpack_from("<H", content, start)
-    listed = content[start + 2 : start + 2 + 12 * count]
-    listed += b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in entries)
+    listed = b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in entries)
+    listed += content[start + 2 : start + 2 + 12 * count]
     head = content[:4] + struct.pack("<I", len(content))
     return head + content[8:] + struct.pack("<H", count + len(entries)) + listed + bytes(16)
 
@@ -157,6 +158,8 @@ def test_an_orientation_in_xmp_counts_where_exif_has_none() -> None:
         (0xE2, b"ICC_PROFILE\0"),
         (0xED, b"Photoshop 3.0\x008BIM\x04\x04"),
         (0xEC, b"Ducky"),
+        (0xE0, b"JFIF\0"),
+        (0xEE, b"Adobe"),
     ],
 )
 def test_notes_that_are_cut_short_do_not_keep_a_jpeg_from_being_read(marker: int, notes: bytes) -> None:
@@ -164,6 +167,120 @@ def test_notes_that_are_cut_short_do_not_keep_a_jpeg_from_being_read(marker: int
     segment = bytes([0xFF, marker]) + struct.pack(">H", len(notes) + 2) + notes
     for padding in (b"", b"\xff\xff"):  # any number of bytes may fill up before a segment
         assert_like(plain[:2] + padding + segment + plain[2:], turned(Image.Transpose.ROTATE_270))
+
+
+def with_chunks(png: bytes, *chunks: tuple[bytes, bytes], flaw: int = 0, late: bool = False) -> bytes:
+    """Put chunks behind a PNG file's head, or before its end; a flaw is added to their checksums."""
+    place = len(png) - 12 if late else 33
+    more = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) ^ flaw)
+        for kind, data in chunks
+    )
+    return png[:place] + more + png[place:]
+
+
+LARGE = zlib.compress(bytes(2**21))
+XMP_TEXT = b'<x:xmpmeta tiff:Orientation="6"/>'
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("flaw", [0, 1])
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        (b"iCCP", b"CMYK\0\0" + LARGE),
+        (b"iCCP", b"CMYK\0\x01"),
+        (b"iCCP", b""),
+        (b"zTXt", b"a\0\0" + LARGE),
+        (b"zTXt", b"Raw profile type exif\0\0" + LARGE),
+        (b"zTXt", b"a\0\x07"),
+        (b"iTXt", b"XML:com.adobe.xmp\0\x01\0\0\0" + LARGE),
+        (b"tEXt", b"transparency\0no"),
+        (b"tEXt", b"bbox\0all"),
+        *((kind, b"ab") for kind in (b"tEXt", b"pHYs", b"gAMA", b"cHRM", b"acTL", b"fcTL")),
+        (b"sRGB", b""),
+        (b"fcTL", bytes(4) + b"\xff" * 22),
+    ],
+)
+def test_damaged_or_large_notes_of_a_png_leave_its_pixels_and_its_orientation(
+    chunk: tuple[bytes, bytes], flaw: int, late: bool
+) -> None:
+    content = with_chunks(with_exif("PNG", block(TURNED)), chunk, flaw=flaw, late=late)
+    assert_like(content, turned(Image.Transpose.ROTATE_270))
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP_TEXT),
+        (b"iTXt", b"XML:com.adobe.xmp\0\x01\0\0\0" + zlib.compress(XMP_TEXT)),
+        (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n0\n" + block(TURNED).hex().encode())),
+    ],
+)
+def test_an_orientation_in_the_text_of_a_png_counts(chunk: tuple[bytes, bytes], late: bool) -> None:
+    assert_like(with_chunks(encode("PNG"), chunk, late=late), turned(Image.Transpose.ROTATE_270))
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        ((X_RESOLUTION, BYTE, 1, bytes(4)), (UNIT, SHORT, 1, b"\x03\0\0\0")),
+        ((X_RESOLUTION, ASCII, 2, b"a\0\0\0"), (UNIT, SHORT, 1, b"\x03\0\0\0")),
+    ],
+)
+def test_a_resolution_of_another_type_does_not_keep_a_tiff_from_being_read(notes: tuple[Entry, ...]) -> None:
+    assert_like(tiff(TURNED, *notes), turned(Image.Transpose.ROTATE_270))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(
+        [b"iCCP", b"zTXt", b"iTXt", b"tEXt", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"tIME", b"acTL", b"fcTL"]
+    ),
+    st.sampled_from([0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xFE]),
+    st.sampled_from(
+        [b"", b"JFIF\0", b"Adobe", b"MPF\0", b"ICC_PROFILE\0", b"Photoshop 3.0\x008BIM", b"a\0\0", b"bbox\0"]
+    ),
+    st.binary(max_size=30),
+    st.integers(0, 1),
+)
+def test_no_note_of_a_png_or_jpeg_changes_its_pixels(
+    kind: bytes, marker: int, name: bytes, noise: bytes, flaw: int
+) -> None:
+    png = with_exif("PNG", block(TURNED))
+    expected = np.asarray(read_photo(png, "a"))
+    found = read_photo(with_chunks(png, (kind, name + noise), flaw=flaw), "a")
+    np.testing.assert_array_equal(np.asarray(found), expected)
+    jpeg = encode("JPEG")
+    note = name + noise[: max(11 - len(name), 0)]  # shorter than an Adobe note that says how colours are coded
+    segment = bytes([0xFF, marker]) + struct.pack(">H", len(note) + 2) + note
+    found = read_photo(jpeg[:2] + segment + jpeg[2:], "a")
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(read_photo(jpeg, "a")))
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_notes_of_a_tiff_leave_its_pixels_and_its_orientation(big: bool) -> None:
+    exif = Image.Exif()
+    exif[MAKE], exif[ORIENTATION] = "a camera of a long name", 6
+    content = encode("TIFF", exif=exif, dpi=(72, 72), description="a long description", big_tiff=big)
+    assert_like(content, turned(Image.Transpose.ROTATE_270))
+    name = content.index(struct.pack("<HH", MAKE, ASCII))
+    size = 8 if big else 4
+    damaged = content[: name + 4 + size] + b"\xff" * size + content[name + 4 + 2 * size :]  # it leads past the end
+    assert_like(damaged, turned(Image.Transpose.ROTATE_270))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from([MAKE, X_RESOLUTION, UNIT, EXIF_IFD, GPS_IFD, 270, 305, 33723, 34377, 34675]),
+    st.integers(0, 19),
+    st.integers(0, 2**32 - 1),
+    st.binary(min_size=4, max_size=4),
+)
+def test_no_note_of_a_tiff_changes_its_pixels(tag: int, kind: int, count: int, value: bytes) -> None:
+    found = read_photo(tiff((tag, kind, count, value), (UNIT, SHORT, 1, b"\3\0\0\0")), "a")
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(photo()))
 
 
 def test_the_exif_of_a_further_picture_does_not_turn_the_first() -> None:
