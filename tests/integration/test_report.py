@@ -162,7 +162,7 @@ def test_everything_to_be_seen_has_words_and_headings_go_down_step_by_step(html:
 
 def test_what_is_missing_is_said_in_its_place(html: str) -> None:
     for words in (
-        "No pictures, since the images of Omniglot, quick are not here: no folder with the images is known",
+        "No pictures of Omniglot, quick: no folder with the images is known",
         f"No episodes: no {BEFORE_ATTACK_FILE_NAME} beside the result file",
         "Not drawn: no run of a defended federation in these results.",
         "Not drawn: no control run in these results.",
