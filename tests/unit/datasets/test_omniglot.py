@@ -322,6 +322,7 @@ def test_without_a_network_the_way_out_is_named_and_no_half_file_is_left(
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_omniglot_is_read_whole_and_not_decoded_again(
     tmp_path: Path, omniglot_dir: Path, monkeypatch: pytest.MonkeyPatch

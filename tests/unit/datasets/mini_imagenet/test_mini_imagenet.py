@@ -201,6 +201,7 @@ def test_photos_are_decoded_into_a_file_rather_than_into_memory(
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_photos_are_read_whole_and_not_decoded_again(
     tmp_path: Path, mini_imagenet_dir: Path, monkeypatch: pytest.MonkeyPatch
