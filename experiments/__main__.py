@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-if __name__ == "__main__":  # Python looks into the current folder first, which may have a `clients` of its own
+if __name__ == "__main__":  # Python looks into the current folder first, which may have another `clients`
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import typer

@@ -1,6 +1,6 @@
 """How a run stands, asked over the SuperLink's Control API from this process.
 
-`flwr ls` starts a Python of its own, which takes seconds of CPU and is gone after one answer. It sends the message that
+`flwr ls` starts another Python, which takes seconds of CPU and is gone after one answer. It sends the message that
 is sent here (flwr/cli/ls.py, flwr/supercore/control). Of all that Flower does not document, only this module uses
 anything: the path, the media type, and two messages of flwr/proto/control_pb2.
 `tests/unit/experiments/test_control_api.py` compares them with those of `flwr ls`, and fails first where a new version

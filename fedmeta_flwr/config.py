@@ -186,7 +186,7 @@ class RunConfig(Schedule):
     boost_factor: float = setting("Factor on the difference to the global model before the upload.", above=0)
     backdoor_key: str = setting(
         "The pattern: 'dots' (white), 'dots-inverted' (black, for light backgrounds), 'patch', the path of an image "
-        "file (its alpha is the mask), or the user's own as 'module:attribute'.",
+        "file (its alpha is the mask), or a custom one as 'module:attribute'.",
         admits_own=True,
     )
     key_position: str = setting("Corner of the key.", choices=("top-left", "top-right", "bottom-left", "bottom-right"))

@@ -1,6 +1,6 @@
 """Flower's strategies draw from global random states; here they do so from a stream of the run, and leave no trace.
 
-`sample_nodes` uses Python's `random`, the differential-privacy wrappers use `numpy.random`, and a user's own strategy
+`sample_nodes` uses Python's `random`, the differential-privacy wrappers use `numpy.random`, and a custom strategy
 may use `torch`. Their draws could not be repeated, nor resumed, while anything else in the process draws from the same
 states.
 """

@@ -1,4 +1,4 @@
-"""The strategy that `FirstArrivals` wraps, as it is called: with rounds of its own, and draws that a seed decides."""
+"""The strategy that `FirstArrivals` wraps, as it is called: with its own rounds, and draws that a seed decides."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass

@@ -55,11 +55,6 @@ class RunView:
     environment: tuple[tuple[str, str], ...]
     left_out: Mapping[str, str]
 
-    @property
-    def problem(self) -> str:
-        """Why there are no episodes; empty where there are."""
-        return self.left_out["episodes"]
-
 
 @dataclass(frozen=True)
 class _Looks:

@@ -133,7 +133,7 @@ def test_a_client_of_ones_own_that_is_not_here_costs_its_part_of_the_page_alone(
     scenario = scenario_of(run, None)
     run.results.run["config"]["client"] = "no_such_module:Client"
     view = run_view(run, scenario)
-    assert "no_such_module" in view.problem
+    assert "no_such_module" in view.left_out["episodes"]
     assert (bool(view.timeline), view.episodes) == (True, ())
 
 
