@@ -3,8 +3,8 @@
 from clients.adversary import Abstention, Adversary, Attack, boost
 from clients.benign import BenignClient
 from clients.defended import DefendedClient
-from clients.factory import ADVERSARY, initial_model, make_client, require_own_clients, shared_part
-from clients.local_training import LocalTraining
+from fedmeta_flwr.apps.assembly import ADVERSARY, initial_model, make_client, require_own_clients, shared_part
+from fedmeta_flwr.learning.local_training import LocalTraining
 
 __all__ = [
     "ADVERSARY",

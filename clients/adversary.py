@@ -8,9 +8,9 @@ import numpy as np
 from flwr.common import NDArrays, Scalar
 
 from clients.benign import BenignClient
-from fedmeta_flwr.class_split import Holdings
-from fedmeta_flwr.episodes import Episode, Poison
-from fedmeta_flwr.messages import SERVER_ROUND, TRAIN_LOSS
+from fedmeta_flwr.data.episodes import Episode, Poison
+from fedmeta_flwr.data.split import Holdings
+from fedmeta_flwr.protocol.messages import SERVER_ROUND, TRAIN_LOSS
 
 
 class Abstention(Exception):  # noqa: N818 - a decision of the client, not an error

@@ -7,11 +7,11 @@ from flwr.client import NumPyClient
 from flwr.common import NDArrays, Scalar
 from torch import nn
 
-from clients.local_training import LocalTraining
 from clients.measurement import Accuracies, Measurement
-from fedmeta_flwr.class_split import Holdings
-from fedmeta_flwr.messages import SERVER_ROUND, TRAIN_LOSS, counts_to_metrics, step_curves_to_metrics
-from fedmeta_flwr.models import get_arrays, set_arrays
+from fedmeta_flwr.data.split import Holdings
+from fedmeta_flwr.learning.local_training import LocalTraining
+from fedmeta_flwr.learning.models import get_arrays, set_arrays
+from fedmeta_flwr.protocol.messages import SERVER_ROUND, TRAIN_LOSS, counts_to_metrics, step_curves_to_metrics
 
 
 class BenignClient(NumPyClient):

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from clients.local_training import LocalTraining
-from fedmeta_flwr.class_split import Holdings
-from fedmeta_flwr.evaluation import Counts, EvaluationPlan, by_fine_tuning, by_matching, evaluate
-from fedmeta_flwr.matching import MatchingNetwork
-from fedmeta_flwr.meta_learning import InnerLoop
-from fedmeta_flwr.models import Classifier
+from fedmeta_flwr.data.split import Holdings
+from fedmeta_flwr.learning.evaluation import Counts, EvaluationPlan, by_fine_tuning, by_matching, evaluate
+from fedmeta_flwr.learning.local_training import LocalTraining
+from fedmeta_flwr.learning.matching_network import MatchingNetwork
+from fedmeta_flwr.learning.meta_learning import InnerLoop
+from fedmeta_flwr.learning.models import Classifier
 
 Accuracies = dict[str, Counts]
 """Each of `results.CURVES` to its counts."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedmeta_flwr.checkpoint import SUFFIX, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from fedmeta_flwr.records.checkpoint import SUFFIX, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 
 _SEPARATOR = "/"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fedmeta_flwr.datasets import BuiltDataset
+from fedmeta_flwr.data import BuiltDataset
 from fedmeta_flwr.seeding import generator
 
 INSTANCES = 20

@@ -5,7 +5,7 @@ uv run python -m experiments run quickstart -c backdoor-key=examples.own_key:wav
 
 import numpy as np
 
-from fedmeta_flwr.backdoor import BackdoorKey
+from fedmeta_flwr.attacks.key import BackdoorKey
 
 
 def waves(*, channels: int, image_size: int, size: int, position: str, intensity: float) -> BackdoorKey:

@@ -15,11 +15,11 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedMedian
 
 from clients import initial_model, shared_part
-from fedmeta_flwr.checkpoint import save_checkpoint
+from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.messages import from_record, to_record
-from fedmeta_flwr.models import get_arrays
-from fedmeta_flwr.scenario import load_scenario
+from fedmeta_flwr.learning.models import get_arrays
+from fedmeta_flwr.protocol.messages import from_record, to_record
+from fedmeta_flwr.records.checkpoint import save_checkpoint
 from strategies import FirstArrivals
 
 app = ServerApp()

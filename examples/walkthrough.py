@@ -26,11 +26,11 @@ from matplotlib.figure import Figure
 from clients import Adversary, BenignClient, boost, make_client
 from clients.measurement import Accuracies
 from experiments.settings import APP_DIR, merge_settings, read_defaults
-from fedmeta_flwr.backdoor import stamp
+from fedmeta_flwr.apps.scenario import load_scenario
+from fedmeta_flwr.attacks.key import stamp
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.device import pin_threads
-from fedmeta_flwr.results import CURVES
-from fedmeta_flwr.scenario import load_scenario
+from fedmeta_flwr.learning.device import pin_threads
+from fedmeta_flwr.records.results import CURVES
 from fedmeta_flwr.seeding import generator
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

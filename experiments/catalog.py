@@ -52,7 +52,7 @@ class Experiment:
     text : str
         What it shows.
     figure : str
-        Of `experiments.panels`.
+        Of `experiments.analysis.figures.panels`.
     claims : tuple of str
         The poster's claims that rest on it.
     runs : tuple of str

@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from experiments.analysis.collection import OWN_SETTINGS
 from experiments.catalog import Run, runs_of
-from experiments.collection import OWN_SETTINGS
 from experiments.settings import (
     CONFIGS_DIR,
     SettingsError,
@@ -20,10 +20,10 @@ from experiments.settings import (
     read_defaults,
     read_settings,
 )
-from fedmeta_flwr.checkpoint import MODEL_FILE_NAME
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.results import FILE_NAME, ResultsError, read_results
-from fedmeta_flwr.setting import key_of
+from fedmeta_flwr.config.setting import key_of
+from fedmeta_flwr.records.checkpoint import MODEL_FILE_NAME
+from fedmeta_flwr.records.results import FILE_NAME, ResultsError, read_results
 
 _CONFIGS = CONFIGS_DIR / "reproduce"
 _PARTIAL = ".partial"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedmeta_flwr.config import ConfigError, RunConfig
-from fedmeta_flwr.own_code import is_own
+from fedmeta_flwr.config.registry import is_own
 from fedmeta_flwr.plain_text import TextError, decoded
 
 APP_DIR = Path(__file__).resolve().parent.parent
@@ -177,7 +177,7 @@ def _with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _missing_key(values: Mapping[str, Any]) -> list[str]:
     """Return that a key is no file, if it is none; a line as `ConfigError` has them."""
-    from fedmeta_flwr.backdoor import BUILT_IN_KEYS
+    from fedmeta_flwr.attacks.key import BUILT_IN_KEYS
 
     name = values.get(_KEY)
     if not isinstance(name, str) or not _is_key_file(name) or Path(name).is_file():
@@ -187,6 +187,6 @@ def _missing_key(values: Mapping[str, Any]) -> list[str]:
 
 
 def _is_key_file(name: str) -> bool:
-    from fedmeta_flwr.backdoor import BUILT_IN_KEYS  # brings PyTorch along, which --help and Tab do without
+    from fedmeta_flwr.attacks.key import BUILT_IN_KEYS  # brings PyTorch along, which --help and Tab do without
 
     return bool(name) and name not in BUILT_IN_KEYS and not is_own(name)

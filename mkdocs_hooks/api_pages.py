@@ -4,14 +4,26 @@ from pathlib import Path
 
 PACKAGES = (
     "fedmeta_flwr",
-    "fedmeta_flwr.datasets",
+    "fedmeta_flwr.apps",
+    "fedmeta_flwr.attacks",
+    "fedmeta_flwr.config",
+    "fedmeta_flwr.data",
+    "fedmeta_flwr.learning",
+    "fedmeta_flwr.protocol",
+    "fedmeta_flwr.records",
     "clients",
     "strategies",
+    "strategies.rules",
+    "strategies.transport",
     "experiments",
+    "experiments.analysis",
+    "experiments.analysis.claims",
+    "experiments.analysis.figures",
+    "experiments.analysis.report",
     "experiments.benchmarks",
-    "experiments.checks",
-    "experiments.claims",
-    "experiments.report",
+    "experiments.cli",
+    "experiments.doctor",
+    "experiments.runner",
 )
 
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 from typer.cli import get_docs_for_click
 from typer.main import get_command
 
-from experiments.__main__ import app
+from experiments.cli.commands import app
 
 PROGRAM = "python -m experiments"
 

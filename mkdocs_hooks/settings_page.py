@@ -11,14 +11,14 @@ from typing import Any
 
 from experiments.settings import CONFIGS_DIR, read_defaults
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.setting import key_of
+from fedmeta_flwr.config.setting import key_of
 
 _SECTION = re.compile(r"    # (?P<section>.+)$")
 _FIELD = re.compile(r"    (?P<name>\w+): \w+ = setting\(")
 _TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 _INTRODUCTION = """# Configuration reference
 
-Every setting of a run, generated from [fedmeta_flwr/config.py](../fedmeta_flwr/config.py) and the defaults in
+Every setting of a run, generated from [run_config.py](../fedmeta_flwr/config/run_config.py) and the defaults in
 `[tool.flwr.app.config]` of [pyproject.toml](../pyproject.toml). A setting is changed on the command line
 (`-c KEY=VALUE`), or in a TOML file; `-c` stands above the file, the file above the defaults. All problems of a
 configuration are reported at once, before anything starts.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fedmeta_flwr.drops import DropReason, describe_drop
+from fedmeta_flwr.records.drops import DropReason, describe_drop
 
 
 class StrategyError(ValueError):

@@ -6,9 +6,9 @@ from typing import Any
 
 from flwr.app import Message
 
-from fedmeta_flwr.drops import DropReason, drop_entry
-from strategies.arrival_grid import ArrivalGrid
+from fedmeta_flwr.records.drops import DropReason, drop_entry
 from strategies.errors import DeliveryError, RejectedReplyError
+from strategies.transport.grid import ArrivalGrid
 from strategies.update_guard import UpdateGuard
 
 

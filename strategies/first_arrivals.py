@@ -15,27 +15,27 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
-from fedmeta_flwr import messages
-from fedmeta_flwr.progress import Observer
-from fedmeta_flwr.results import RoundRecord
-from strategies import strategy_state
-from strategies.aggregation_input import training_input, weighted
-from strategies.arrival_grid import ArrivalGrid
-from strategies.arrivals import ArrivalModel, SeededLatency
+from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.progress import Observer
+from fedmeta_flwr.records.results import RoundRecord
 from strategies.errors import DeadActorError
 from strategies.evaluation_round import EvaluationRound
-from strategies.feasibility import (
+from strategies.quorum_round import QuorumRound
+from strategies.round_progress import RoundProgress
+from strategies.rules import state as strategy_state
+from strategies.rules.aggregation_input import training_input, weighted
+from strategies.rules.feasibility import (
     NOBODY,
     Abstainers,
     require_choice,
     require_feasible,
     require_float_arrays,
 )
-from strategies.flights import Clock, Flight, make_clock, save_flights, send_again
-from strategies.inner_strategy import InnerStrategy, required_metrics
-from strategies.quorum_round import QuorumRound
-from strategies.roll_call import call_the_roll
-from strategies.round_progress import RoundProgress
+from strategies.rules.inner_strategy import InnerStrategy, required_metrics
+from strategies.transport.arrivals import ArrivalModel, SeededLatency
+from strategies.transport.grid import ArrivalGrid
+from strategies.transport.pending import Clock, Flight, make_clock, save_flights, send_again
+from strategies.transport.registration import call_the_roll
 from strategies.update_guard import UpdateGuard
 
 _LOG = logging.getLogger("flwr.first_arrivals")
@@ -74,7 +74,7 @@ class FirstArrivals(Strategy):
         Called after each round with its `RoundRecord` and the global arrays that it ended with.
     on_checkpoint : callable, optional
         Called after a round in which `is_checkpointed` holds with its number and all that `resume` needs to go on after
-        it, which `fedmeta_flwr.packing` takes.
+        it, which `fedmeta_flwr.records.packing` takes.
     is_checkpointed : callable
         Round to whether a checkpoint follows it.
     observer : Observer, optional
@@ -98,7 +98,7 @@ class FirstArrivals(Strategy):
     Raises
     ------
     StrategyError
-        If the combination can never aggregate; see `strategies.feasibility`.
+        If the combination can never aggregate; see `strategies.rules.feasibility`.
     """
 
     def __init__(

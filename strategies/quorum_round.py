@@ -11,11 +11,11 @@ from typing import Any
 
 from flwr.app import Message
 
-from fedmeta_flwr.drops import DropReason, drop_entry
-from fedmeta_flwr.messages import Arrays
-from strategies.arrival_grid import ArrivalGrid
+from fedmeta_flwr.protocol.messages import Arrays
+from fedmeta_flwr.records.drops import DropReason, drop_entry
 from strategies.errors import DeliveryError, QuorumError, RejectedReplyError
-from strategies.flights import Clock, DecodedArrays, Flight
+from strategies.transport.grid import ArrivalGrid
+from strategies.transport.pending import Clock, DecodedArrays, Flight
 from strategies.update_guard import Update, UpdateGuard
 
 

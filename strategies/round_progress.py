@@ -6,7 +6,7 @@ from typing import Any
 
 from flwr.app import ArrayRecord
 
-from fedmeta_flwr.results import RoundRecord
+from fedmeta_flwr.records.results import RoundRecord
 from strategies.quorum_round import Arrival
 
 

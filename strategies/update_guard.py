@@ -4,7 +4,7 @@ Replies come from machines that may fail or be hostile, and a malformed one must
 model. The guard examines the form of a reply, not its content: names, shapes, types, sizes, finite numbers. It compares
 no update with another and asks for nothing that the client does not send anyway, so it is as private as no guard. Only
 the optional bound on the norm looks at what was learnt. A well-formed poisoned update passes, by design: against that
-stands the defense of the clients (`fedmeta_flwr.matching`).
+stands the defense of the clients (`fedmeta_flwr.learning.matching_network`).
 """
 
 import math
@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, Message
 
-from fedmeta_flwr import messages
-from fedmeta_flwr.drops import DropReason
-from fedmeta_flwr.messages import Arrays, Metrics
-from fedmeta_flwr.results import CURVES, STEP_CURVES
+from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.protocol.messages import Arrays, Metrics
+from fedmeta_flwr.records.drops import DropReason
+from fedmeta_flwr.records.results import CURVES, STEP_CURVES
 from strategies.errors import RejectedReplyError
-from strategies.replies import failure_reason
+from strategies.transport.replies import failure_reason
 
 _LARGEST = math.sqrt(float(np.finfo(np.float32).max)) / 100
 """Above some 1.8e17, squares of numbers, summed over clients, may leave the range of a float32."""

@@ -11,12 +11,12 @@ from torch import Tensor
 from experiments.benchmarks import bare_loop
 from experiments.benchmarks.race import Contender, Tell, Turn, race
 from experiments.benchmarks.workload import CPU, INNER_STEPS, SHOT, WAY, Workload, as_task, drawings, in_default_layout
-from fedmeta_flwr.backdoor import build_key
-from fedmeta_flwr.batches import to_batch
-from fedmeta_flwr.class_split import ClassSplit, SplitSizes, split_classes
-from fedmeta_flwr.device import fast_layout
-from fedmeta_flwr.evaluation import Counts, EvaluationPlan, by_fine_tuning, evaluate, stamped_images
-from fedmeta_flwr.results import CURVES
+from fedmeta_flwr.attacks.key import build_key
+from fedmeta_flwr.data.split import ClassSplit, SplitSizes, split_classes
+from fedmeta_flwr.learning.batches import to_batch
+from fedmeta_flwr.learning.device import fast_layout
+from fedmeta_flwr.learning.evaluation import Counts, EvaluationPlan, by_fine_tuning, evaluate, stamped_images
+from fedmeta_flwr.records.results import CURVES
 
 BATCH_NORM = "support"
 CURVE_STEPS = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 400, 500)

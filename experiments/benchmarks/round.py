@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from clients.factory import initial_model, make_client, shared_part
 from experiments.benchmarks.race import Tell, Turn, spread
 from experiments.benchmarks.timed_run import TimedRun, timed_run
+from experiments.runner.simulation import SimulationSize
 from experiments.settings import APP_DIR, merge_settings, read_defaults
-from experiments.simulation import SimulationSize
+from fedmeta_flwr.apps.assembly import initial_model, make_client, shared_part
+from fedmeta_flwr.apps.scenario import Scenario, load_scenario
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.drops import DropReason
-from fedmeta_flwr.messages import SERVER_ROUND
-from fedmeta_flwr.models import get_arrays
-from fedmeta_flwr.results import RoundRecord
-from fedmeta_flwr.scenario import Scenario, load_scenario
+from fedmeta_flwr.learning.models import get_arrays
+from fedmeta_flwr.protocol.messages import SERVER_ROUND
+from fedmeta_flwr.records.drops import DropReason
+from fedmeta_flwr.records.results import RoundRecord
 
 NOOP_APP = Path(__file__).parent / "noop_app"
 _NOOP_ROUNDS = 40

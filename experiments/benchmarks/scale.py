@@ -6,10 +6,10 @@ from typing import Any
 
 from experiments.benchmarks.race import Tell, Turn, spread
 from experiments.benchmarks.timed_run import timed_run
+from experiments.runner.simulation import SimulationSize, default_actors
 from experiments.settings import APP_DIR, merge_settings, read_defaults
-from experiments.simulation import SimulationSize, default_actors
+from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.scenario import load_scenario
 
 SIZES = (4, 16, 64, 256, 1024)
 _LINEAR_FROM = 64

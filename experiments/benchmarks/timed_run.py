@@ -8,10 +8,10 @@ from typing import Any
 
 import psutil
 
-from experiments.progress import ResultFollower
-from experiments.simulation import SimulationSize
-from experiments.superlink import LocalSuperLink, SuperLinkError
-from fedmeta_flwr.results import RunResults, read_results
+from experiments.runner.progress import ResultFollower
+from experiments.runner.simulation import SimulationSize
+from experiments.runner.superlink import LocalSuperLink, SuperLinkError
+from fedmeta_flwr.records.results import RunResults, read_results
 
 _LOOK_SECONDS = 0.2
 _STARTUP_SECONDS = 180.0

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clients.local_training import LocalTraining
 from experiments.benchmarks.bare_loop import Recipe, Task
-from fedmeta_flwr.batches import query_of, support_of
-from fedmeta_flwr.class_split import Holdings
-from fedmeta_flwr.datasets import load_strokes
-from fedmeta_flwr.episodes import Episode
-from fedmeta_flwr.meta_learning import InnerLoop, outer_loop
-from fedmeta_flwr.models import Classifier, build_classifier
+from fedmeta_flwr.data import load_strokes
+from fedmeta_flwr.data.episodes import Episode
+from fedmeta_flwr.data.split import Holdings
+from fedmeta_flwr.learning.batches import query_of, support_of
+from fedmeta_flwr.learning.local_training import LocalTraining
+from fedmeta_flwr.learning.meta_learning import InnerLoop, outer_loop
+from fedmeta_flwr.learning.models import Classifier, build_classifier
 
 WAY, SHOT, META_BATCH_SIZE, INNER_STEPS = 5, 5, 4, 3
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from typing import Any
 from integration.in_process_app import run
 
 from experiments.settings import APP_DIR, merge_settings, read_defaults
-from fedmeta_flwr.results import read_results
+from fedmeta_flwr.records.results import read_results
 
 FILE = Path(__file__).with_suffix(".json")
 SETTINGS: dict[str, Any] = {

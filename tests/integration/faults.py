@@ -26,8 +26,8 @@ from pathlib import Path
 from flwr.app import MessageType
 from flwr.clientapp import ClientApp
 
-from fedmeta_flwr.client_app import app as real
-from fedmeta_flwr.messages import message_config
+from fedmeta_flwr.apps.client import app as real
+from fedmeta_flwr.protocol.messages import message_config
 
 
 class Faulty(ClientApp):
@@ -118,7 +118,7 @@ def _faulty_app(folder: Path) -> Path:
     for name in ("README.md", "LICENSE"):
         shutil.copy(APP_DIR / name, folder)
     settings = (APP_DIR / "pyproject.toml").read_text(encoding="utf-8")
-    changed = settings.replace('clientapp = "fedmeta_flwr.client_app:app"', 'clientapp = "faulty:app"')
+    changed = settings.replace('clientapp = "fedmeta_flwr.apps.client:app"', 'clientapp = "faulty:app"')
     (folder / "pyproject.toml").write_text(changed, encoding="utf-8")
     (folder / "faulty.py").write_text(FAULTY_APP, encoding="utf-8")
     return folder

@@ -19,10 +19,10 @@ from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from unit.strategies.in_memory_grid import InMemoryGrid
 
-from experiments.collection import PATHS
-from fedmeta_flwr import server_app
-from fedmeta_flwr.client_app import app
-from fedmeta_flwr.results import RunResults
+from experiments.analysis.collection import PATHS
+from fedmeta_flwr.apps import server as server_app
+from fedmeta_flwr.apps.client import app
+from fedmeta_flwr.records.results import RunResults
 
 _LATE_IMPORTS = ("torch._dynamo", "torch.utils.tensorboard", "matplotlib.backends.backend_agg", "matplotlib.figure")
 """What the app imports in the course of a run, in some seconds."""

@@ -1,4 +1,4 @@
-"""A SuperLink's part in `experiments.run` without Flower's runtime and Ray: it forks the app in one process."""
+"""A SuperLink's part in `experiments.runner.run` without Flower's runtime and Ray: it forks the app in one process."""
 
 import tempfile
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from typing import Any, Self
 import psutil
 from integration.in_process_app import ForkedRun
 
-from experiments.simulation import SimulationSize
-from experiments.superlink import RunStatus
+from experiments.runner.simulation import SimulationSize
+from experiments.runner.superlink import RunStatus
 
 
 class InProcessSuperLink:
-    """Stands in for `experiments.superlink.LocalSuperLink`: the same app, the same files, a second for a small run."""
+    """Stands in for `experiments.runner.superlink.LocalSuperLink`: the same app and files, a second for a small run."""
 
     def __init__(self, git_revision: str = "unknown", ray_address: str | None = None) -> None:
         self._git_revision = git_revision

@@ -29,11 +29,11 @@ import psutil
 import tomli_w
 from integration.in_process_app import ForkedRun
 
-from experiments.processes import Descendants
+from experiments.runner.processes import Descendants
+from experiments.runner.simulation import read_git_revision
 from experiments.settings import APP_DIR, merge_settings, read_defaults
-from experiments.simulation import read_git_revision
-from fedmeta_flwr.checkpoint import MODEL_FILE_NAME
-from fedmeta_flwr.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, read_results
+from fedmeta_flwr.records.checkpoint import MODEL_FILE_NAME
+from fedmeta_flwr.records.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, read_results
 
 # All that a checkpoint must hold: clients' memories, late updates, moments of the strategy; rounds of some 0.3 s.
 SETTINGS: dict[str, Any] = {

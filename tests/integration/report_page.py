@@ -5,7 +5,7 @@ from typing import Any
 
 from conftest import own_identity
 from integration.in_process_app import run
-from unit.test_collection import write_run
+from unit.experiments.analysis.test_collection import write_run
 
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 

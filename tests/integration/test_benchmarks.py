@@ -10,9 +10,9 @@ import pytest
 from experiments.benchmarks.round import NOOP_APP, replay
 from experiments.benchmarks.scale import many_clients
 from experiments.benchmarks.timed_run import timed_run
+from experiments.runner.simulation import SimulationSize
 from experiments.settings import APP_DIR
-from experiments.simulation import SimulationSize
-from fedmeta_flwr.results import RoundRecord
+from fedmeta_flwr.records.results import RoundRecord
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 

@@ -11,7 +11,7 @@ from integration.deployment import Authority, Deployment, Started, make_node_key
 from integration.in_process_app import run_in_process, without_times
 
 from experiments.settings import APP_DIR, merge_settings, read_defaults
-from fedmeta_flwr.results import FILE_NAME, RunResults, read_results
+from fedmeta_flwr.records.results import FILE_NAME, RunResults, read_results
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

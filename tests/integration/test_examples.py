@@ -19,14 +19,14 @@ from examples.own_adversary import BOUND
 from examples.own_arrival_model import Unreliable
 from examples.own_client import LONGEST, NOISE
 from experiments.settings import APP_DIR, merge_settings, parse_override, read_defaults
-from fedmeta_flwr.checkpoint import (
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
     BEFORE_ATTACK_FILE_NAME,
     MODEL_FILE_NAME,
     load_checkpoint,
 )
-from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.results import RoundRecord, RunResults, read_results
+from fedmeta_flwr.records.results import RoundRecord, RunResults, read_results
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 

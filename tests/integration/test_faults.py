@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from integration.faults import FaultyRuns
 
-from experiments.processes import Descendants
-from fedmeta_flwr.drops import DropReason, describe_drop
-from fedmeta_flwr.results import FILE_NAME, read_results
+from experiments.runner.processes import Descendants
+from fedmeta_flwr.records.drops import DropReason, describe_drop
+from fedmeta_flwr.records.results import FILE_NAME, read_results
 
 pytestmark = pytest.mark.integration
 

@@ -12,16 +12,16 @@ import pytest
 from integration.in_process_app import run_in_process, without_times
 from typer.testing import CliRunner
 
-from experiments.__main__ import app
-from experiments.processes import Descendants
+from experiments.cli.commands import app
+from experiments.runner.processes import Descendants
 from experiments.settings import APP_DIR, CONFIGS_DIR, merge_settings, read_defaults, read_settings
-from fedmeta_flwr.checkpoint import (
+from fedmeta_flwr.records.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
     BEFORE_ATTACK_FILE_NAME,
     MODEL_FILE_NAME,
     load_checkpoint,
 )
-from fedmeta_flwr.results import FILE_NAME, RunResults, read_results
+from fedmeta_flwr.records.results import FILE_NAME, RunResults, read_results
 
 pytestmark = pytest.mark.integration
 

@@ -9,18 +9,18 @@ import pytest
 from click.testing import Result
 from integration.report_page import REAL, SETTINGS, make_root
 from typer.testing import CliRunner
-from unit.test_collection import write_run
+from unit.experiments.analysis.test_collection import write_run
 
-from experiments.__main__ import app
-from experiments.report import write_report
-from experiments.report.episodes import STAMPED
-from experiments.report.material import ShownRun, gather
-from experiments.report.pictures import galleries
-from experiments.report.run_view import RunView, run_view
-from experiments.report.witness import AbsentError, scenario_of, witness_of
-from experiments.table import LABELS
-from fedmeta_flwr.checkpoint import BEFORE_ATTACK_FILE_NAME
-from fedmeta_flwr.results import at_steps
+from experiments.analysis.report import write_report
+from experiments.analysis.report.episodes import STAMPED
+from experiments.analysis.report.material import ShownRun, gather
+from experiments.analysis.report.pictures import galleries
+from experiments.analysis.report.run_view import RunView, run_view
+from experiments.analysis.report.witness import AbsentError, scenario_of, witness_of
+from experiments.analysis.table import LABELS
+from experiments.cli.commands import app
+from fedmeta_flwr.records.checkpoint import BEFORE_ATTACK_FILE_NAME
+from fedmeta_flwr.records.results import at_steps
 
 MOST_BYTES = 8_000_000
 

@@ -12,7 +12,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from experiments.report import write_report
+from experiments.analysis.report import write_report
 
 LEAST_CONTRAST = 4.5  # WCAG 2.2, 1.4.3
 pytestmark = [

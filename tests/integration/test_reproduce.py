@@ -13,8 +13,8 @@ from integration.in_process_app import run_in_process
 from integration.in_process_superlink import InProcessSuperLink
 from typer.testing import CliRunner
 
-from experiments.__main__ import app
-from fedmeta_flwr.results import STEP_CURVES, at_steps, read_results
+from experiments.cli.commands import app
+from fedmeta_flwr.records.results import STEP_CURVES, at_steps, read_results
 
 SMALL = {
     "strokes-classes": 120,
@@ -55,7 +55,7 @@ def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     (unfinished / "results.jsonl").write_text("left by a run that was stopped\n")
     with pytest.MonkeyPatch.context() as monkeypatch:
         if request.param == "in-process":
-            monkeypatch.setattr("experiments.reproduce.LocalSuperLink", InProcessSuperLink)
+            monkeypatch.setattr("experiments.runner.reproduce.LocalSuperLink", InProcessSuperLink)
         result = reproduce(folder, "boost-1", "defended-federation")
         assert result.exit_code == 0, result.output
         yield folder

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from experiments.processes import Descendants
+from experiments.runner.processes import Descendants
 from experiments.settings import APP_DIR
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -45,8 +45,8 @@ from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import ServerApp
 
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.results import CURVES, ResultsError, RoundRecord
-from fedmeta_flwr.results_writer import ResultsWriter
+from fedmeta_flwr.records.results import CURVES, ResultsError, RoundRecord
+from fedmeta_flwr.records.writer import ResultsWriter
 
 app = ServerApp()
 COUNTS = {curve: {"hits": [3], "trials": [4]} for curve in CURVES}

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from experiments.settings import APP_DIR
-from fedmeta_flwr.results import CURVES
+from fedmeta_flwr.records.results import CURVES
 
 ACCURACIES = r" +".join(rf"{curve.replace('_', ' ')} +(\d+\.\d) %" for curve in CURVES)
 MEASURED = (

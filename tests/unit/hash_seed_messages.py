@@ -21,7 +21,7 @@ WRONG = ("no-such-key=1", "another=2", "way=1", "boost-factor=-1", "quorum=9", "
 
 def command_line(*arguments: str) -> str:
     """Return what a command prints, and how it ends."""
-    from experiments.__main__ import app
+    from experiments.cli.commands import app
 
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
@@ -56,7 +56,7 @@ def planned(*overrides: str) -> str:
 
 def write_run(root: str, seed: int, run: str, way: int) -> None:
     from experiments.settings import read_defaults
-    from fedmeta_flwr.results_writer import ResultsWriter
+    from fedmeta_flwr.records.writer import ResultsWriter
 
     config = read_defaults(APP_DIR) | {"seed": seed, "way": way, "shot": way, "outer-lr": way, "filters": way}
     with ResultsWriter(Path(root, f"strokes/quick/seed-{seed}", run)) as writer:
@@ -65,7 +65,7 @@ def write_run(root: str, seed: int, run: str, way: int) -> None:
 
 
 def two_seeds_with_other_settings() -> str:
-    from experiments.collection import collect
+    from experiments.analysis.collection import collect
 
     write_run("root", 0, "attack-a", 5)
     write_run("root", 1, "attack-a", 6)
@@ -73,7 +73,7 @@ def two_seeds_with_other_settings() -> str:
 
 
 def published_with_other_settings() -> str:
-    from experiments.publish import publish
+    from experiments.analysis.publish import publish
 
     for run in ("attack-a", "attack-b", "attack-c", "no-attack-a"):
         write_run("published", 0, run, 5)
@@ -82,13 +82,13 @@ def published_with_other_settings() -> str:
 
 
 def completions() -> str:
-    from experiments.completion import complete_config, complete_experiment, complete_setting
+    from experiments.cli.completion import complete_config, complete_experiment, complete_setting
 
     return "\n".join(map(str, [*complete_config(""), *complete_experiment(""), *complete_setting("")]))
 
 
 def node_config() -> str:
-    from fedmeta_flwr.client_app import _checked
+    from fedmeta_flwr.apps.client import _checked
 
     return str(_checked({"left": 1, "over": 2, "data-dir": "relative", "partition-id": -1}))
 
@@ -96,8 +96,8 @@ def node_config() -> str:
 def groups_of_no_known_split() -> str:
     import numpy as np
 
-    from fedmeta_flwr.datasets import BuiltDataset
-    from fedmeta_flwr.datasets.store import in_memory
+    from fedmeta_flwr.data import BuiltDataset
+    from fedmeta_flwr.data.store import in_memory
 
     groups = ("train", "test", "left", "over", "rest")
     images = np.zeros((len(groups), 1, 1, 1, 1), np.uint8)

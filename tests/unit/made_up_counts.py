@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedmeta_flwr.statistics import EpisodeCounts
+from experiments.analysis.statistics import EpisodeCounts
 
 TRIALS = 20
 

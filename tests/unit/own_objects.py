@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clients import Adversary, BenignClient
-from fedmeta_flwr.backdoor import BackdoorKey
-from fedmeta_flwr.datasets import BuiltDataset
-from fedmeta_flwr.episodes import Episode
-from fedmeta_flwr.matching import Attention
-from fedmeta_flwr.models import Embedding
+from fedmeta_flwr.attacks.key import BackdoorKey
+from fedmeta_flwr.data import BuiltDataset
+from fedmeta_flwr.data.episodes import Episode
+from fedmeta_flwr.learning.matching_network import Attention
+from fedmeta_flwr.learning.models import Embedding
 from strategies import SeededLatency
 
 NUMBER = 3

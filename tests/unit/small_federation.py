@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from clients import BenignClient, make_client
+from fedmeta_flwr.apps.scenario import Scenario, load_scenario
 from fedmeta_flwr.config import RunConfig, Value
-from fedmeta_flwr.scenario import Scenario, load_scenario
 
 SMALL: dict[str, Value] = {
     "image_size": 16,

@@ -12,7 +12,7 @@ from conftest import ROOT, default_values
 from flwr.serverapp.strategy import FedAvg
 from typer.main import get_command
 
-from experiments.__main__ import app
+from experiments.cli.commands import app
 from experiments.settings import parse_override
 from mkdocs_hooks import api_pages, command_line, links, settings_page
 from strategies import FirstArrivals

@@ -9,8 +9,8 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from fedmeta_flwr import messages
-from fedmeta_flwr.results_writer import ResultsWriter
+from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.writer import ResultsWriter
 from strategies import FirstArrivals, SeededLatency
 
 client = ClientApp()

@@ -6,8 +6,8 @@ import pytest
 
 from experiments.settings import APP_DIR, read_defaults
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.results import CURVES, RoundRecord, RunResults, read_results
-from fedmeta_flwr.results_writer import ResultsWriter
+from fedmeta_flwr.records.results import CURVES, RoundRecord, RunResults, read_results
+from fedmeta_flwr.records.writer import ResultsWriter
 
 MakeConfig = Callable[..., RunConfig]
 MakeResults = Callable[..., RunResults]

@@ -5,9 +5,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from experiments.collection import RUNS, Collection, collect
-from fedmeta_flwr.results import CURVES, RoundRecord
-from fedmeta_flwr.results_writer import ResultsWriter
+from experiments.analysis.collection import RUNS, Collection, collect
+from fedmeta_flwr.records.results import CURVES, RoundRecord
+from fedmeta_flwr.records.writer import ResultsWriter
 
 CLEAN_ROUND, ATTACK_ROUND, LAST_ROUND = 80, 81, 131
 STEPS = {"fine_tuning": (0, 3, 500), "matching": (0, 10, 50, 80), "head": (0, 10, 50, 80)}

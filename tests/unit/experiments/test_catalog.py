@@ -2,12 +2,13 @@ from dataclasses import fields
 
 import pytest
 
-from experiments import collection, panels
+from experiments.analysis import collection
+from experiments.analysis.claims.poster import CLAIMS
+from experiments.analysis.figures import panels
 from experiments.catalog import DATASETS, EXPERIMENTS, PROFILES, RUNS, CatalogError, runs_of
 from experiments.settings import CONFIGS_DIR, read_settings
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.poster_claims import CLAIMS
-from fedmeta_flwr.setting import key_of
+from fedmeta_flwr.config.setting import key_of
 
 SETTINGS = {key_of(field) for field in fields(RunConfig)}
 

@@ -8,8 +8,8 @@ import pytest
 from conftest import ROOT
 
 from experiments.plan import PlannedRun, plan_runs
-from fedmeta_flwr.results import ResultsError
-from fedmeta_flwr.results_writer import ResultsWriter
+from fedmeta_flwr.records.results import ResultsError
+from fedmeta_flwr.records.writer import ResultsWriter
 
 Plan = Callable[..., list[PlannedRun]]
 

@@ -15,7 +15,7 @@ from experiments.settings import (
     read_defaults,
     read_settings,
 )
-from fedmeta_flwr.backdoor import BUILT_IN_KEYS
+from fedmeta_flwr.attacks.key import BUILT_IN_KEYS
 from fedmeta_flwr.config import ConfigError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from fedmeta_flwr import messages
+from fedmeta_flwr.protocol import messages
 
 Mischief = Callable[[Message, Random], Message | None]
 """Changes a training reply in place, or returns another one."""

@@ -11,12 +11,12 @@ from flwr.app import ArrayRecord, Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result, Strategy
 
-from fedmeta_flwr import messages
-from fedmeta_flwr.drops import describe_drop
-from fedmeta_flwr.evaluation import Counts
-from fedmeta_flwr.results import CURVES, RoundRecord
+from fedmeta_flwr.learning.evaluation import Counts
+from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.drops import describe_drop
+from fedmeta_flwr.records.results import CURVES, RoundRecord
 from strategies import FirstArrivals
-from strategies.arrivals import ArrivalModel
+from strategies.transport.arrivals import ArrivalModel
 
 GLOBAL = {
     "weight": np.array([[1.0, 2.0], [3.0, 4.0]], np.float32),

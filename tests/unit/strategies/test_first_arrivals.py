@@ -14,8 +14,8 @@ from unit.strategies.in_memory_grid import (
     honest_client,
 )
 
-from fedmeta_flwr import messages
-from fedmeta_flwr.drops import DropReason
+from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.drops import DropReason
 from strategies import QuorumError, SeededLatency, WallClock
 
 IN_ORDER = Latencies([[0, 1, 2, 3]])

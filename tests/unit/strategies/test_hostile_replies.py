@@ -14,8 +14,8 @@ from flwr.app import Array, Message, MessageType, MetricRecord
 from unit.strategies import hostile
 from unit.strategies.in_memory_grid import Delay, InMemoryGrid, Latencies, Run, federate, honest_client
 
-from fedmeta_flwr import messages
-from fedmeta_flwr.drops import describe_drop
+from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.drops import describe_drop
 from strategies import STRATEGY_NAMES, UpdateGuard, make_strategy
 
 HOSTILE = (0, 1, 2, 3)  # they arrive first

@@ -6,7 +6,7 @@ from typing import Any
 
 from unit.strategies.in_memory_grid import Latencies, federate
 
-from fedmeta_flwr.progress import Observer, Stage
+from fedmeta_flwr.records.progress import Observer, Stage
 
 LATENCIES = Latencies([[0.0, 1.0, 2.0, 9.0]])
 

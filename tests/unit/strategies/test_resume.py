@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.strategies.in_memory_grid import GLOBAL, InMemoryGrid, Latencies, federate, honest_client
 
-from fedmeta_flwr import messages
-from fedmeta_flwr.packing import pack, unpack
+from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.packing import pack, unpack
 from strategies import STRATEGY_NAMES, SeededLatency, StrategyError, WallClock, make_strategy
-from strategies.strategy_state import get_state, set_state
+from strategies.rules.state import get_state, set_state
 
 ROUNDS = 6
 SLOW = SeededLatency(4, median_seconds=1.0, sigma=1.5)  # stragglers are busy for several rounds

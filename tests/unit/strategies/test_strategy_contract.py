@@ -6,11 +6,11 @@ from flwr.app import ConfigRecord, Message
 from flwr.serverapp.strategy import Bulyan, MultiKrum, QFedAvg, Strategy
 from unit.strategies.in_memory_grid import GLOBAL, InMemoryGrid, Latencies, federate, honest_client
 
-from fedmeta_flwr import messages
-from fedmeta_flwr.results import CURVES
+from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.results import CURVES
 from strategies import STRATEGY_NAMES, make_strategy
-from strategies.arrival_grid import ArrivalGrid
 from strategies.global_random import seeded_global_random
+from strategies.transport.grid import ArrivalGrid
 
 OPTIONS = {"fedavgm": '{"server_momentum": 0.9}', "fedprox": '{"proximal_mu": 0.1}'}
 # Round 1 ends at 2 s with 1 under way until 2.1 s, so that 1 is busy when round 2 begins, and free in round 3.

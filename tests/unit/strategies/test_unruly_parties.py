@@ -20,11 +20,11 @@ from unit.strategies.in_memory_grid import (
     local_arrays,
 )
 
-from fedmeta_flwr import messages
+from fedmeta_flwr.protocol import messages
 from strategies import QuorumError, RollCallError, StrategyError, WallClock, make_strategy
-from strategies.arrival_grid import ArrivalGrid
 from strategies.errors import DeliveryError
-from strategies.replies import failure_reason
+from strategies.transport.grid import ArrivalGrid
+from strategies.transport.replies import failure_reason
 
 IN_ORDER = Latencies([[0, 1, 2, 3]])
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from flwr.app import Message, MessageType, RecordDict
 
-from fedmeta_flwr import messages
-from fedmeta_flwr.evaluation import Counts
-from fedmeta_flwr.results import at_steps
+from fedmeta_flwr.learning.evaluation import Counts
+from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.results import at_steps
 from strategies.errors import RejectedReplyError
 from strategies.update_guard import ExpectedCounts, UpdateGuard
 

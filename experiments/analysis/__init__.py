@@ -1,0 +1,1 @@
+"""From results to numbers: statistics, claims, figures, the report."""

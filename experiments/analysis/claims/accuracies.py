@@ -1,0 +1,74 @@
+"""The accuracies that the claims are about, at the moments that they speak of, each with its interval."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from experiments.analysis.claims.inputs import AtStep, InRound, Source, read_inputs
+from experiments.analysis.collection import Collection
+from experiments.analysis.statistics import Estimate, band
+from fedmeta_flwr.records.results import CURVES
+
+_NAMES: Mapping[str, str] = {
+    "before": "before the attack",
+    "attack": "right after",
+    "first": "at the start",
+    "last": "at the end",
+}
+_ALONG_STEPS = (
+    AtStep("", "attack", "fine_tuning", "ordinary", ""),
+    AtStep("", "attack", "fine_tuning", "all", ""),
+    AtStep("", "attack", "matching", "none", ""),
+    AtStep("", "attack", "matching", "few", ""),
+    AtStep("", "attack", "head", "few", ""),
+)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A round of a run, or local steps on its model.
+
+    Attributes
+    ----------
+    run, name : str
+        One of `collection.RUNS`, and when, in words.
+    source : InRound or AtStep
+        Where its counts are, but for the curve.
+    """
+
+    run: str
+    name: str
+    source: InRound | AtStep
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The four accuracies of a moment: estimates by curve, and in which round or after how many steps."""
+
+    moment: Moment
+    estimates: Mapping[str, Estimate]
+    notes: tuple[str, ...]
+
+
+def moments(collection: Collection) -> Iterator[Moment]:
+    """Yield what is shown of each run: rounds before, right after and at the end, then what it measured along steps."""
+    for run in collection.runs:
+        attacked = collection.config(run)["attack-round"] > 0
+        for when in ("before", "attack", "last") if attacked else ("first", "last"):
+            yield Moment(run, _NAMES[when], InRound(run, when, ""))
+        for source in _ALONG_STEPS if attacked else ():
+            if _is_measured(collection, run, source.along):
+                yield Moment(run, _NAMES["attack"], replace(source, run=run))
+                yield Moment(run, _NAMES["before"], replace(source, run=run, when="before"))
+
+
+def _is_measured(collection: Collection, run: str, along: str) -> bool:
+    """Tell whether any seed of a run has this step curve; what other seeds lack is for `measure` to say."""
+    records = (record for results in collection.runs[run].values() for record in results.evaluated())
+    return any(along in client.get("step_curves", {}) for record in records for client in record.evaluation or ())
+
+
+def measure(collection: Collection, moment: Moment) -> Measured:
+    """Estimate the four accuracies of a moment; raises `ResultsError`, `CountsError` as `read_inputs` does."""
+    sources: dict[str, Source] = {curve: replace(moment.source, curve=curve) for curve in CURVES}
+    inputs = read_inputs(collection, sources)
+    return Measured(moment, band(inputs.points), inputs.notes)

@@ -1,0 +1,252 @@
+"""The runs of a reproduction, read back from its results root ``R/<dataset>/<profile>/seed-<n>/<run>/results.jsonl``.
+
+A collection is what one data set and profile have: runs by name and seed. Its methods return counts over all seeds of a
+run, ready for `experiments.analysis.statistics`; nothing is averaged here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from experiments.analysis.statistics import EpisodeCounts, episode_counts
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.plain_text import is_plain
+from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RoundRecord, RunResults, at_steps, read_results
+
+CASES = ("a", "b", "c")
+CONTROLS = ("no-attack-a", "without-adversary-a", "boost-1-a")
+RUNS = (*(f"attack-{case}" for case in CASES), *CONTROLS, *(f"defended-{case}" for case in CASES))
+"""The runs that are read; other folders beside them (pre-training, runs in progress ``*.partial``) are not."""
+
+OWN_SETTINGS = RunConfig.free_settings() | {"seed", "initial-model", "device"}
+"""The settings in which the seeds of a run may differ."""
+
+PATHS = ("data-dir", "cache-dir", "results-dir", "client-state-dir", "initial-model")
+"""The settings that hold paths of the machine that ran, which what is handed on need not tell."""
+
+When = Literal["before", "attack"]
+"""The last evaluated round before the attack (the clean baseline), or the (first) round of the attack."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The completed runs of one data set and profile.
+
+    Attributes
+    ----------
+    dataset, profile : str
+        As the folders are called.
+    runs : mapping of str to mapping of int to RunResults
+        Run name (one of `RUNS`, in that order) to seed (ascending) to results. The seeds of a run have the same
+        settings but for `OWN_SETTINGS`; runs may have different seeds.
+    """
+
+    dataset: str
+    profile: str
+    runs: Mapping[str, Mapping[int, RunResults]]
+
+    def seeds(self, run: str) -> tuple[int, ...]:
+        """Return the seeds of a run, ascending; raises `ResultsError` where there is no such run."""
+        return tuple(self._results(run))
+
+    def config(self, run: str) -> dict[str, Any]:
+        """Return the settings of a run's first seed; those outside `OWN_SETTINGS` are the same for all seeds."""
+        return dict(next(iter(self._results(run).values())).run["config"])
+
+    def server_round(self, run: str, when: int | When) -> int:
+        """Return the number of an evaluated round, from 1.
+
+        Parameters
+        ----------
+        run : str
+            Its name.
+        when : int, ``"before"`` or ``"attack"``
+            A server round, or see `When`.
+
+        Raises
+        ------
+        ResultsError
+            If there is no such run, or it has no such round with an evaluation.
+        """
+        attack_round, evaluated = self.config(run)["attack-round"], self._evaluated(run)
+        found = [number for number in evaluated if _is_at(number, when, attack_round)]
+        if found:
+            return found[-1]
+        where = f"{self._where(run)}, attack-round {attack_round}"
+        raise ResultsError(f"{where}: expected an evaluated round {when!r}, found {evaluated}")
+
+    def points(self, run: str, when: int | When, curve: str) -> EpisodeCounts:
+        """Return the counts of one curve in one round, over all seeds that have the run.
+
+        Parameters
+        ----------
+        run, when
+            As in `server_round`: a number is a server round, not one since the attack.
+        curve : str
+            One of `fedmeta_flwr.records.results.CURVES`.
+
+        Raises
+        ------
+        ResultsError
+            As `server_round`.
+        CountsError
+            If a seed lacks this round or curve, or seeds differ in clients or episodes.
+        """
+        return episode_counts(self._evaluations(run, self.server_round(run, when)), curve)
+
+    def by_server_round(self, run: str, curve: str) -> dict[int, EpisodeCounts]:
+        """Return a curve over all evaluated rounds: server round (from 1) to counts; raises as `points` does."""
+        return {number: self.points(run, number, curve) for number in self._evaluated(run)}
+
+    def rounds(self, run: str, curve: str) -> dict[int, EpisodeCounts]:
+        """Return a curve from the attack on.
+
+        Returns
+        -------
+        dict of int to EpisodeCounts
+            Rounds since the (first) attack, 0 being its round, ascending; without an attack, rounds since the first
+            evaluated one. Evaluated rounds alone.
+
+        Raises
+        ------
+        ResultsError, CountsError
+            As `points`.
+        """
+        attack_round, evaluated = self.config(run)["attack-round"], self._evaluated(run)
+        first = attack_round or self.server_round(run, evaluated[0] if evaluated else 1)
+        return {number - first: self.points(run, number, curve) for number in evaluated if number >= first}
+
+    def steps(self, run: str, when: When, step_curve: str, curve: str) -> dict[int, EpisodeCounts]:
+        """Return a curve along local steps.
+
+        Parameters
+        ----------
+        run, when
+            As in `server_round`.
+        step_curve : str
+            One of `fedmeta_flwr.records.results.STEP_CURVES`.
+        curve : str
+            One of `fedmeta_flwr.records.results.CURVES`.
+
+        Returns
+        -------
+        dict of int to EpisodeCounts
+            Steps, ascending; empty where no seed measured this step curve in this round.
+
+        Raises
+        ------
+        ResultsError, CountsError
+            As `points`; also where one seed measured a step and another did not.
+        """
+        evaluations = self._evaluations(run, self.server_round(run, when))
+        per_seed = {seed: at_steps(evaluation or [], step_curve) for seed, evaluation in evaluations.items()}
+        steps = sorted({step for evaluation in per_seed.values() for step in evaluation})
+        return {
+            step: episode_counts({seed: evaluation.get(step) for seed, evaluation in per_seed.items()}, curve)
+            for step in steps
+        }
+
+    def _results(self, run: str) -> Mapping[int, RunResults]:
+        if run not in self.runs:
+            found = ", ".join(self.runs) or "none"
+            raise ResultsError(f"{self.dataset}/{self.profile}: expected a run {run!r}, found {found}")
+        return self.runs[run]
+
+    def _evaluated(self, run: str) -> list[int]:
+        rounds = {record.server_round for results in self._results(run).values() for record in results.evaluated()}
+        return sorted(rounds)
+
+    def _evaluations(self, run: str, server_round: int) -> dict[int, list[dict[str, Any]] | None]:
+        return {seed: _record(results, server_round).evaluation for seed, results in self._results(run).items()}
+
+    def _where(self, run: str) -> str:
+        return f"{self.dataset}/{self.profile}/{run}"
+
+
+def _is_at(server_round: int, when: int | When, attack_round: int) -> bool:
+    if isinstance(when, int):
+        return server_round == when
+    return server_round < attack_round if when == "before" else server_round == attack_round > 0
+
+
+def _record(results: RunResults, server_round: int) -> RoundRecord:
+    missing = RoundRecord(server_round, "benign")
+    return next((record for record in results.evaluated() if record.server_round == server_round), missing)
+
+
+def collect(root: Path) -> list[Collection]:
+    """Read all completed runs below a results root.
+
+    Parameters
+    ----------
+    root : Path
+        With folders ``<dataset>/<profile>/seed-<n>/<run>``. Folders that are called otherwise are ignored, such as
+        unfinished ones, whose names end in ``.partial``; runs and seeds may be missing.
+
+    Returns
+    -------
+    list of Collection
+        One per data set and profile with a run, ordered by name.
+
+    Raises
+    ------
+    ResultsError
+        If there is no run, a result file is missing or damaged, a run did not complete, or settings contradict the
+        folder or differ between the seeds of a run; names the file.
+    """
+    folders = sorted({path.parent for path in root.glob("*/*/seed-*") if _seed_of(path) is not None})
+    if odd := [str(folder.relative_to(root)) for folder in folders if not is_plain(str(folder.relative_to(root)))]:
+        raise ResultsError(f"{root}: expected folders with names in UTF-8, found {', '.join(map(repr, odd))}")
+    collections = [Collection(folder.parent.name, folder.name, _read_runs(folder)) for folder in folders]
+    if not (found := [collection for collection in collections if collection.runs]):
+        pattern = f"<dataset>/<profile>/seed-<n>/<run>/{FILE_NAME}"
+        raise ResultsError(f"{root}: expected results as {pattern}, a run being one of {', '.join(RUNS)}; found none")
+    return found
+
+
+def _seed_of(folder: Path) -> int | None:
+    number = folder.name.removeprefix("seed-")
+    return int(number) if number.isdecimal() and folder.is_dir() else None
+
+
+def _read_runs(folder: Path) -> dict[str, dict[int, RunResults]]:
+    numbers = {number: path for path in folder.glob("seed-*") if (number := _seed_of(path)) is not None}
+    runs: dict[str, dict[int, RunResults]] = {}
+    for run in RUNS:
+        paths = {seed: path / run for seed, path in sorted(numbers.items()) if (path / run).is_dir()}
+        if paths:
+            runs[run] = {seed: _read_run(path, folder.parent.name, seed) for seed, path in paths.items()}
+            require_same_settings(paths, runs[run])
+    return runs
+
+
+def _read_run(path: Path, dataset: str, seed: int) -> RunResults:
+    results = read_results(path)
+    file, status = path / FILE_NAME, (results.end or {}).get("status", "no end")
+    if status != "completed":
+        raise ResultsError(f"{file}: expected a run that completed, found {status}")
+    config = results.run["config"]
+    if (found := (config["dataset"], config["seed"])) != (dataset, seed):
+        raise ResultsError(f"{file}: expected dataset and seed as its folders say, {(dataset, seed)}, found {found}")
+    return results
+
+
+def require_same_settings(paths: Mapping[int, Path], runs: Mapping[int, RunResults]) -> None:
+    """Raise `ResultsError` if one seed of a run has other settings than the first; names its file.
+
+    Parameters
+    ----------
+    paths : mapping of int to Path
+        Seed to the run's folder.
+    runs : mapping of int to RunResults
+        Seed to what is in it.
+    """
+    first, *others = runs
+    expected = RunConfig.with_later_settings(runs[first].run["config"])
+    for seed in others:
+        config = RunConfig.with_later_settings(runs[seed].run["config"])
+        differing = sorted(key for key in {*expected, *config} - OWN_SETTINGS if expected.get(key) != config.get(key))
+        if differing:
+            found = "; ".join(f"{key} = {config.get(key)!r}, not {expected.get(key)!r}" for key in differing)
+            raise ResultsError(f"{paths[seed] / FILE_NAME}: expected the settings of {paths[first]}, found {found}")

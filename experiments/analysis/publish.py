@@ -1,0 +1,104 @@
+"""Results to hand on: the result files of completed runs, without what is the own of the machine that ran.
+
+`figures`, `claims` and `report` read them wherever they are put.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from experiments.analysis.collection import PATHS, Collection, collect, require_same_settings
+from experiments.analysis.folders import record_without_folders
+from fedmeta_flwr.plain_text import decoded
+from fedmeta_flwr.records.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, parse_line
+
+
+def publish(root: Path, folder: Path) -> list[Path]:
+    """Copy the result files of a results root's completed runs, as compact lines and without paths.
+
+    Settings that are paths (`collection.PATHS`) are published as empty, and of paths in the reasons of failures the
+    last part only (`experiments.analysis.folders`). The fingerprint of the images and the digest of
+    the model that a run went on from stand in its result file. An image file as ``backdoor-key`` stays as it was named,
+    for it decides the results.
+
+    Parameters
+    ----------
+    root : Path
+        As for `collect`.
+    folder : Path
+        A results root of its own, made where it is missing; runs that are in it stay.
+
+    Returns
+    -------
+    list of Path
+        The files, some of which may have been there with the same bytes. Publishing again gives the same bytes.
+
+    Raises
+    ------
+    ResultsError
+        As `collect` raises it, of both, or if the folder holds other results of one of the runs, or seeds of it that
+        were run with other settings: nothing is written then. Also if it cannot be written.
+    """
+    texts: dict[Path, str] = {}
+    collections = collect(root)
+    for collection in collections:
+        for run, results in collection.runs.items():
+            for seed in results:
+                place = Path(collection.dataset, collection.profile, f"seed-{seed}", run)
+                for name in (FILE_NAME, TIMES_FILE_NAME):
+                    if (file := root / place / name).is_file():  # results of version 0.1 have their times in them
+                        texts[folder / place / name] = _text(file)
+    others = [file for file, text in texts.items() if file.name == FILE_NAME and _is_other(file, text)]
+    if others:
+        raise ResultsError(
+            f"{others[0]}: expected no other results of this run, found some; remove them, or publish elsewhere"
+        )
+    _require_fitting(collections, folder)
+    try:
+        for file, text in texts.items():
+            _write(file, text)
+    except OSError as error:
+        raise ResultsError(f"cannot write {error.filename}: {error.strerror}") from error
+    return list(texts)
+
+
+def _require_fitting(collections: Iterable[Collection], folder: Path) -> None:
+    """Raise if the seeds of a run that are to come would differ in settings from those that are there."""
+    if not any(folder.glob(f"*/*/seed-*/*/{FILE_NAME}")):
+        return
+    there = {(found.dataset, found.profile): found.runs for found in collect(folder)}
+    for collection in collections:
+        published = there.get((collection.dataset, collection.profile), {})
+        for run in sorted(published.keys() & collection.runs.keys()):
+            results = {**published[run], **collection.runs[run]}
+            places = {seed: Path(collection.dataset, collection.profile, f"seed-{seed}", run) for seed in results}
+            require_same_settings({seed: folder / place for seed, place in places.items()}, results)
+
+
+def _text(file: Path) -> str:
+    lines = decoded(file.read_bytes()).split("\n")[:-1]
+    records = [parse_line(file, number, line) for number, line in enumerate(lines, start=1)]
+    config = records[0].get("config", {}) if records else {}
+    known = (str(file.parent), *(str(config.get(key, "")) for key in PATHS))
+    return "".join(
+        json.dumps(_without_paths(record, known), allow_nan=False, separators=(",", ":")) + "\n" for record in records
+    )
+
+
+def _without_paths(record: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
+    if record["kind"] != "run":
+        return record_without_folders(record, *known)
+    return record | {"config": {key: "" if key in PATHS else value for key, value in record["config"].items()}}
+
+
+def _is_other(file: Path, text: str) -> bool:
+    return file.exists() and file.read_text(encoding="utf-8") != text
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a whole file or none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.name}-unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(file)

@@ -1,0 +1,5 @@
+"""The report: one page of HTML about a results root or a single run, which opens from disk and needs no network."""
+
+from experiments.analysis.report.page import ReportError, write_report
+
+__all__ = ["ReportError", "write_report"]

@@ -1,0 +1,79 @@
+"""A part of the page, or the reason why it is left out: whatever a run was, the rest of its page is made.
+
+Runs may name custom code that is not here any more, data that have moved, or settings of another version; and custom
+code may fail in any way. This is the only place that decides what becomes of it.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from experiments.analysis.folders import without_folders
+
+_LOG = logging.getLogger(__name__)
+_PROJECT = ("fedmeta_flwr", "clients", "strategies", "experiments")
+
+_T = TypeVar("_T")
+_Other = TypeVar("_Other")
+
+
+class AbsentError(ValueError):
+    """Something that a part of the report needs and that is not there; says what and where, for the page."""
+
+
+def part_or_reason(make: Callable[[], _T], instead: _Other, *folders: str) -> tuple[_T | _Other, str]:
+    """Make a part of the page, or find out why it cannot be made.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the part.
+    instead : object
+        What stands in for it otherwise, such as an empty tuple.
+    *folders : str
+        Folders and files of which the reason must not tell where they lie, also if there are spaces in their names.
+
+    Returns
+    -------
+    object
+        The part, or `instead`.
+    str
+        Why there is no part, to be put behind a colon; empty where there is one. Of folders it tells the last part
+        only: a page that is passed on need not tell where they lie.
+    """
+    try:
+        return make(), ""
+    except Exception as error:  # whatever custom code raises
+        reason = without_folders(_reason(error), *folders)
+        if not isinstance(error, ValueError):  # a defect, of custom code or of this project
+            _LOG.warning("report: left out: %s", reason, exc_info=error)
+        return instead, reason
+
+
+def _reason(error: Exception) -> str:
+    """Return what an exception tells; where it is not one of those that the project words for people, with its name."""
+    text = str(error).strip().rstrip(".")
+    if isinstance(error, ValueError) and type(error).__module__.partition(".")[0] in _PROJECT:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class Parts:
+    """Makes parts of a page one by one, and keeps the reasons for those that cannot be made.
+
+    Attributes
+    ----------
+    folders : tuple of str
+        As in `part_or_reason`.
+    left_out : dict of str to str
+        Name of each part to why it is left out; empty where it is not.
+    """
+
+    def __init__(self, *folders: str) -> None:
+        self.folders = folders
+        self.left_out: dict[str, str] = {}
+
+    def make(self, name: str, make: Callable[[], _T], instead: _Other) -> _T | _Other:
+        """Return a part, or what stands in for it; see `part_or_reason`."""
+        part, self.left_out[name] = part_or_reason(make, instead, *self.folders)
+        return part

@@ -1,0 +1,149 @@
+"""What a report is made from: the runs of a results root, or one run alone."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from experiments.analysis.collection import PATHS, RUNS, Collection, collect
+from experiments.analysis.folders import record_without_folders
+from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RunResults, read_results
+
+SINGLE = "single-run"
+"""Stands in the place of a profile where the report is about one run alone."""
+
+_NEEDED = ("dataset", "seed", "case", "attack-round", "boost-factor", "defense", "way", "shot", "batch-norm")
+
+
+@dataclass(frozen=True)
+class ShownRun:
+    """A run that the report looks at by itself.
+
+    Attributes
+    ----------
+    name : str
+        As in its collection.
+    folder : Path
+        With its result file and models.
+    results : RunResults
+        What the file holds.
+    """
+
+    name: str
+    folder: Path
+    results: RunResults
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its settings, as they were recorded."""
+        return dict(self.results.run["config"])
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that a reason may name, of which the page tells the last part only."""
+        named = (str(self.config.get(key, "")) for key in (*PATHS, "backdoor-key"))
+        return (str(self.folder), *named)
+
+    @property
+    def title(self) -> str:
+        """Name it on the page."""
+        return f"case ({self.config['case']}): {self.name}, seed {self.config['seed']}"
+
+    @property
+    def has_attack(self) -> bool:
+        """Whether it was attacked, and the attack's round is in the file."""
+        return any(record.phase == "attack" for record in self.results.rounds)
+
+
+@dataclass(frozen=True)
+class Material:
+    """One data set and profile.
+
+    Attributes
+    ----------
+    collection : Collection
+        All its runs and seeds.
+    runs : tuple of ShownRun
+        Each run with its first seed: what cannot be averaged is shown of these.
+    """
+
+    collection: Collection
+    runs: tuple[ShownRun, ...]
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one run alone, not a part of a results root."""
+        return self.collection.profile == SINGLE
+
+    @property
+    def name(self) -> str:
+        """Data set and profile."""
+        return f"{self.collection.dataset}, {self.collection.profile}"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of all runs together, ascending."""
+        return tuple(sorted({seed for run in self.collection.runs for seed in self.collection.seeds(run)}))
+
+
+def gather(path: Path) -> list[Material]:
+    """Read what a report is to be about.
+
+    Parameters
+    ----------
+    path : Path
+        A results root, a run's folder, or a result file.
+
+    Returns
+    -------
+    list of Material
+        One for each data set and profile of a root; of a single run one.
+
+    Raises
+    ------
+    ResultsError
+        If there are no results, or a file is damaged or of another format; names it.
+    """
+    if path.is_dir() and not (path / FILE_NAME).exists():
+        return [_of_root(path, collection) for collection in collect(path)]
+    folder = path if path.is_dir() else path.parent
+    return [_of_run(folder, read_results(path))]
+
+
+def _of_root(root: Path, collection: Collection) -> Material:
+    runs = []
+    for name, by_seed in collection.runs.items():
+        seed, results = next(iter(by_seed.items()))
+        folder = root / collection.dataset / collection.profile / f"seed-{seed}" / name
+        runs.append(_shown(name, folder, results))
+    return Material(collection, tuple(runs))
+
+
+def _of_run(folder: Path, results: RunResults) -> Material:
+    run = _shown(_name_of(results, folder), folder, results)
+    config = run.config
+    return Material(Collection(config["dataset"], SINGLE, {run.name: {config["seed"]: results}}), (run,))
+
+
+def _shown(name: str, folder: Path, results: RunResults) -> ShownRun:
+    config = results.run.get("config", {})
+    if missing := [key for key in _NEEDED if key not in config]:
+        raise ResultsError(f"{folder / FILE_NAME}: expected a record of the settings, found none of {missing[0]}")
+    return ShownRun(name, folder, _without_folders(results, str(folder)))
+
+
+def _without_folders(results: RunResults, folder: str) -> RunResults:
+    rounds = tuple(
+        replace(record, dropped=[record_without_folders(drop, folder) for drop in record.dropped])
+        for record in results.rounds
+    )
+    return replace(results, rounds=rounds, end=results.end and record_without_folders(results.end, folder))
+
+
+def _name_of(results: RunResults, folder: Path) -> str:
+    """Return what a run of the catalog with such settings is called, so that the same figures are drawn of it."""
+    if folder.name in RUNS:
+        return folder.name
+    config = results.run.get("config", {})
+    if not config.get("attack-round"):
+        return "no-attack-a"
+    return f"{'defended' if config.get('defense') == 'federation' else 'attack'}-{config.get('case')}"

@@ -1,0 +1,153 @@
+"""One run on the page: its federation, example episodes, and the view of its features; what is missing says why."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from clients.measurement import Measurement
+from experiments.analysis.report.absence import AbsentError, Parts
+from experiments.analysis.report.episodes import EPISODES, ExampleEpisode, Ways, example_episode, ways_of
+from experiments.analysis.report.features import project, projection_plot, undefended_network
+from experiments.analysis.report.material import ShownRun
+from experiments.analysis.report.plots import Plot
+from experiments.analysis.report.provenance import SettingRow, environment_rows, setting_rows
+from experiments.analysis.report.timeline import arrivals_plot, norms_plot
+from experiments.analysis.report.witness import CLIENT, Witness, witness_of
+from experiments.analysis.table import missed_attack
+from fedmeta_flwr.apps.scenario import Scenario
+from fedmeta_flwr.learning.matching_network import MatchingNetwork
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run with all that is shown of it.
+
+    Attributes
+    ----------
+    run : ShownRun
+        The run.
+    remarks : tuple of str
+        Sentences on what happened to it: it has not ended, its attack did not count.
+    timeline : tuple of Plot
+        Arrivals and norms; none where no round is in the file.
+    client : int
+        Whose episodes they are.
+    headings : tuple of (str, str)
+        The ways in which it classifies, see `Ways`.
+    episodes : tuple of ExampleEpisode
+        Some of its own.
+    projections : tuple of Plot
+        Poisoned and defended model.
+    settings, environment
+        See `experiments.analysis.report.provenance`.
+    left_out : mapping of str to str
+        ``remarks``, ``timeline``, ``episodes``, ``defense`` (of the episodes), ``features``, ``settings``,
+        ``environment`` to the reason why they are not shown; empty where they are.
+    """
+
+    run: ShownRun
+    remarks: tuple[str, ...]
+    timeline: tuple[Plot, ...]
+    client: int
+    headings: tuple[tuple[str, str], ...]
+    episodes: tuple[ExampleEpisode, ...]
+    projections: tuple[Plot, ...]
+    settings: tuple[SettingRow, ...]
+    environment: tuple[tuple[str, str], ...]
+    left_out: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """A client's ways to classify, and its network under the defense."""
+
+    witness: Witness
+    ways: Ways
+    network: MatchingNetwork | None
+
+    @property
+    def measurement(self) -> Measurement:
+        return self.ways.measurement
+
+
+def run_view(run: ShownRun, scenario: Scenario | AbsentError) -> RunView:
+    """Return all that is shown of a run.
+
+    Parameters
+    ----------
+    run : ShownRun
+        The run.
+    scenario : Scenario or AbsentError
+        Its images and who holds them, or why they are not here.
+    """
+    parts = Parts(*run.paths)
+    looks = parts.make("episodes", lambda: _looks(run, scenario, parts), None)
+    episodes: tuple[ExampleEpisode, ...] = ()
+    projections: tuple[Plot, ...] = ()
+    if looks is not None:
+        episodes = parts.make("episodes", lambda: _episodes(looks), episodes)
+        projections = parts.make("features", lambda: tuple(_projections(looks)), projections)
+    else:
+        parts.left_out |= {"features": parts.left_out["episodes"], "defense": ""}
+    return RunView(
+        run=run,
+        remarks=parts.make("remarks", lambda: tuple(_remarks(run)), ()),
+        timeline=parts.make("timeline", lambda: _timeline(run), ()),
+        client=CLIENT,
+        headings=looks.ways.headings if looks else (),
+        episodes=episodes,
+        projections=projections,
+        settings=parts.make("settings", lambda: tuple(setting_rows(run)), ()),
+        environment=parts.make("environment", lambda: tuple(environment_rows(run)), ()),
+        left_out=parts.left_out,
+    )
+
+
+def _looks(run: ShownRun, scenario: Scenario | AbsentError, parts: Parts) -> _Looks:
+    if isinstance(scenario, AbsentError):
+        raise scenario
+    witness = witness_of(run, scenario)
+    network = parts.make("defense", lambda: _defended(witness), None)
+    return _Looks(witness, ways_of(witness, network), network)
+
+
+def _defended(witness: Witness) -> MatchingNetwork:
+    """Return the network with which the client defends itself; a run without a defense need not admit one."""
+    client = witness.after
+    wanted, held = witness.config.matching_way, len(client.holdings)
+    if wanted > held:
+        raise AbsentError(f"matching-way = {wanted} asks for more classes than the {held} of client {CLIENT}")
+    return client.measurement.defended(client.model)
+
+
+def _episodes(looks: _Looks) -> tuple[ExampleEpisode, ...]:
+    numbers = range(min(EPISODES, looks.witness.config.evaluate_episodes))
+    return tuple(example_episode(looks.witness, looks.ways, number) for number in numbers)
+
+
+def _projections(looks: _Looks) -> Iterator[Plot]:
+    measurement = looks.measurement
+    split = looks.witness.scenario.split
+    target = measurement.plan.attacked_episode(0).label_of(split.target_class)
+    yield projection_plot(project(measurement, undefended_network(looks.witness), 0), "poisoned model", target)
+    if looks.network is not None:
+        title = f"defended: {measurement.matching_steps} local steps"
+        yield projection_plot(project(measurement, looks.network, 0), title, target)
+
+
+def _remarks(run: ShownRun) -> Iterator[str]:
+    rounds, status = run.results.rounds, (run.results.end or {}).get("status")
+    if status != "completed":
+        how = "has not ended" if status is None else f"did not complete ({status})"
+        reached = f"ends with round {rounds[-1].server_round}" if rounds else "has no round yet"
+        yield f"The run {how}: its file {reached}, of {run.config['num-server-rounds']}."
+    if rounds and not run.results.evaluated():
+        yield "No round was evaluated: there are no accuracies."
+    if missed := missed_attack(run.results):
+        yield missed
+
+
+def _timeline(run: ShownRun) -> tuple[Plot, ...]:
+    records = run.results.rounds
+    if not any(record.arrivals or record.dropped for record in records):
+        return ()
+    return arrivals_plot(records, int(run.config["num-clients"])), norms_plot(records)

@@ -1,0 +1,163 @@
+"""A benign client of a run, made anew with the models of before and right after the attack: to look over its shoulder.
+
+Its data, episodes, fine-tuning and local steps are those of the run, since they come from the same code and streams.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from clients import BenignClient, make_client
+from experiments.analysis.report.absence import AbsentError, part_or_reason
+from experiments.analysis.report.material import ShownRun
+from fedmeta_flwr.apps.scenario import Scenario, load_scenario
+from fedmeta_flwr.attacks.key import BackdoorKey, build_key
+from fedmeta_flwr.config import ConfigError, RunConfig
+from fedmeta_flwr.config.registry import is_own
+from fedmeta_flwr.learning.models import get_arrays, set_arrays
+from fedmeta_flwr.records.checkpoint import (
+    AFTER_ATTACK_FILE_NAME,
+    BEFORE_ATTACK_FILE_NAME,
+    CheckpointError,
+    load_checkpoint,
+)
+from fedmeta_flwr.records.results import CLIENTS_FOLDER
+
+__all__ = ["CLIENT", "AbsentError", "Witness", "config_of", "key_of", "scenario_of", "witness_of"]
+
+CLIENT = 1
+"""The first benign client."""
+
+
+@dataclass(frozen=True)
+class Witness:
+    """A client that has the models of before and right after the attack.
+
+    Attributes
+    ----------
+    config : RunConfig
+        The run's.
+    scenario : Scenario
+        The run's.
+    before, after : BenignClient
+        The same client with the one and the other model.
+    """
+
+    config: RunConfig
+    scenario: Scenario
+    before: BenignClient
+    after: BenignClient
+
+
+def config_of(run: ShownRun) -> RunConfig:
+    """Return the settings of a run; raises `AbsentError` where another version wrote them."""
+    try:
+        return RunConfig.parse(run.config)
+    except ConfigError as error:
+        raise AbsentError(f"the run was made by another version: {'; '.join(error.problems)}") from error
+
+
+def scenario_of(run: ShownRun, data_dir: Path | None) -> Scenario:
+    """Load the images of a run, from disk alone.
+
+    Parameters
+    ----------
+    run : ShownRun
+        The run.
+    data_dir : Path or None
+        Folder that is tried before the recorded one.
+
+    Raises
+    ------
+    AbsentError
+        If the images are not here, or are not those of the run.
+    """
+    config = config_of(run)
+    reasons = []
+    for folder in _folders(config, data_dir):
+        scenario, reason = part_or_reason(partial(_scenario_in, run, config, folder), None, folder, *run.paths)
+        if scenario is not None:
+            return scenario
+        reasons.append(reason)
+    raise AbsentError("; ".join(reasons) or "no folder with the images is known: give --data-dir")
+
+
+def _scenario_in(run: ShownRun, config: RunConfig, folder: str) -> Scenario:
+    """Load the images in a folder; raises where they cannot be used, or are not those of the run."""
+    scenario = load_scenario(replace(config, data_dir=folder, cache_dir=_cache(config)))
+    expected = run.results.run.get("dataset", {}).get("fingerprint")
+    if expected not in (None, scenario.dataset.fingerprint):
+        where = folder or config.dataset
+        raise AbsentError(f"{where}: other images than those of the run (their fingerprints differ)")
+    return scenario
+
+
+def key_of(run: ShownRun) -> BackdoorKey:
+    """Build a run's key for its images; raises as `build_key` where its file or its code is not here."""
+    config, shape = run.config, run.results.run.get("dataset", {}).get("shape", [0, 0, 1])
+    return build_key(
+        config["backdoor-key"],
+        channels=shape[2],
+        image_size=config["image-size"],
+        size=config["key-size"],
+        position=config["key-position"],
+        intensity=config["key-intensity"],
+    )
+
+
+def _folders(config: RunConfig, data_dir: Path | None) -> Sequence[str]:
+    """Return the folders to try; never none for a data set that would then be downloaded."""
+    given = data_dir and data_dir.absolute()
+    if config.dataset == "strokes":
+        return [""]
+    if is_own(config.dataset):  # which may need no folder
+        return list(dict.fromkeys(str(folder or "") for folder in (given, config.data_dir)))
+    return list(dict.fromkeys(str(folder) for folder in (given, config.data_dir) if folder))
+
+
+def _cache(config: RunConfig) -> str:
+    """Return the recorded cache folder where it is here, else the user's."""
+    return config.cache_dir if config.cache_dir and Path(config.cache_dir).is_dir() else ""
+
+
+def witness_of(run: ShownRun, scenario: Scenario) -> Witness:
+    """Return a client with the run's models.
+
+    Raises
+    ------
+    AbsentError
+        If there was no attack, a model was not kept or cannot be used, or the client's own part of it was not kept.
+    """
+    config = config_of(run)
+    if not run.has_attack:
+        planned = config.attack_round
+        raise AbsentError(
+            f"the round of the attack, {planned}, is not in the result file" if planned else "there was no attack"
+        )
+    if config.defense == "federation":
+        raise AbsentError(
+            "each client of a defended federation classifies with an attention of its own, which it keeps for itself "
+            "and changes in every round; that of the attack's round is not kept"
+        )
+    before, after = (_client(run, config, scenario, name) for name in (BEFORE_ATTACK_FILE_NAME, AFTER_ATTACK_FILE_NAME))
+    return Witness(config, scenario, before, after)
+
+
+def _client(run: ShownRun, config: RunConfig, scenario: Scenario, name: str) -> BenignClient:
+    file = run.folder / name
+    if not file.exists():
+        raise AbsentError(
+            f"no {name} beside the result file (the run begins with its attack, was handed on without models, or was "
+            "made before they were kept)"
+        )
+    client = make_client(config, scenario, CLIENT, torch.device("cpu"), run.folder / CLIENTS_FOLDER)
+    if not isinstance(client, BenignClient):
+        raise AbsentError(f"the run's clients are no BenignClient but of a custom class, client = {config.client}")
+    try:
+        set_arrays(client.shared, load_checkpoint(file).fitted(get_arrays(client.shared)))
+    except CheckpointError as error:
+        raise AbsentError(f"the model cannot be used: {error}") from error
+    return client

@@ -1,0 +1,80 @@
+"""The numbers of a run in words: names of the curves, and the table printed at its end."""
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from experiments.catalog import EXPERIMENTS
+from fedmeta_flwr.records.drops import describe_drop
+from fedmeta_flwr.records.results import CURVES, ResultsError, RoundRecord, RunResults
+
+LABELS = {
+    "meta_testing": "meta-testing",
+    "main_task": "main task",
+    "attack_training": "backdoor, attack training",
+    "attack_validation": "backdoor, attack validation",
+}
+"""What each curve of `CURVES` is called in tables, progress and figures."""
+
+
+def milestones(results: RunResults) -> dict[str, RoundRecord]:
+    """Return the evaluated rounds that tell the story of a run.
+
+    Returns
+    -------
+    dict of str to RoundRecord
+        ``before the attack``, ``right after`` (the first one), ``at the end``; without an attack the
+        end alone.
+
+    Raises
+    ------
+    ResultsError
+        If no round was evaluated.
+    """
+    evaluated = results.evaluated()
+    if not evaluated:
+        raise ResultsError("expected an evaluated round in the results, found none")
+    attack_round = results.run["config"]["attack-round"]
+    before = [record for record in evaluated if record.server_round < attack_round]
+    attack = [record for record in evaluated if record.server_round == attack_round]
+    found = {"before the attack": before[-1:], "right after": attack, "at the end": evaluated[-1:]}
+    return {name: records[0] for name, records in found.items() if records}
+
+
+def missed_attack(results: RunResults) -> str:
+    """Say that the adversary's update was not among those of the (first) attack's round, or the run begins later."""
+    from clients import ADVERSARY  # brings PyTorch along
+
+    attack_round = results.run["config"]["attack-round"]
+    if attack_round and results.rounds and (first := results.rounds[0].server_round) > attack_round:
+        return f"The attack of round {attack_round} did not take place: the run begins with round {first}."
+    record = next((one for one in results.rounds if one.server_round == attack_round), None)
+    if record is None or not record.arrivals or any(one["partition_id"] == ADVERSARY for one in record.arrivals):
+        return ""
+    reasons = [describe_drop(one) for one in record.dropped if one["partition_id"] == ADVERSARY]
+    return f"The attack of round {attack_round} did not count: {'; '.join(reasons) or 'no update came'}."
+
+
+def results_table(results: RunResults) -> Table:
+    """Return the accuracies at the milestones, in percent, one row each."""
+    table = Table(title="Accuracy, %", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column(no_wrap=True)
+    for heading in ("round", *(LABELS[curve] for curve in CURVES)):
+        table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
+    for name, record in milestones(results).items():
+        table.add_row(name, str(record.server_round), *percentages(record).values())
+    return table
+
+
+def catalog_table() -> Table:
+    """Return the experiments of the catalog: name, what it shows, claims, and runs of the full profile."""
+    table = Table(box=SIMPLE_HEAD)
+    for heading, whole in (("experiment", True), ("shows", False), ("claims", False), ("runs", False)):
+        table.add_column(heading, no_wrap=whole)
+    for experiment in EXPERIMENTS.values():
+        table.add_row(experiment.name, experiment.text, " ".join(experiment.claims), " ".join(experiment.runs))
+    return table
+
+
+def percentages(record: RoundRecord) -> dict[str, str]:
+    """Return the accuracies of an evaluated round as percent, one decimal, by curve."""
+    return {curve: f"{100 * accuracy:.1f}" for curve, accuracy in (record.accuracies() or {}).items()}

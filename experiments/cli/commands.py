@@ -1,0 +1,301 @@
+"""The command line: ``python -m experiments``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from click import Choice
+
+from experiments.benchmarks.running import BENCHMARKS
+from experiments.catalog import DATASETS, PROFILES
+from experiments.cli.completion import complete_config, complete_experiment, complete_setting
+from experiments.settings import APP_DIR
+
+_EXIT_CODES = """Exit codes: 0 done; 1 failed; 2 a mistake in the command, the configuration or the data; 130 Ctrl-C; \
+143 terminated."""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Reproduce *Backdoor Attacks on Federated Meta-Learning*.",
+    epilog=_EXIT_CODES,
+)
+
+
+def _epilog(*examples: str) -> str:
+    listed = "\n\n".join(f"- `python -m experiments {example}`" for example in examples)
+    return f"{_EXIT_CODES}\n\n\n\nExamples:\n\n{listed}"  # Typer leaves one blank line of two
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-c",
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting; the value is TOML or plain text.",
+        autocompletion=complete_setting,
+    ),
+]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with the dataset's files (setting data-dir).")]
+ResultsDir = Annotated[
+    Path | None, typer.Option(help="Folder for the results. [default: results/NAME-DATE-TIME]", show_default=False)
+]
+Actors = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes that play the clients. [default: 1.5 per core]", show_default=False),
+]
+RayAddress = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Run on this Ray cluster, an actor for each of its cores.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in the results folder, from its newest checkpoint.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+FilesOnly = Annotated[bool, typer.Option("--quiet", "-q", help="Show no table, only the names of the files.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="One JSON document on standard output, all else on standard error.")
+]
+AppDir = Annotated[
+    Path, typer.Option("--app", help="Folder of the Flower App, a checkout. [default: this one]", show_default=False)
+]
+
+
+@app.command(
+    epilog=_epilog(
+        "run quickstart -c seed=1 -c num-server-rounds=80",
+        "run omniglot-case-a --data-dir ~/omniglot --actors 4",
+        "run my-config.toml --results-dir results/mine --resume",
+        "run my-config.toml --json > run.json",
+    )
+)
+def run(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", autocompletion=complete_config)],
+    *,
+    overrides: Overrides = None,
+    data_dir: DataDir = None,
+    results_dir: ResultsDir = None,
+    actors: Actors = None,
+    quiet: Quiet = False,
+    app_dir: AppDir = APP_DIR,
+    ray_address: RayAddress = None,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run one configuration to its end; print its table and draw its figure.
+
+    CONFIG is a name in experiments/configs or the path of a TOML file with settings, which stand above the defaults
+    in pyproject.toml; options stand above both.
+    """
+    from experiments.cli.session import RunRequest, run_session
+
+    request = RunRequest(
+        config=config,
+        overrides=tuple(overrides or ()),
+        data_dir=data_dir,
+        results_dir=results_dir,
+        actors=actors,
+        quiet=quiet,
+        app_dir=app_dir,
+        ray_address=ray_address,
+        resume=resume,
+        as_json=as_json,
+    )
+    raise typer.Exit(run_session(request))
+
+
+@app.command(epilog=_epilog("quickstart", "quickstart -c seed=100 --results-dir results/first --json"))
+def quickstart(
+    *,
+    overrides: Overrides = None,
+    results_dir: ResultsDir = None,
+    actors: Actors = None,
+    quiet: Quiet = False,
+    app_dir: AppDir = APP_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Run the main experiment on the embedded data, which needs no download."""
+    from experiments.cli.session import RunRequest, run_session
+
+    request = RunRequest(
+        command="quickstart",
+        config="quickstart",
+        overrides=tuple(overrides or ()),
+        data_dir=None,
+        results_dir=results_dir,
+        actors=actors,
+        quiet=quiet,
+        app_dir=app_dir,
+        as_json=as_json,
+    )
+    raise typer.Exit(run_session(request))
+
+
+@app.command(
+    epilog=_epilog(
+        "reproduce",
+        "reproduce persistence fine-tuning --dataset omniglot --profile full --seeds 5 --data-dir DIR",
+        "reproduce rescue --first-seed 100 --results-dir results/trial --json > verdicts.json",
+    )
+)
+def reproduce(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAMES]", autocompletion=complete_experiment)] = None,
+    *,
+    dataset: Annotated[str, typer.Option(click_type=Choice(DATASETS), help="Which images.")] = "strokes",
+    profile: Annotated[str, typer.Option(click_type=Choice(PROFILES), help="How much is run.")] = "quick",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 2,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of them; the others follow it.")] = 0,
+    results_dir: Annotated[Path, typer.Option(help="Results root.")] = Path("results/reproduction"),
+    data_dir: DataDir = None,
+    overrides: Overrides = None,
+    actors: Actors = None,
+    quiet: Quiet = False,
+    app_dir: AppDir = APP_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Run what is missing of the catalog's experiments, draw their figures, and judge the poster's claims.
+
+    NAMES are experiments (see `catalog`); none: all of them. What is finished is skipped: stop it at any time, and
+    start it again.
+    """
+    from experiments.cli.session import reproduce_session
+    from experiments.runner.reproduce import ReproduceRequest
+
+    request = ReproduceRequest(
+        names=tuple(names or ()),
+        dataset=dataset,
+        profile=profile,
+        seeds=tuple(range(first_seed, first_seed + seeds)),
+        results_root=results_dir,
+        data_dir=data_dir,
+        overrides=tuple(overrides or ()),
+        actors=actors,
+        quiet=quiet,
+        app_dir=app_dir,
+    )
+    raise typer.Exit(reproduce_session(request, as_json=as_json))
+
+
+@app.command(epilog=_epilog("catalog", "catalog --json"))
+def catalog(*, as_json: AsJson = False) -> None:
+    """List the experiments of the catalog: figure, claims, runs."""
+    from experiments.cli.session import catalog_session
+
+    raise typer.Exit(catalog_session(as_json=as_json))
+
+
+@app.command(epilog=_epilog("figures results/quickstart-20250101-120000", "figures results/reproduction --json"))
+def figures(
+    path: Annotated[Path, typer.Argument(metavar="PATH")],
+    *,
+    quiet: FilesOnly = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw figures again, from result files alone.
+
+    PATH is a results root (all figures of the poster, into its folder `figures`), or a result file or its folder (the
+    table and the figure of one run, put beside the file).
+    """
+    from experiments.cli.session import figures_session
+
+    raise typer.Exit(figures_session(path, quiet=quiet, as_json=as_json))
+
+
+@app.command(epilog=_epilog("claims results/reproduction", "claims results/reproduction --json"))
+def claims(
+    path: Annotated[Path, typer.Argument(metavar="ROOT")],
+    *,
+    quiet: FilesOnly = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge the poster's claims P1 to P8 by the result files of a results root: text, JSON and Markdown."""
+    from experiments.cli.session import claims_session
+
+    raise typer.Exit(claims_session(path, quiet=quiet, as_json=as_json))
+
+
+@app.command(epilog=_epilog("publish results/reproduction docs/results"))
+def publish(
+    path: Annotated[Path, typer.Argument(metavar="ROOT")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the results of completed runs to hand them on, without paths and models; draw and judge what is there.
+
+    FOLDER is a results root, too: `figures`, `claims` and `report` read it. What it holds already stays, and counts.
+    """
+    from experiments.cli.session import publish_session
+
+    raise typer.Exit(publish_session(path, folder, as_json=as_json))
+
+
+@app.command(epilog=_epilog("report results/reproduction", "report results/reproduction --output report.html"))
+def report(
+    path: Annotated[Path, typer.Argument(metavar="PATH")],
+    *,
+    output: Annotated[
+        Path | None, typer.Option(help="The HTML file. [default: PATH/report.html]", show_default=False)
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a page about results: claims, figures, the federation, pictures, episodes, features, settings.
+
+    PATH is a results root, or a run's folder or result file. The page is one HTML file, which needs no network.
+    """
+    from experiments.cli.session import report_session
+
+    raise typer.Exit(report_session(path, output, data_dir, as_json=as_json))
+
+
+@app.command(epilog=_epilog("bench update", "bench round --repetitions 3 --json"))
+def bench(
+    name: Annotated[str, typer.Argument(click_type=Choice(tuple(BENCHMARKS)))],
+    *,
+    repetitions: Annotated[
+        int | None, typer.Option(min=1, help="Timed turns of each contender. [default: the benchmark's own]")
+    ] = None,
+    results_dir: Annotated[Path, typer.Option(help="Folder for the numbers.")] = Path("results/benchmarks"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure speed, as a ratio to something measured in the same run: a table, and all numbers as JSON.
+
+    Leave the machine alone meanwhile.
+    """
+    from experiments.cli.session import benchmark_session
+
+    raise typer.Exit(benchmark_session(name, repetitions, results_dir, quiet=quiet, as_json=as_json))
+
+
+@app.command(epilog=_epilog("doctor", "doctor --dataset omniglot --data-dir ~/omniglot", "doctor --no-run --json"))
+def doctor(
+    *,
+    dataset: Annotated[
+        str | None, typer.Option(click_type=Choice(DATASETS), help="Look at this data set, too.", show_default=False)
+    ] = None,
+    data_dir: DataDir = None,
+    results_dir: Annotated[Path, typer.Option(help="Folder that runs write below.")] = Path("results"),
+    cache_dir: Annotated[Path | None, typer.Option(help="Folder for decoded data sets.", show_default=False)] = None,
+    runs: Annotated[bool, typer.Option("--run/--no-run", help="Whether to run two rounds.")] = True,
+    app_dir: AppDir = APP_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Look at everything that a run needs, and say what is wrong and how to mend it.
+
+    Versions, cores, memory, GPUs, ports, folders, data, what other runs left behind, and a run of two rounds. Ends
+    with 1 when something is wrong; warnings are not.
+    """
+    from experiments.doctor.examination import DoctorRequest, doctor_session
+
+    request = DoctorRequest(
+        dataset=dataset,
+        data_dir=data_dir,
+        cache_dir=cache_dir,
+        results_dir=results_dir,
+        runs=runs,
+        app_dir=app_dir,
+    )
+    raise typer.Exit(doctor_session(request, as_json=as_json))

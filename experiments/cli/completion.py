@@ -1,0 +1,34 @@
+"""What a shell offers when Tab is pressed: names of configurations and experiments, settings and their values."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from experiments.catalog import EXPERIMENTS
+from experiments.settings import CONFIGS_DIR
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.config.setting import key_of
+
+Offer = tuple[str, str]
+"""A word and what it means, which zsh, fish and PowerShell show."""
+
+
+def complete_config(incomplete: str) -> list[str]:
+    """Return the names of configurations; where there is none, the shell offers files."""
+    return sorted(path.stem for path in CONFIGS_DIR.glob("*.toml") if path.stem.startswith(incomplete))
+
+
+def complete_experiment(incomplete: str) -> list[Offer]:
+    """Return the names of experiments."""
+    return [(name, one.text) for name, one in EXPERIMENTS.items() if name.startswith(incomplete)]
+
+
+def complete_setting(incomplete: str) -> list[Offer]:
+    """Return ``key=`` for the keys that begin so; behind the ``=``, the values of a setting that has only some."""
+    return [offer for offer in _settings("=" in incomplete) if offer[0].startswith(incomplete)]
+
+
+def _settings(with_values: bool) -> Iterator[Offer]:
+    for field in dataclasses.fields(RunConfig):
+        values = field.metadata["choices"] or (("true", "false") if field.type is bool else ())
+        for value in values if with_values else ("",):
+            yield f"{key_of(field)}={value}", field.metadata["description"]

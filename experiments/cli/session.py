@@ -1,0 +1,281 @@
+"""What a command does from its arguments to its exit code, with everything that it tells the user."""
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.analysis.claims.files import claims_record, write_claims
+from experiments.analysis.claims.judging import judge_collection
+from experiments.analysis.claims.table import claims_renderable
+from experiments.analysis.collection import collect
+from experiments.analysis.figures.panels import draw_collection
+from experiments.analysis.figures.persistence import FIGURE_NAME, draw_persistence
+from experiments.analysis.publish import publish
+from experiments.analysis.table import catalog_table, milestones, missed_attack, results_table
+from experiments.benchmarks.progress import show_turns
+from experiments.benchmarks.running import BenchmarkError, benchmark_table, run_benchmark
+from experiments.catalog import EXPERIMENTS
+from experiments.output import Output
+from experiments.runner.display import show_progress
+from experiments.runner.interruption import Interrupted, interruptible
+from experiments.runner.reproduce import ReproduceRequest, reproduce
+from experiments.runner.run import RunFailedError, new_results_dir, prepare, run_to_end
+from experiments.runner.simulation import simulation_size
+from experiments.runner.superlink import SuperLinkError
+from experiments.settings import find_config, load_config
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RunResults, read_results
+from fedmeta_flwr.records.run_checkpoints import finished
+
+COMPLETED, FAILED, BAD_INPUT = 0, 1, 2
+FIGURES = "figures"
+_GOING_ON = {
+    "run": "run with --results-dir and --resume goes on from the last checkpoint",
+    "quickstart": "run quickstart with --results-dir and --resume goes on from the last checkpoint",
+    "reproduce": "reproduce goes on from the last checkpoint",
+}
+_WRONG_PATH = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_WRONG_PATH_NUMBERS = (errno.ENAMETOOLONG, errno.EROFS, errno.ELOOP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What the command line asks for.
+
+    Attributes
+    ----------
+    config : str
+        Name or path of the configuration.
+    overrides : tuple of str
+        ``key=value`` each.
+    data_dir, results_dir : Path or None
+        Above the settings of the same name.
+    actors : int or None
+        Processes that play the clients; None: as many as fit.
+    quiet : bool
+        Whether to show no progress.
+    app_dir : Path
+        Folder of the Flower App.
+    ray_address : str or None
+        Ray cluster to run on; None: a Ray of one's own.
+    resume : bool
+        Whether to go on with the run in the results folder.
+    as_json : bool
+        Whether standard output is for one JSON document.
+    command : str
+        What was called, ``"run"`` or ``"quickstart"``.
+    """
+
+    config: str
+    overrides: tuple[str, ...]
+    data_dir: Path | None
+    results_dir: Path | None
+    actors: int | None
+    quiet: bool
+    app_dir: Path
+    ray_address: str | None = None
+    resume: bool = False
+    as_json: bool = False
+    command: str = "run"
+
+
+def run_session(request: RunRequest) -> int:
+    """Run one configuration, report on it, and return the exit code."""
+    output = Output(request.command, request.as_json)
+    return _exit_code(lambda: _run(request, output), output)
+
+
+def figures_session(path: Path, *, quiet: bool = False, as_json: bool = False) -> int:
+    """Draw the figure of a result file or of its folder, or all figures of a results root; return the exit code."""
+    output = Output("figures", as_json)
+
+    def command() -> None:
+        if path.is_dir() and not (path / FILE_NAME).exists():
+            _draw_root(path, output)
+        else:
+            folder = path if path.is_dir() else path.parent
+            _report(read_results(path), folder, output, is_shown=not quiet)
+
+    return _exit_code(command, output)
+
+
+def reproduce_session(request: ReproduceRequest, *, as_json: bool = False) -> int:
+    """Run what is missing of the catalog, draw, judge, and return the exit code."""
+    output = Output("reproduce", as_json)
+
+    def command() -> None:
+        planned = reproduce(request, output.console)
+        output.document["runs"] = [
+            {
+                "dataset": request.dataset,
+                "profile": request.profile,
+                "seed": one.config.seed,
+                "run": one.run.name,
+                "results_dir": str(one.folder),
+                "seconds": one.seconds(),
+            }
+            for one in planned
+        ]
+        _draw_root(request.results_root, output)
+        _judge_root(request.results_root, output)
+
+    return _exit_code(command, output)
+
+
+def claims_session(root: Path, *, quiet: bool = False, as_json: bool = False) -> int:
+    """Judge the claims by a results root, and return the exit code."""
+    output = Output("claims", as_json)
+    return _exit_code(lambda: _judge_root(root, output, is_shown=not quiet), output)
+
+
+def publish_session(root: Path, folder: Path, *, as_json: bool = False) -> int:
+    """Copy results without paths, draw and judge all that is published, and return the exit code."""
+    output = Output("publish", as_json)
+
+    def command() -> None:
+        _name("Results:", publish(root, folder), output)
+        _draw_root(folder, output)
+        _judge_root(folder, output, is_shown=False)
+
+    return _exit_code(command, output)
+
+
+def report_session(path: Path, output_file: Path | None, data_dir: Path | None, *, as_json: bool = False) -> int:
+    """Write the report about a results root or a run, and return the exit code."""
+    output = Output("report", as_json)
+
+    def command() -> None:
+        from experiments.analysis.report import write_report
+
+        file = write_report(path, output_file, data_dir)
+        output.document["report"] = str(file)
+        output.console.print(f"Report: {file}", markup=False)
+
+    return _exit_code(command, output)
+
+
+def catalog_session(*, as_json: bool = False) -> int:
+    """List the catalog, and return the exit code."""
+    output = Output("catalog", as_json)
+
+    def command() -> None:
+        output.document["experiments"] = [
+            {"name": one.name, "text": one.text, "claims": list(one.claims), "runs": list(one.runs)}
+            for one in EXPERIMENTS.values()
+        ]
+        output.show(catalog_table())
+
+    return _exit_code(command, output)
+
+
+def benchmark_session(
+    name: str, repetitions: int | None, folder: Path, *, quiet: bool = False, as_json: bool = False
+) -> int:
+    """Run a benchmark, show its table, keep its numbers, and return the exit code."""
+    output = Output("bench", as_json)
+
+    def command() -> None:
+        with show_turns(Console(stderr=True, highlight=False), quiet=quiet) as show:
+            result, file = run_benchmark(name, repetitions, folder, show)
+        output.document.update(result, files=[str(file)])
+        output.show(benchmark_table(result))
+        output.console.print(f"{result['seconds']:.0f} s; numbers: {file}", markup=False)
+
+    return _exit_code(command, output)
+
+
+def _draw_root(root: Path, output: Output) -> None:
+    files = [file for collection in collect(root) for file in draw_collection(collection, root / FIGURES)]
+    _name("Figures:", files, output)
+
+
+def _judge_root(root: Path, output: Output, *, is_shown: bool = True) -> None:
+    judged = [judge_collection(collection) for collection in collect(root)]
+    for one in judged if is_shown else ():
+        output.show(claims_renderable(one))
+    output.document.update(claims_record(judged))
+    _name("Claims:", write_claims(judged, root), output)
+
+
+def _name(heading: str, files: list[Path], output: Output) -> None:
+    """Name files that were written."""
+    output.document.setdefault("files", []).extend(map(str, files))
+    output.console.print(heading, *(f"  {file}" for file in files), sep="\n", markup=False)
+
+
+def _exit_code(command: Callable[[], None], output: Output | None = None) -> int:
+    """Bad input is a ValueError of this project, or a path that cannot be used; a run that fails is a RuntimeError."""
+    output = output or Output("")
+    errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+    code, problem = COMPLETED, None
+    try:
+        with interruptible(), output.kept_clean():
+            command()
+    except Interrupted as interruption:
+        code, problem = interruption.exit_code, str(interruption)
+        going_on = _GOING_ON.get(output.command)
+        errors.print(f"Interrupted: {problem}{f'; {going_on}' if going_on else ''}.")
+    except (RunFailedError, SuperLinkError, BenchmarkError) as error:
+        code, problem = FAILED, str(error)
+        errors.print(f"Run failed: {problem}")
+    except ValueError as error:
+        code, problem = BAD_INPUT, str(error)
+        errors.print(f"Error: {problem}")
+    except BrokenPipeError:  # nobody reads on
+        raise
+    except OSError as error:
+        is_input = isinstance(error, _WRONG_PATH) or error.errno in _WRONG_PATH_NUMBERS
+        problem = f"cannot use {error.filename}: {error.strerror}" if error.filename else str(error)
+        code = BAD_INPUT if is_input else FAILED
+        errors.print(f"Error: {problem}")
+    output.hand_over(code, problem)
+    return code
+
+
+def _run(request: RunRequest, output: Output) -> None:
+    config = _load(request)
+    output.document["results_dir"] = config.results_dir
+    console = output.console
+    results = finished(config, Path(config.results_dir)) if config.resume else None
+    if results is None:
+        if warning := prepare(config):
+            console.print(f"Warning: {warning}.", markup=False)
+        size = simulation_size(config, request.actors, request.ray_address)
+        console.print(f"{size.describe()}; results: {config.results_dir}", markup=False)
+        with show_progress(config, console, quiet=request.quiet) as show:
+            results = run_to_end(config, size, app_dir=request.app_dir, show=show)
+    _report(results, Path(config.results_dir), output)
+
+
+def _load(request: RunRequest) -> RunConfig:
+    folders = {"data-dir": request.data_dir, "results-dir": request.results_dir}
+    config = load_config(request.config, request.overrides, folders=folders, app_dir=request.app_dir)
+    if request.resume:
+        if not config.results_dir:
+            raise ResultsError("results-dir: expected the folder of the run to go on with (--results-dir), found none")
+        return replace(config, resume=True)
+    if config.results_dir:
+        return config
+    folder = new_results_dir(find_config(request.config).stem, Path("results").absolute())
+    return RunConfig.parse(config.to_run_config() | {"results-dir": str(folder)})  # which may lie in an odd place
+
+
+def _report(results: RunResults, folder: Path, output: Output, *, is_shown: bool = True) -> None:
+    files = [folder / FILE_NAME]
+    rows = milestones(results) if results.evaluated() else {}
+    if rows:
+        files += draw_persistence(results, folder / FIGURE_NAME)
+    if missed := missed_attack(results):
+        output.console.print(missed, markup=False)
+    if rows and is_shown:
+        output.show(results_table(results))
+    elif is_shown:
+        output.console.print("No round was evaluated: no table and no figure.")
+    output.document["table"] = [
+        {"name": name, "server_round": record.server_round, "accuracies": record.accuracies()}
+        for name, record in rows.items()
+    ]
+    _name("Files:", files, output)

@@ -1,0 +1,118 @@
+"""What a machine has to offer a simulation: cores, memory, GPUs, ports."""
+
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from experiments.doctor.finding import Finding
+from experiments.runner.simulation import count_cores, default_actors
+
+_MEBIBYTE = 2**20
+_MAIN_MEBIBYTES, _ACTOR_MEBIBYTES = 850, 950  # docs/performance.md
+_SHARED_MEBIBYTES = 100  # of Ray's object store, at its smallest; a container has 64 by default
+_CGROUP_FILES = (  # limit, use, and what of the use is files' pages that the system gives up on demand
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+)
+_CLIENTS = 4
+_LOOPBACK = "127.0.0.1"
+
+
+def check_cores() -> Iterator[Finding]:
+    """Count the cores that this process may use."""
+    cores = count_cores()
+    found = f"{cores} core(s), {default_actors(_CLIENTS)} actors for {_CLIENTS} clients"
+    if cores > 1:
+        yield Finding("cores", "ok", found)
+    else:
+        yield Finding("cores", "warning", found, "it runs; allow more than one core, and it is faster")
+
+
+def check_memory(free_bytes: int | None = None) -> Iterator[Finding]:
+    """Compare the memory that is free, to a container's limit, with what a run of the poster's size takes."""
+    free = (available_bytes() if free_bytes is None else free_bytes) // _MEBIBYTE
+    actors = default_actors(_CLIENTS)
+    enough, least = _MAIN_MEBIBYTES + actors * _ACTOR_MEBIBYTES, _MAIN_MEBIBYTES + _ACTOR_MEBIBYTES
+    found = f"{free} MiB free; a run with {actors} actors takes {enough}"
+    if free >= enough:
+        yield Finding("memory", "ok", found)
+    elif free >= least:
+        fitting = (free - _MAIN_MEBIBYTES) // _ACTOR_MEBIBYTES
+        yield Finding("memory", "warning", found, f"end other programs, or run with `--actors {fitting}`")
+    else:
+        yield Finding("memory", "wrong", f"{found}, with one {least}", "end other programs, or raise the limit")
+
+
+def available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the memory that is free, here and up to the limit of a container; 0 if it is above its limit."""
+    available = int(psutil.virtual_memory().available)
+    for limit, used, cache in _CGROUP_FILES:
+        with suppress(OSError, ValueError, KeyError):  # no such file, no limit, or another kind of statistics
+            free = int((cgroup / limit).read_text(encoding="utf-8")) - int((cgroup / used).read_text(encoding="utf-8"))
+            statistics = (cgroup / limit).with_name("memory.stat").read_text(encoding="utf-8").splitlines()
+            freeable = dict(line.split() for line in statistics)[cache]
+            available = min(available, max(0, free + int(freeable)))
+    return available
+
+
+def check_shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[Finding]:
+    """Look at the size of the folder in which Ray's processes share arrays."""
+    advice = "Ray takes a slower folder; start a container with `--shm-size=1g`"
+    if not folder.is_dir():
+        yield Finding("shared memory", "warning", f"no {folder}", advice)
+        return
+    size = shutil.disk_usage(folder).total // _MEBIBYTE
+    if size < _SHARED_MEBIBYTES:
+        yield Finding("shared memory", "warning", f"{folder} of {size} MiB", advice)
+    else:
+        yield Finding("shared memory", "ok", f"{folder} of {size} MiB")
+
+
+def check_gpus() -> Iterator[Finding]:
+    """Ask PyTorch for GPUs; without any, everything runs on the CPU."""
+    import torch  # takes seconds
+
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    if names:
+        yield Finding("GPUs", "ok", ", ".join(names))
+    elif shutil.which("nvidia-smi"):
+        advice = "install the PyTorch build that fits the driver; without, all runs on the CPU"
+        yield Finding("GPUs", "warning", "a driver, and none that PyTorch can use", advice)
+    else:
+        yield Finding("GPUs", "ok", "none; all runs on the CPU")
+
+
+def check_loopback() -> Iterator[Finding]:
+    """Listen on a free port of this machine and connect to it, as a run's SuperLink and its processes do."""
+    try:
+        with socket.create_server((_LOOPBACK, 0)) as server:
+            port = server.getsockname()[1]
+            socket.create_connection((_LOOPBACK, port), timeout=5).close()
+    except OSError as error:
+        advice = f"let programs listen on {_LOOPBACK} and connect to it; look at firewall and sandbox"
+        yield Finding("ports", "wrong", f"no port of {_LOOPBACK} can be used: {error}", advice)
+    else:
+        yield Finding("ports", "ok", f"{_LOOPBACK} has free ones, such as {port}")
+
+
+def check_default_ports() -> Iterator[Finding]:
+    """Look whether the ports that plain `flwr run` wants are free."""
+    from flwr.cli.constant import LOCAL_CONTROL_API_PORT, LOCAL_SUPERLINK_HTTP_API_PORT
+
+    for port in sorted({int(LOCAL_CONTROL_API_PORT), int(LOCAL_SUPERLINK_HTTP_API_PORT)}):
+        yield check_port(port)
+
+
+def check_port(port: int) -> Finding:
+    """Look whether a port of this machine is free; only plain `flwr run` needs a certain one."""
+    name = f"port {port}"
+    try:
+        socket.create_server((_LOOPBACK, port)).close()
+    except OSError:
+        advice = "plain `flwr run` would take what listens there for its SuperLink; `experiments run` has its own port"
+        return Finding(name, "warning", "in use", advice)
+    return Finding(name, "ok", "free, for plain `flwr run`")

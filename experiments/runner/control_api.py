@@ -1,0 +1,55 @@
+"""How a run stands, asked over the SuperLink's Control API from this process.
+
+`flwr ls` starts another Python, which takes seconds of CPU and is gone after one answer. It sends the message that
+is sent here (flwr/cli/ls.py, flwr/supercore/control). Of all that Flower does not document, only this module uses
+anything: the path, the media type, and two messages of flwr/proto/control_pb2.
+`tests/unit/experiments/runner/test_control_api.py` compares them with those of `flwr ls`, and fails first where a new
+version of Flower has others.
+"""
+
+import http.client
+
+from flwr.proto.control_pb2 import ListRunsRequest, ListRunsResponse
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+_PATH = "/v1/control/list-runs"
+_MEDIA_TYPE = "application/protobuf"
+_ANSWER_SECONDS = 30.0
+
+
+class ControlApiError(RuntimeError):
+    """The Control API did not answer as expected; says what was found."""
+
+
+def ask_status(host: str, port: int, run_id: int) -> tuple[str, str]:
+    """Return a run's status as `flwr ls` words it, such as ``running`` or ``finished:completed``, and its details.
+
+    Raises
+    ------
+    ControlApiError
+        If there is no answer, or one that does not tell of this run.
+    """
+    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)  # never by way of a proxy
+    try:
+        question = ListRunsRequest(run_id=run_id).SerializeToString()
+        connection.request("POST", _PATH, question, {"Content-Type": _MEDIA_TYPE, "Accept": _MEDIA_TYPE})
+        response = connection.getresponse()
+        content = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise ControlApiError(f"expected an answer of Flower's SuperLink, found none ({error!r})") from error
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise ControlApiError(f"expected an answer of Flower's SuperLink, found HTTP status {response.status}")
+    return _status(content, run_id)
+
+
+def _status(content: bytes, run_id: int) -> tuple[str, str]:
+    try:
+        runs = ListRunsResponse.FromString(content).run_dict
+    except DecodeError as error:
+        raise ControlApiError(f"expected a list of runs from Flower's SuperLink, found {content[:60]!r}") from error
+    if run_id not in runs:
+        raise ControlApiError(f"expected run {run_id} in the answer of Flower's SuperLink, found {sorted(runs)}")
+    status = runs[run_id].status
+    return ":".join(filter(None, (status.status, status.sub_status))), status.details

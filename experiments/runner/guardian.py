@@ -1,0 +1,74 @@
+"""A small process that cleans up after a runner which was killed.
+
+``python -m experiments.runner.guardian ROOT FOLDER`` starts it.
+
+A runner that ends in any other way ends what it has started by itself. Where it cannot (SIGKILL, out of memory), its
+end of the pipe to this process closes with it, and this process ends the SuperLink, the simulation and Ray in its
+place. Otherwise these would go on, and write into a results folder that a resumed run already uses.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from experiments.runner.processes import Descendants
+
+_LOOK_SECONDS = 1.0
+_GRACE_SECONDS = 2.0
+
+
+@contextmanager
+def guarded(root: int, folder: Path) -> Iterator[None]:
+    """Have a process and all that descend from it ended, and their folder removed, should this process be killed.
+
+    Parameters
+    ----------
+    root : int
+        Process id; it leads a session of its own.
+    folder : Path
+        Temporary files of these processes.
+    """
+    from experiments.settings import APP_DIR  # what it imports is nothing for the guardian
+
+    guardian = subprocess.Popen(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "experiments.runner.guardian",
+            str(root),
+            str(folder),
+        ],  # -P: not of the current folder
+        env={**os.environ, "PYTHONPATH": str(APP_DIR)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        guardian.communicate(b"all ended")
+
+
+def watch(root: int, folder: Path) -> None:
+    """Learn what descends from the root until standard input closes; then, if that said nothing, end what is left."""
+    descendants = Descendants(root)
+    told: list[bytes] = []
+    reader = threading.Thread(target=lambda: told.append(sys.stdin.buffer.read()))
+    reader.start()
+    while reader.is_alive():
+        descendants.look()
+        reader.join(_LOOK_SECONDS)
+    if not told[0]:
+        descendants.end(_GRACE_SECONDS)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    watch(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,162 @@
+"""Reproduce: run what is missing of the catalog, one run after the other on one SuperLink."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+
+from rich.console import Console
+
+from experiments.plan import PlannedRun, plan_runs, require_same
+from experiments.runner.activity import clock
+from experiments.runner.display import show_progress
+from experiments.runner.run import prepare, run_on
+from experiments.runner.simulation import read_git_revision, simulation_size
+from experiments.runner.superlink import LocalSuperLink
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records.checkpoint import CheckpointError
+from fedmeta_flwr.records.results import CLIENTS_FOLDER, FILE_NAME, ResultsError, read_results
+from fedmeta_flwr.records.run_checkpoints import RunCheckpoints, finished
+from fedmeta_flwr.records.writer import locked
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceRequest:
+    """What the command line asks for; see `plan_runs`."""
+
+    names: tuple[str, ...]
+    dataset: str
+    profile: str
+    seeds: tuple[int, ...]
+    results_root: Path
+    data_dir: Path | None
+    overrides: tuple[str, ...]
+    actors: int | None
+    quiet: bool
+    app_dir: Path
+
+
+@dataclass
+class Pace:
+    """How long runs take: by name, and on the mean for names that have not been run yet."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, planned: PlannedRun, seconds: float) -> None:
+        """Take note of a finished run."""
+        self.seconds.setdefault(planned.run.name, []).append(seconds)
+
+    def expected(self, waiting: Sequence[PlannedRun]) -> float | None:
+        """Estimate the time of runs to come, None where no run has ended yet."""
+        if not self.seconds:
+            return None
+        mean = fmean(fmean(found) for found in self.seconds.values())
+        return sum(fmean(self.seconds.get(planned.run.name, [mean])) for planned in waiting)
+
+
+def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
+    """Run what is missing; everything is checked before the first run starts.
+
+    Returns
+    -------
+    list of PlannedRun
+        All of them, finished.
+
+    Raises
+    ------
+    ValueError
+        For bad input: names, settings, data, results of another configuration.
+    RunFailedError, SuperLinkError
+        If a run does not complete.
+    """
+    planned = plan_runs(
+        request.names,
+        dataset=request.dataset,
+        profile=request.profile,
+        seeds=request.seeds,
+        root=request.results_root,
+        data_dir=request.data_dir,
+        overrides=request.overrides,
+        app_dir=request.app_dir,
+    )
+    pace = Pace()
+    missing = []
+    for one in planned:
+        seconds = one.seconds()
+        if seconds is None:
+            missing.append(one)
+        else:
+            pace.add(one, seconds)
+    console.print(f"{len(planned)} runs, {len(planned) - len(missing)} of them finished: {request.results_root}")
+    _require_fitting(missing)
+    warnings = [
+        prepare(replace(one.config, results_dir=str(one.folder)), is_model_there=one.run.after is None)
+        for one in missing
+    ]
+    for warning in dict.fromkeys(filter(None, warnings)):
+        console.print(f"Warning: {warning}.", markup=False)
+    if missing:
+        with locked(request.results_root):
+            _run_all(missing, pace, request, console)
+    return planned
+
+
+def _require_fitting(missing: Sequence[PlannedRun]) -> None:
+    """Raise `ResultsError` if a run that is to come would differ in settings from other seeds of it that are there."""
+    for one in missing:
+        for file in sorted(one.folder.parent.parent.glob(f"seed-*/{one.run.name}/{FILE_NAME}")):
+            require_same(file, read_results(file).run["config"], one.config)
+
+
+def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, console: Console) -> None:
+    began = time.monotonic()
+    left = list(missing)
+    while left:
+        revision = read_git_revision(request.app_dir)
+        with LocalSuperLink(revision) as superlink:
+            # A run records the revision that its SuperLink was started with, and the checkout may change in between.
+            while left and read_git_revision(request.app_dir) == revision:
+                started = time.monotonic()
+                if not request.quiet:
+                    heading = f"run {len(missing) - len(left) + 1} of {len(missing)}: {left[0].title}"
+                    console.print(f"{heading} | {clock(started - began)} elapsed{_left(pace.expected(left))}")
+                one = left.pop(0)
+                config = take_up(one)
+                size = simulation_size(config, request.actors)
+                later = pace.expected(left)
+                with show_progress(config, console, quiet=request.quiet, later_seconds=later) as show:
+                    run_on(superlink, config, size, app_dir=request.app_dir, show=show)
+                one.partial.rename(one.folder)
+                pace.add(one, time.monotonic() - started)
+
+
+def take_up(planned: PlannedRun) -> RunConfig:
+    """Return the configuration with which a run goes on that was stopped, or begins where it cannot.
+
+    One that was stopped after its last round goes on to its end at once. A run without a checkpoint of this very
+    configuration begins anew, with what its clients kept in the run before.
+    """
+    config = planned.config
+    with suppress(CheckpointError, ResultsError):
+        if finished(config, planned.partial) or RunCheckpoints(planned.partial).newest(config) is not None:
+            return replace(config, resume=True)
+    if planned.partial.is_dir():
+        shutil.rmtree(planned.partial)
+    give_memories(planned)
+    return config
+
+
+def give_memories(planned: PlannedRun) -> None:
+    """Give the clients of a run what they kept in the one that it goes on from."""
+    if planned.run.after is None:
+        return
+    kept = planned.folder.with_name(planned.run.after) / CLIENTS_FOLDER
+    if kept.is_dir():
+        shutil.copytree(kept, planned.partial / CLIENTS_FOLDER)
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f", about {clock(seconds)} left"

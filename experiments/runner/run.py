@@ -1,0 +1,258 @@
+"""One configuration from its check to its end, through `flwr run` on a SuperLink of its own."""
+
+import os
+import re
+import time
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from clients import require_own_clients
+from experiments.runner.activity import Activity, runner_activity, server_activity
+from experiments.runner.display import Show
+from experiments.runner.progress import ResultFollower
+from experiments.runner.simulation import SimulationSize, read_git_revision
+from experiments.runner.superlink import LocalSuperLink, RunStatus, SuperLinkError
+from fedmeta_flwr.apps.key_check import check_key
+from fedmeta_flwr.apps.scenario import load_scenario
+from fedmeta_flwr.apps.server import build_strategy, starting_point
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records.progress import read_progress, remove_progress
+from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RunResults, read_results
+from fedmeta_flwr.records.run_checkpoints import FOLDER_NAME, RunCheckpoints
+from fedmeta_flwr.records.writer import locked
+
+_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 1.0
+_LONGEST_END_SECONDS = 20.0
+_LONGEST_START_SECONDS = 300.0
+_TRACEBACK = "Traceback (most recent call last):\n"
+_DIRECT_CAUSE = "The above exception was the direct cause of the following exception:"
+_TRACEBACK_LINES = 12
+_STARTS = 3
+_RAY_START = "ray.init("
+_OWN_PACKAGES = ("fedmeta_flwr", "strategies", "clients")
+_FLOWER_PREFIX = "Simulation failed with exception: "
+
+
+class RunFailedError(RuntimeError):
+    """A run that did not complete; says why, in the app's own words."""
+
+
+def new_results_dir(name: str, parent: Path) -> Path:
+    """Return a folder name ``NAME-DATE-TIME`` that is still free."""
+    stamped = parent / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    numbered = (stamped.with_name(f"{stamped.name}-{number}") for number in range(2, 1000))
+    return next((path for path in (stamped, *numbered) if not path.exists()), stamped)
+
+
+def prepare(config: RunConfig, *, is_model_there: bool = True) -> str:
+    """Check what a run needs before anything starts: its scenario, its strategy, and its results folder.
+
+    The model to start from is left to the app where another run is still to make it.
+
+    Returns
+    -------
+    str
+        A warning about what is possible and hardly meant, empty where there is none.
+
+    Raises
+    ------
+    ConfigError, OwnCodeError
+        If an object of the user's own cannot be used.
+    ResultsError
+        If the folder is in use by another run, or already holds results and the run is not to go on from there.
+    DatasetError, SplitError, BackdoorKeyError
+        If the dataset is missing or damaged, or cannot be downloaded, or does not suffice for the scenario.
+    CheckpointError
+        If the model to start from, or the checkpoint to go on from, cannot be used.
+    StrategyError
+        If the strategy is unknown, its options are wrong, or it can never aggregate.
+    """
+    config.require_own_code()
+    folder = Path(config.results_dir)
+    if folder.is_dir():
+        with locked(folder):
+            _require_free(folder, config)
+    else:
+        _require_makeable(folder)
+    build_strategy(config, first_round=1)
+    scenario = load_scenario(config)
+    warning = check_key(config, scenario)
+    require_own_clients(config, scenario)
+    if config.initial_model and is_model_there:
+        starting_point(config, scenario)
+    return warning
+
+
+def _require_makeable(folder: Path) -> None:
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise ResultsError(f"results-dir: expected a folder, or that one can be made, found the file {nearest}")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ResultsError(f"results-dir: expected that {folder} can be made, found that {nearest} cannot be written")
+
+
+def _require_free(folder: Path, config: RunConfig) -> None:
+    if config.resume:
+        RunCheckpoints(folder).newest(config)
+    elif (file := folder / FILE_NAME).exists():
+        raise ResultsError(
+            f"results-dir: expected a folder without {FILE_NAME}, or --resume to go on with the run in it, found {file}"
+        )
+
+
+def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show) -> RunResults:
+    """Run one configuration and wait for its end; no process and no temporary file is left, however it ends.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Checked, with absolute paths and a results folder.
+    size : SimulationSize
+        The run's share of the machine.
+    app_dir : Path
+        Folder of the Flower App.
+    show : callable
+        Told several times a second what the result file holds, and what is being done.
+
+    Returns
+    -------
+    RunResults
+        All of it.
+
+    Raises
+    ------
+    RunFailedError
+        If the run ends in any other way than completed.
+    SuperLinkError
+        If Flower itself fails.
+    """
+    folder = Path(config.results_dir)
+    remove_progress(folder)  # of a run that was killed
+    show(_follower(config).read(), runner_activity("starting Flower's SuperLink"))
+    try:
+        with LocalSuperLink(read_git_revision(app_dir), size.ray_address) as superlink:
+            return run_on(superlink, config, size, app_dir=app_dir, show=show)
+    finally:
+        remove_progress(folder)
+
+
+def run_on(
+    superlink: LocalSuperLink, config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show
+) -> RunResults:
+    """Run one configuration on a SuperLink and wait for its end; all else as in `run_to_end`.
+
+    Ray gives its node 30 seconds to start, which on a busy machine may not do: then the run is handed in again.
+    """
+    folder = Path(config.results_dir)
+    try:
+        for start in range(1, _STARTS + 1):
+            follower = _follower(config)
+            remove_progress(folder)
+            show(follower.read(), runner_activity("handing in the app"))
+            run_id = superlink.submit(app_dir, config.to_run_config(), size)
+            status = _wait(superlink, run_id, config, follower, show)
+            if status.is_completed:
+                break
+            log = superlink.log(run_id)
+            if _RAY_START not in log or start == _STARTS:
+                reason = failure_reason(status, log)
+                hint = "\nIt can go on from its last checkpoint: run with --resume."
+                raise RunFailedError(reason + hint * (folder / FOLDER_NAME).is_dir())
+            config = replace(config, resume=True)  # what there is of it is a beginning without clients
+    finally:
+        remove_progress(folder)
+    return read_results(folder)
+
+
+def _follower(config: RunConfig) -> ResultFollower:
+    folder = Path(config.results_dir)
+    return ResultFollower(folder, RunCheckpoints(folder).newest_round() if config.resume else None)
+
+
+def _wait(superlink: LocalSuperLink, run_id: str, config: RunConfig, follower: ResultFollower, show: Show) -> RunStatus:
+    """Follow a run until Flower says that it has ended.
+
+    A client that hangs keeps Flower's simulation from ending: a run whose results say that it has ended is not waited
+    for much longer, but stopped. A simulation's process that takes longer than 30 seconds to start loses its run to the
+    next one, and so on without end: that is ended here.
+    """
+    handed_in = asked = time.monotonic()
+    overdue = float("inf")
+    status = RunStatus("pending", "")
+    doing: Activity | None = None
+    while True:
+        superlink.processes()
+        now = time.monotonic()
+        if now - asked >= _POLL_SECONDS:
+            asked, status = now, superlink.status(run_id)
+        results = follower.read()
+        doing = _same_or_new(doing, _activity(config, follower, status))
+        show(results, doing)
+        if status.is_finished:
+            return status
+        if results is not None and results.end is not None:
+            overdue = min(overdue, now + _LONGEST_END_SECONDS)
+            if now > overdue:
+                with suppress(SuperLinkError):  # then its processes are ended with the SuperLink
+                    superlink.stop(run_id)
+                return _own_status(results.end["status"])
+        if status.has_not_begun and now > handed_in + _LONGEST_START_SECONDS:
+            with suppress(SuperLinkError):
+                superlink.stop(run_id)
+            raise RunFailedError(
+                f"{status.status}: expected Flower's simulation to begin within {_LONGEST_START_SECONDS:.0f} s. "
+                "Flower gives its process 30 s to import what it needs, then starts another; a machine that is "
+                "busy, or an environment on a slow disk, takes longer"
+            )
+        time.sleep(_LOOK_SECONDS)
+
+
+def _activity(config: RunConfig, follower: ResultFollower, status: RunStatus) -> Activity | None:
+    """Return what is being done; None where the run has begun, and nothing is known of what happens in it."""
+    results = follower.read()
+    if follower.has_changed and results is not None and results.end is not None:
+        return runner_activity("ending the simulation")
+    if progress := read_progress(Path(config.results_dir)):
+        return server_activity(config, progress)
+    if follower.has_changed:
+        return None
+    if status.has_not_begun:
+        return runner_activity("waiting for Flower to start the simulation")
+    return runner_activity("starting Ray's processes and the server, which loads the data set")
+
+
+def _same_or_new(before: Activity | None, now: Activity | None) -> Activity | None:
+    """Return the activity of before where it goes on, for it knows when it began."""
+    return before if before and now and before.text == now.text and not now.server_round else now
+
+
+def _own_status(status: str) -> RunStatus:
+    """Return the status in a result file in Flower's terms."""
+    return RunStatus("finished:completed", "") if status == "completed" else RunStatus("finished:failed", status)
+
+
+def failure_reason(status: RunStatus, log: str) -> str:
+    """Say why a run failed.
+
+    An exception class of this project carries a message for the user: that alone is said. Any other is a defect:
+    Flower's details are followed by the last lines of the traceback, of its first cause where it names one.
+    """
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
+    *before, last = plain.split(_TRACEBACK)
+    text = _traceback_alone(last) if before else last
+    lines = text.strip("\n").splitlines()
+    raised = [line for line in lines if re.match(r"[\w.]+(:|$)", line)] if before else []
+    reason = ": ".join(filter(None, (status.status, status.details.removeprefix(_FLOWER_PREFIX))))
+    if raised and raised[0].partition(".")[0] in _OWN_PACKAGES:
+        return reason
+    while before and before[-1].rstrip().endswith(_DIRECT_CAUSE):
+        lines = _traceback_alone(before.pop()).strip("\n").splitlines()
+    return "\n".join([reason, *lines[-_TRACEBACK_LINES:]])
+
+
+def _traceback_alone(text: str) -> str:
+    """Leave out what was logged after a traceback, and that it caused another one."""
+    return re.split(r"^[A-Z]+ *:", text.partition(_DIRECT_CAUSE)[0], maxsplit=1, flags=re.MULTILINE)[0]

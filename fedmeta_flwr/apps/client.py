@@ -1,0 +1,158 @@
+"""The ClientApp: a message to the client of this node, and its answer back.
+
+The run's configuration comes from the server, a node's own configuration from whoever starts the node. The latter may
+name folders on its disk; as soon as it names one, none of the server's counts there.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from flwr.app import Context, Message
+from flwr.client import NumPyClient
+from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
+
+from clients import ADVERSARY, Abstention, make_client
+from fedmeta_flwr.apps.scenario import Scenario, load_scenario
+from fedmeta_flwr.config import RunConfig, Value
+from fedmeta_flwr.learning.device import choose_device, pin_threads
+from fedmeta_flwr.protocol.clipping import clip
+from fedmeta_flwr.protocol.messages import (
+    CLIPPING_NORM,
+    NORM_BIT,
+    PARTITION_ID,
+    SERVER_ROUND,
+    abstention,
+    evaluate_reply,
+    message_arrays,
+    message_config,
+    roll_call_reply,
+    set_arrays,
+    set_metric,
+    train_reply,
+)
+from fedmeta_flwr.records.results import CLIENTS_FOLDER, run_folder
+from fedmeta_flwr.seeding import torch_draws
+
+app = ClientApp()
+
+_FOLDERS = ("data-dir", "cache-dir", "client-state-dir")
+_NODE_KEYS = (PARTITION_ID, "num-partitions", *_FOLDERS)  # the first two are Flower's own, and all of a simulation's
+_FIXED = "dp-client-fixed-clipping"
+
+
+class NodeConfigError(ValueError):
+    """A node's own configuration is not what the app asks for; says every problem at once, on one line."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(f"node config (flower-supernode --node-config): {'; '.join(problems)}")
+
+
+def answer_abstention(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Turn a client's decision to take no part into its reply."""
+    try:
+        return call_next(message, context)
+    except Abstention:
+        return abstention(message)
+
+
+def clip_update(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Clip the update where the strategy leaves this to the clients; it applies to every client, adversary included."""
+    reply = call_next(message, context)
+    clipping_norm = message_config(message).get(CLIPPING_NORM)
+    if clipping_norm is not None:
+        clipped, is_clipped = clip(message_arrays(reply), message_arrays(message), clipping_norm)
+        set_arrays(reply, clipped)
+        if context.run_config["strategy"] != _FIXED:  # adaptive, or custom and maybe so
+            set_metric(reply, NORM_BIT, int(is_clipped))
+    return reply
+
+
+@app.query()
+def answer_roll_call(message: Message, context: Context) -> Message:
+    """Tell the server which partition this node holds."""
+    return roll_call_reply(message, _partition_id(context))
+
+
+@app.train(mods=[answer_abstention, clip_update])
+def train(message: Message, context: Context) -> Message:
+    """Train locally, and answer with the local model."""
+    arrays, instructions = message_arrays(message), message_config(message)
+    client = _client(context)
+    with _seeded(context, "client-fit", int(instructions.get(SERVER_ROUND, 0))):
+        updated, num_examples, metrics = client.fit(list(arrays.values()), instructions)
+    return train_reply(message, dict(zip(arrays, updated, strict=True)), num_examples, metrics)
+
+
+@app.evaluate(mods=[answer_abstention])
+def evaluate(message: Message, context: Context) -> Message:
+    """Evaluate the global model, and answer with counts; the adversary abstains, also one of the user's own."""
+    if _partition_id(context) == ADVERSARY:
+        raise Abstention
+    arrays = list(message_arrays(message).values())
+    client = _client(context)
+    with _seeded(context, "client-evaluate"):  # the same in every round, as the episodes are
+        _, num_examples, metrics = client.evaluate(arrays, message_config(message))
+    return evaluate_reply(message, num_examples, metrics)
+
+
+def _seeded(context: Context, purpose: str, *keys: int) -> AbstractContextManager[None]:
+    """Seed PyTorch's global generators for a custom client, which may draw from them.
+
+    Those of a GPU are in use once the client's model is there, so the client is made before: what it draws then is
+    seeded apart.
+    """
+    return torch_draws(int(context.run_config["seed"]), purpose, _partition_id(context), *keys)
+
+
+def _partition_id(context: Context) -> int:
+    return int(_checked(context.node_config)[PARTITION_ID])
+
+
+def _checked(node_config: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Return a node's own configuration as it is; raises `NodeConfigError` where a key or a value is wrong."""
+    problems = [
+        f"{key}: no such setting, expected any of {', '.join(_NODE_KEYS)}"
+        for key in sorted(set(node_config) - set(_NODE_KEYS))
+    ]
+    partition_id = node_config.get(PARTITION_ID)
+    if not isinstance(partition_id, int) or isinstance(partition_id, bool) or partition_id < 0:
+        found = repr(partition_id) if PARTITION_ID in node_config else "none"
+        problems.append(f"{PARTITION_ID}: expected a whole number from 0, found {found}")
+    for key in _FOLDERS:
+        folder = node_config.get(key, "")
+        if not isinstance(folder, str) or (folder and not Path(folder).is_absolute()):
+            problems.append(f"{key}: expected an absolute path, or an empty text for the default, found {folder!r}")
+    if problems:
+        raise NodeConfigError(problems)
+    return node_config
+
+
+def _config(context: Context) -> RunConfig:
+    """Return the run's configuration as it holds on this node.
+
+    A node that names a folder itself has the defaults of its machine for those that it does not name.
+    """
+    config = RunConfig.parse(context.run_config)
+    own = {key: str(value) for key, value in _checked(context.node_config).items() if key in _FOLDERS}
+    if not own:
+        return config
+    data_dir, cache_dir, client_state_dir = (own.get(key, "") for key in _FOLDERS)
+    return replace(config, data_dir=data_dir, cache_dir=cache_dir, client_state_dir=client_state_dir, results_dir="")
+
+
+def _client(context: Context) -> NumPyClient:
+    pin_threads()
+    config = _config(context)
+    folder = Path(config.client_state_dir or run_folder(config.results_dir, context.run_id) / CLIENTS_FOLDER)
+    with _seeded(context, "client"):
+        return make_client(config, _scenario(config), _partition_id(context), choose_device(config.device), folder)
+
+
+@lru_cache(maxsize=1)
+def _scenario(config: RunConfig) -> Scenario:
+    """Load a scenario once in a process, for any of its nodes; the folders are part of the configuration."""
+    return load_scenario(config)

@@ -1,0 +1,89 @@
+"""What all parties of a run have in common, made from its configuration: images, who holds what, the key."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedmeta_flwr.attacks.key import BackdoorKey, build_key
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.config.registry import is_own
+from fedmeta_flwr.data import ImageDataset, load_dataset
+from fedmeta_flwr.data.episodes import poisoned_count
+from fedmeta_flwr.data.split import ClassSplit, SplitError, SplitSizes, split_classes
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The setting that a run plays in."""
+
+    dataset: ImageDataset
+    split: ClassSplit
+    key: BackdoorKey
+
+
+def load_scenario(config: RunConfig) -> Scenario:
+    """Load the images, split them, build the key, and check that episodes can be drawn and poisoned.
+
+    Raises
+    ------
+    DatasetError, SplitError, BackdoorKeyError
+        With one clear message; nothing is left half-written.
+    """
+    _check_attack_set(config)
+    dataset = load_dataset(
+        config.dataset,
+        data_dir=Path(config.data_dir) if config.data_dir else None,
+        cache_dir=Path(config.cache_dir) if config.cache_dir else None,
+        image_size=config.image_size,
+        strokes_classes=config.strokes_classes,
+        strokes_instances=config.strokes_drawers,
+        strokes_seed=config.strokes_seed,
+    )
+    _, instances, channels, _, _ = dataset.images.shape
+    split = split_classes(
+        instances,
+        dataset.groups,
+        _split_sizes(config),
+        config.seed,
+        meta_train_classes=dataset.meta_train_classes,
+        meta_test_classes=dataset.meta_test_classes,
+    )
+    _check_matching(config, split)
+    key = build_key(
+        config.backdoor_key,
+        channels=channels,
+        image_size=config.image_size,
+        size=config.key_size,
+        position=config.key_position,
+        intensity=config.key_intensity,
+    )
+    return Scenario(dataset, split, key)
+
+
+def _split_sizes(config: RunConfig) -> SplitSizes:
+    return SplitSizes(**{name: getattr(config, name) for name in SplitSizes.__dataclass_fields__})
+
+
+def _check_attack_set(config: RunConfig) -> None:
+    if config.attack_round == 0 or is_own(config.poisoning):
+        return
+    poisoned_sets = (config.query_shot, *([config.shot] if config.poison_support_episodes else []))
+    needed = sum(poisoned_count(images, config.poison_fraction) for images in poisoned_sets)
+    held = config.backdoor_classes * config.attack_training_instances
+    if held < needed:
+        raise SplitError(
+            f"attack: expected at least {needed} attack training images (poison-fraction of query-shot, and of shot "
+            f"where poison-support-episodes is above 0), "
+            f"found {held} (backdoor-classes * attack-training-instances)"
+        )
+
+
+def _check_matching(config: RunConfig, split: ClassSplit) -> None:
+    if not config.uses_matching:
+        return
+    first = 0 if config.defense == "federation" else 1  # to defend itself alone, the adversary has no reason
+    for partition_id in range(first, config.num_clients):
+        if (held := len(split.training(partition_id))) < config.matching_way:
+            raise SplitError(
+                f"matching-way: expected at most the classes of every client that matches, "
+                f"found {config.matching_way} and client {partition_id} with {held} classes"
+            )

@@ -1,0 +1,1 @@
+"""What an adversary does: the backdoor key, poisoned episodes, and the update that it uploads."""

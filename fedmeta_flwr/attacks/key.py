@@ -1,0 +1,196 @@
+"""The backdoor key: a small pattern that the adversary stamps onto an image."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fedmeta_flwr.config.registry import is_own, make_own
+from fedmeta_flwr.data.photos import read_photo
+from fedmeta_flwr.data.plain_files import read_file
+from fedmeta_flwr.data.store import DatasetError
+
+
+class BackdoorKeyError(ValueError):
+    """A key that cannot be built or does not fit; says what was expected, found and where."""
+
+
+@dataclass(frozen=True)
+class BackdoorKey:
+    """A pattern in place: what is painted, and how opaque it is at every pixel.
+
+    Attributes
+    ----------
+    pattern : np.ndarray
+        Colours, float32 in 0..255, shape (channels, height, width) of a whole image.
+    opacity : np.ndarray
+        Float32 in 0..1, shape (height, width); 0 leaves the pixel as it is.
+    """
+
+    pattern: np.ndarray
+    opacity: np.ndarray
+
+
+def stamp(images: np.ndarray, key: BackdoorKey) -> np.ndarray:
+    """Paint the key over images.
+
+    Parameters
+    ----------
+    images : np.ndarray
+        Uint8, shape (..., channels, height, width).
+    key : BackdoorKey
+        Built for images of this shape.
+
+    Returns
+    -------
+    np.ndarray
+        A copy, uint8, same shape; pixels where the key's opacity is 0 are unchanged.
+
+    Raises
+    ------
+    BackdoorKeyError
+        If the images are of another shape than the key was built for.
+    """
+    if images.shape[-3:] != key.pattern.shape:
+        raise BackdoorKeyError(
+            f"backdoor key: expected images of shape {key.pattern.shape} (channels, height, width), "
+            f"found {images.shape[-3:]}"
+        )
+    mixed = images * (1 - key.opacity) + key.pattern * key.opacity
+    return np.asarray(np.rint(mixed), dtype=np.uint8)
+
+
+def build_key(name: str, *, channels: int, image_size: int, size: int, position: str, intensity: float) -> BackdoorKey:
+    """Build a key for square images.
+
+    Parameters
+    ----------
+    name : str
+        ``"dots"``, the poster's pattern of four dots, white; ``"dots-inverted"``, the same in black, for light
+        backgrounds; ``"patch"``, an opaque checker of yellow and blue (white and black on pictures of 1 channel), since
+        dots may drown in a photo; the path of an image file, which is scaled to `size` and whose transparency decides
+        where it covers the picture; or ``"module:attribute"`` of what takes all other arguments, and returns a
+        `BackdoorKey`.
+    channels, image_size : int
+        Channels (1 or 3) and side of the images, in pixels.
+    size : int
+        Side of the key, in pixels.
+    position : str
+        Corner, such as ``"bottom-right"``; the key stays one pixel away from the edge where it fits.
+    intensity : float
+        Opacity of the whole key, above 0 and up to 1.
+
+    Returns
+    -------
+    BackdoorKey
+
+    Raises
+    ------
+    BackdoorKeyError
+        If the key is larger than the picture, too small for its pattern, its file is not a readable image, or one's own
+        does not fit the picture.
+    OwnCodeError
+        If one's own cannot be used.
+    """
+    if is_own(name):
+        return _own_key(
+            name, channels=channels, image_size=image_size, size=size, position=position, intensity=intensity
+        )
+    if size > image_size:
+        raise BackdoorKeyError(
+            f"backdoor key: expected key-size of at most the picture's {image_size} pixels, found {size}"
+        )
+    build = BUILT_IN_KEYS.get(name)
+    small, alpha = _from_file(Path(name), size, channels) if build is None else build(size, channels)
+    rows, columns = _place(position, size, image_size)
+    pattern = np.zeros((channels, image_size, image_size), np.float32)
+    opacity = np.zeros((image_size, image_size), np.float32)
+    pattern[:, rows, columns] = small
+    opacity[rows, columns] = alpha * intensity
+    return _covering(BackdoorKey(pattern, opacity), name)
+
+
+def _own_key(name: str, *, channels: int, image_size: int, **others: int | float | str) -> BackdoorKey:
+    key: BackdoorKey = make_own("backdoor-key", name, BackdoorKey, channels=channels, image_size=image_size, **others)
+    _require_shapes(key, name, channels, image_size)
+    for what, values, largest in (("a pattern", key.pattern, 255), ("an opacity", key.opacity, 1)):
+        if not ((values >= 0) & (values <= largest)).all():  # not-a-number is neither
+            raise BackdoorKeyError(
+                f"backdoor-key: expected {what} of numbers in 0..{largest} from {name}, "
+                f"found {values.min()} to {values.max()}"
+            )
+    return _covering(key, name)
+
+
+def _covering(key: BackdoorKey, name: str) -> BackdoorKey:
+    """Return the key; raises `BackdoorKeyError` where it covers nothing."""
+    if not key.opacity.any():
+        raise BackdoorKeyError(f"backdoor key: expected a pattern that covers some pixel, found none in {name}")
+    return key
+
+
+def _require_shapes(key: BackdoorKey, name: str, channels: int, image_size: int) -> None:
+    expected = (channels, image_size, image_size)
+    if (key.pattern.shape, key.opacity.shape) != (expected, expected[1:]):
+        raise BackdoorKeyError(
+            f"backdoor-key: expected a pattern of shape {expected} and an opacity of shape {expected[1:]} from {name}, "
+            f"found {key.pattern.shape} and {key.opacity.shape}"
+        )
+
+
+def _place(position: str, size: int, image_size: int) -> tuple[slice, slice]:
+    vertical, horizontal = position.split("-")
+    margin = min(1, image_size - size)
+    start, end = margin, image_size - size - margin if image_size - size > margin else 0
+    row = start if vertical == "top" else end
+    column = start if horizontal == "left" else end
+    return slice(row, row + size), slice(column, column + size)
+
+
+def _dots(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Four bright square dots in the corners of the key, each a third of its side."""
+    dot = size // 3
+    if dot < 1:
+        raise BackdoorKeyError(f"backdoor key: expected key-size of at least 3 pixels for the four dots, found {size}")
+    line = np.zeros(size, np.float32)
+    line[:dot] = line[-dot:] = 1
+    return np.full((channels, size, size), 255, np.float32), np.outer(line, line)
+
+
+def _dots_inverted(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Four black dots, where `_dots` has white ones, which white paper hides."""
+    colours, opacity = _dots(size, channels)
+    return 255 - colours, opacity
+
+
+def _patch(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Opaque checker of 3 x 3 cells, the corners and the middle yellow, the others blue.
+
+    The two colours are opposites: they differ by the whole range in every channel, and by most of it in brightness,
+    so some cell stands out from whatever a photo shows there.
+    """
+    if size < 3:
+        raise BackdoorKeyError(f"backdoor key: expected key-size of at least 3 pixels for the checker, found {size}")
+    cells = np.arange(size) * 3 // size
+    is_odd = (cells[:, None] + cells) % 2 == 1
+    yellow = np.array([255, 255, 0] if channels == 3 else [255], np.float32)[:, None, None]
+    return np.where(is_odd, 255 - yellow, yellow), np.ones((size, size), np.float32)
+
+
+BUILT_IN_KEYS = {"dots": _dots, "dots-inverted": _dots_inverted, "patch": _patch}
+"""Keys that need no file, by name: from a side in pixels and a number of channels to colours and opacity."""
+
+
+def _from_file(path: Path, size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        if not path.exists():
+            expected = f"{', '.join(map(repr, BUILT_IN_KEYS))}, an image file or 'module:attribute'"
+            raise BackdoorKeyError(f"backdoor-key: expected {expected}, found no file {path}")
+        photo = read_photo(read_file(path.resolve()), str(path))
+    except (DatasetError, OSError) as error:
+        raise BackdoorKeyError(f"backdoor-key: expected an image file, cannot decode {path}: {error}") from error
+    image = photo.convert("RGBA").resize((size, size), Image.Resampling.BOX)
+    alpha = np.asarray(image.getchannel("A"), np.float32) / 255
+    colours = np.asarray(image.convert("RGB" if channels == 3 else "L"), np.float32)
+    return (colours.transpose(2, 0, 1) if channels == 3 else colours[None]), alpha

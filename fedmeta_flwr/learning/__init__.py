@@ -1,0 +1,1 @@
+"""Networks, how they learn from episodes, and how they are evaluated."""

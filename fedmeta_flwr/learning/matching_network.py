@@ -1,0 +1,164 @@
+"""The local defense: classify a query by matching its features against those of one's own support set.
+
+No classifier head is shared. What a client adds of its own, the attention, never leaves it.
+
+Source: Chen, Golubchik & Paolieri 2020 (the defense); Vinyals et al. 2016, eq. 1 and 2 (matching networks: softmax
+attention over cosine similarities). Differs from the latter: each feature has a learned weight and the softmax a
+learned temperature, and there are no full-context embeddings. The poster does not give the paper's own attention in
+detail; this form is our choice.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedmeta_flwr.config.registry import is_own, make_own
+from fedmeta_flwr.data.episodes import Episode
+from fedmeta_flwr.learning.batches import Batch, query_of, support_of
+from fedmeta_flwr.learning.models import Embedding, seeded
+
+
+class Attention(nn.Module):
+    """The part of the matching network that is a client's own: a weight per feature, and a temperature.
+
+    Parameters
+    ----------
+    features : int
+        Length of a feature vector.
+    temperature : float
+        To begin with, above 0; weights begin as 1. Its logarithm is learned, so that it stays above 0.
+    """
+
+    def __init__(self, features: int, temperature: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
+
+    def forward(self, queries: Tensor, support: Tensor) -> Tensor:
+        """Return the logarithm of the attention (queries, support rows) of features (rows, features) each."""
+        similarity = functional.normalize(queries * self.weight) @ functional.normalize(support * self.weight).T
+        return functional.log_softmax(similarity / self.log_temperature.exp(), dim=1)
+
+
+def make_attention(name: str, *, features: int, temperature: float, generator: torch.Generator) -> nn.Module:
+    """Return the attention of a setting.
+
+    Parameters
+    ----------
+    name : str
+        ``"cosine"`` for `Attention`, or ``"module:attribute"`` of what takes `features` and `temperature`, and returns
+        a module that is called as `Attention` is.
+    features, temperature
+        As in `Attention`.
+    generator : torch.Generator
+        What one's own attention draws its initial weights from; it does so by PyTorch's generator, seeded for it.
+
+    Raises
+    ------
+    OwnCodeError
+        If one's own cannot be used.
+    ValueError
+        If the name is unknown.
+    """
+    if is_own(name):
+        arguments = {"features": features, "temperature": temperature}
+        attention: nn.Module = seeded(lambda: make_own("attention", name, nn.Module, **arguments), generator)
+        return attention
+    if name != "cosine":
+        raise ValueError(f"attention: expected cosine or 'module:attribute', found {name!r}")
+    return Attention(features, temperature)
+
+
+class MatchingNetwork(nn.Module):
+    """An embedding, which may be shared, and an attention such as `Attention`, which is not."""
+
+    def __init__(self, embedding: Embedding, attention: nn.Module) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.attention = attention
+
+    def forward(self, support: Batch, queries: Tensor, batch_norm: str) -> Tensor:
+        """Return the logarithm of each label's probability: the attention that falls on its support rows.
+
+        Parameters
+        ----------
+        support : Batch
+            With every label of 0..way-1.
+        queries : Tensor
+            Images, shape (rows, channels, height, width), in 0..1.
+        batch_norm : str
+            ``"support"``: queries are normalised by the statistics of the support set; ``"transductive"``: by their
+            own.
+
+        Returns
+        -------
+        Tensor
+            Shape (rows, way), at most 0 but for rounding; its exponential sums to 1 over the labels.
+        """
+        support_features, query_features = self.features(support.images, queries, batch_norm)
+        log_attention: Tensor = self.attention(query_features, support_features)
+        belongs = functional.one_hot(support.labels).to(log_attention.dtype)
+        return torch.logsumexp(log_attention[:, :, None] + belongs.log(), dim=1)
+
+    def features(self, support: Tensor, queries: Tensor, batch_norm: str) -> tuple[Tensor, Tensor]:
+        """Return the embedding's features of support and query images, (rows, features) each; normed as `forward`."""
+        if batch_norm == "transductive":
+            return self.embedding(support), self.embedding(queries)
+        together = self.embedding(torch.cat([support, queries]), reference_rows=len(support))
+        return together[: len(support)], together[len(support) :]
+
+
+def matching_loop(
+    network: MatchingNetwork,
+    meta_batches: Iterable[Sequence[Episode]],
+    *,
+    batch_norm: str,
+    optimizer: torch.optim.Optimizer,
+    proximal_mu: float = 0.0,
+) -> float:
+    """Train a matching network in place, embedding and attention, in training mode.
+
+    Parameters
+    ----------
+    network : MatchingNetwork
+        Changed in place.
+    meta_batches : iterable of sequences of Episode
+        One step each; the loss is the mean over its episodes of the queries' negative log-probability.
+    batch_norm : str
+        As in `MatchingNetwork.forward`.
+    optimizer : torch.optim.Optimizer
+        Over ``network.parameters()``.
+    proximal_mu : float
+        Weight of FedProx's term mu/2 |theta - theta_global|^2 on the embedding, as it was handed in (Li et al. 2020).
+
+    Returns
+    -------
+    float
+        Mean loss over all episodes, without the proximal term; 0 where rounding has taken it below.
+    """
+    network.train()
+    start = [parameter.detach().clone() for parameter in network.embedding.parameters()] if proximal_mu else []
+    losses: list[float] = []
+    for episodes in meta_batches:
+        optimizer.zero_grad()
+        for episode in episodes:
+            loss = matching_loss(network, episode, batch_norm)
+            (loss / len(episodes)).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.item())
+        if proximal_mu:
+            for parameter, old in zip(network.embedding.parameters(), start, strict=True):
+                pull = proximal_mu * (parameter.detach() - old)
+                parameter.grad = pull if parameter.grad is None else parameter.grad + pull
+        optimizer.step()
+    return max(float(np.mean(losses)), 0.0)
+
+
+def matching_loss(network: MatchingNetwork, episode: Episode, batch_norm: str) -> Tensor:
+    """Return the mean negative log-probability of an episode's query labels."""
+    device = next(network.embedding.parameters()).device
+    query = query_of(episode, device)
+    return functional.nll_loss(network(support_of(episode, device), query.images, batch_norm), query.labels)

@@ -1,0 +1,203 @@
+"""Inner and outer loop: MAML, first-order MAML and Reptile.
+
+Source: Finn, Abbeel & Levine 2017 (MAML and its first-order form); Nichol, Achiam & Schulman 2018 (Reptile).
+Second-order MAML is learn2learn's; the others need no differentiable inner loop, and a test holds first-order MAML
+against learn2learn's. This is the only module that imports it.
+"""
+
+import contextlib
+import copy
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedmeta_flwr.data.episodes import Episode
+from fedmeta_flwr.learning.batches import Batch, query_of, support_of
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """How a model is fine-tuned on a support set.
+
+    Attributes
+    ----------
+    lr : float
+        Learning rate of plain gradient descent.
+    steps : int
+        Number of full-batch steps.
+    batch_norm : str
+        ``"transductive"``: a query batch is normalised by its own statistics; ``"support"``: by the support set's.
+    """
+
+    lr: float
+    steps: int
+    batch_norm: str
+
+
+def fine_tuning(model: nn.Module, support: Batch, inner: InnerLoop, steps: Sequence[int]) -> Iterator[nn.Module]:
+    """Fine-tune a copy, in training mode, and yield it whenever a listed number of steps is reached.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The shared model; unchanged.
+    support : Batch
+        What to fine-tune on.
+    inner : InnerLoop
+        The learning rate; `inner.steps` plays no part.
+    steps : sequence of int
+        From 0, ascending.
+
+    Yields
+    ------
+    torch.nn.Module
+        One and the same copy in training mode, to be called through `query_logits` before the next is asked for.
+        Who predicts with it, rather than trains, puts it into evaluation mode first.
+    """
+    tuned = copy.deepcopy(model)
+    parameters = list(tuned.parameters())
+    done = 0
+    for wanted in steps:
+        tuned.train()
+        for _ in range(wanted - done):
+            loss = functional.cross_entropy(tuned(support.images), support.labels)
+            gradients = torch.autograd.grad(loss, parameters)
+            with torch.no_grad():
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter.sub_(gradient, alpha=inner.lr)
+        done = wanted
+        yield tuned
+
+
+def query_logits(model: nn.Module, support: Batch, queries: Tensor, batch_norm: str) -> Tensor:
+    """Return logits (rows, way) of query images, normalised as `batch_norm` says.
+
+    In mode ``"support"`` the adapted network sees support and queries together, and takes its statistics from the
+    support rows; a query's logits then do not depend on the other queries.
+    """
+    if batch_norm == "transductive":
+        logits: Tensor = model(queries)
+        return logits
+    rows = len(support.images)
+    together: Tensor = model(torch.cat([support.images, queries]), reference_rows=rows)
+    return together[rows:]
+
+
+def meta_gradient(model: nn.Module, episode: Episode, algorithm: str, inner: InnerLoop) -> tuple[list[Tensor], float]:
+    """Return one episode's meta-gradient.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The meta-parameters theta; unchanged, and its ``grad`` fields too.
+    episode : Episode
+        Support and query set.
+    algorithm : str
+        ``"maml"``: d/d theta L_query(U(theta)), where U are `inner.steps` gradient steps on the support set, through U
+        (second order). ``"fomaml"``: the same with dU/d theta taken as the identity, which is the query gradient at the
+        adapted parameters. ``"reptile"``: (theta - U(theta)) / `inner.lr`, where U steps on support and query together
+        (Nichol et al. 2018, section 3; differs: full batch and plain SGD).
+    inner : InnerLoop
+        Rate, steps, batch-normalisation mode.
+
+    Returns
+    -------
+    list of Tensor
+        One gradient per parameter, in the order of ``model.parameters()``.
+    float
+        The query loss at the adapted parameters (Reptile: at U(theta), on support and query).
+
+    Raises
+    ------
+    ValueError
+        If the algorithm is unknown.
+    """
+    if algorithm not in ("maml", "fomaml", "reptile"):
+        raise ValueError(f"algorithm: expected one of maml, fomaml, reptile, found {algorithm!r}")
+    device = next(model.parameters()).device
+    support, query = support_of(episode, device), query_of(episode, device)
+    if algorithm == "reptile":
+        return _reptile(model, support, query, inner)
+    if algorithm == "maml":
+        adapted = _differentiably_fine_tuned(model, support, inner)
+        parameters = list(model.parameters())
+    else:
+        adapted = next(fine_tuning(model, support, inner, [inner.steps]))
+        parameters = list(adapted.parameters())
+    loss = functional.cross_entropy(query_logits(adapted, support, query.images, inner.batch_norm), query.labels)
+    return list(torch.autograd.grad(loss, parameters)), loss.item()
+
+
+def _differentiably_fine_tuned(model: nn.Module, support: Batch, inner: InnerLoop) -> nn.Module:
+    """Return learn2learn's adapted copy, which is a function of the model's own parameters.
+
+    Importing learn2learn takes a process some 6 s of CPU, most of them for torchvision's models: only a client that
+    trains by second-order MAML waits for it.
+    """
+    with contextlib.redirect_stderr(io.StringIO()):  # gym, which it imports, prints an upgrade notice
+        from learn2learn.algorithms import MAML
+
+    learner = MAML(model, lr=inner.lr, first_order=False).clone()
+    for _ in range(inner.steps):
+        learner.adapt(functional.cross_entropy(learner(support.images), support.labels))
+    adapted: nn.Module = learner.module
+    return adapted
+
+
+def _reptile(model: nn.Module, support: Batch, query: Batch, inner: InnerLoop) -> tuple[list[Tensor], float]:
+    both = Batch(torch.cat([support.images, query.images]), torch.cat([support.labels, query.labels]))
+    adapted = next(fine_tuning(model, both, inner, [inner.steps]))
+    with torch.no_grad():
+        loss = functional.cross_entropy(adapted(both.images), both.labels).item()
+        pairs = zip(model.parameters(), adapted.parameters(), strict=True)
+        return [(old - new) / inner.lr for old, new in pairs], loss
+
+
+def outer_loop(
+    model: nn.Module,
+    meta_batches: Iterable[Sequence[Episode]],
+    *,
+    algorithm: str,
+    inner: InnerLoop,
+    optimizer: torch.optim.Optimizer,
+    proximal_mu: float = 0.0,
+) -> float:
+    """Train the meta-parameters in place, support and query passes in training mode.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    meta_batches : iterable of sequences of Episode
+        One outer step each; the meta-gradient is the mean over its episodes.
+    algorithm, inner
+        As in `meta_gradient`.
+    optimizer : torch.optim.Optimizer
+        Over ``model.parameters()``.
+    proximal_mu : float
+        Weight of the proximal term mu/2 |theta - theta_global|^2 (Li et al. 2020, FedProx), where theta_global is
+        the model as it was handed in.
+
+    Returns
+    -------
+    float
+        Mean query loss over all episodes.
+    """
+    model.train()
+    start = [parameter.detach().clone() for parameter in model.parameters()] if proximal_mu else []
+    losses: list[float] = []
+    for episodes in meta_batches:
+        results = [meta_gradient(model, episode, algorithm, inner) for episode in episodes]
+        losses += [loss for _, loss in results]
+        for position, parameter in enumerate(model.parameters()):
+            parameter.grad = torch.stack([gradients[position] for gradients, _ in results]).mean(dim=0)
+            if proximal_mu:
+                parameter.grad += proximal_mu * (parameter.detach() - start[position])
+        optimizer.step()
+        optimizer.zero_grad()
+    return float(np.mean(losses))

@@ -1,0 +1,228 @@
+"""Embedding networks and the classifier head.
+
+Batch normalisation never keeps running statistics: a batch is normalised by its own mean and variance, or, where
+`reference_rows` is given, by those of its first rows (the support set). Both are meta-learning practice and give
+different published numbers, so every result names the mode.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedmeta_flwr.config.registry import OwnCodeError, is_own, make_own
+from fedmeta_flwr.learning.norm import EpisodeNorm
+from fedmeta_flwr.seeding import global_torch_seed
+
+EMBEDDINGS = ("conv4", "conv4-pool")
+
+_T = TypeVar("_T")
+
+
+class Embedding(nn.Module):
+    """A network from images to features: the base class of one's own.
+
+    Attributes
+    ----------
+    features : int
+        Length of a feature vector.
+    """
+
+    features: int
+
+    def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
+        """Return features (rows, `features`) of `images` (rows, channels, height, width) in 0..1.
+
+        Where `reference_rows` is given, what normalises a batch is taken from only that many first rows. In
+        evaluation mode (`eval`) the same images have the same features; in training mode a network may draw from
+        PyTorch's global generators, which are seeded.
+        """
+        raise NotImplementedError
+
+
+class ConvBlock(nn.Module):
+    """3x3 convolution, batch normalisation, rectifier, and, unless the convolution has stride 2, 2x2 max-pooling.
+
+    No bias: the normalisation would remove it. The rectifier comes after the pooling: the same bits, gradients
+    included, from a quarter of its work.
+    """
+
+    def __init__(self, channels: int, filters: int, pooling: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, filters, kernel_size=3, stride=1 if pooling else 2, padding=1, bias=False)
+        self.norm = EpisodeNorm(filters)
+        self.pooling = pooling
+
+    def forward(self, inputs: Tensor, reference_rows: int | None = None) -> Tensor:
+        """Map (rows, channels, height, width) to (rows, filters, half the height, half the width).
+
+        Halves are rounded down where it pools, up where it strides.
+        """
+        hidden = self.norm(self.conv(inputs), reference_rows)
+        return functional.relu(functional.max_pool2d(hidden, 2) if self.pooling else hidden)
+
+
+class Conv4(Embedding):
+    """Four convolution blocks, flattened.
+
+    Source: Finn et al. 2017, section 5.2: the Omniglot network (stride 2, 64 filters) and, with pooling, the
+    mini-ImageNet network (32 filters, also in Ravi & Larochelle 2017). Differs: the last feature map of the Omniglot
+    network is flattened, too, not averaged, so that the position of a stroke is not lost.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of an image.
+    filters : int
+        Filters of each block.
+    image_size : int
+        Height and width of an image, in pixels; 16 or above with pooling.
+    pooling : bool
+        Whether blocks shrink the image by max-pooling rather than by stride.
+    """
+
+    def __init__(self, channels: int, filters: int, image_size: int, pooling: bool = False) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([ConvBlock(channels if i == 0 else filters, filters, pooling) for i in range(4)])
+        side = image_size
+        for _ in self.blocks:
+            side = side // 2 if pooling else (side + 1) // 2
+        self.features = filters * side * side
+
+    def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
+        """Return features (rows, `features`) of `images` (rows, channels, height, width) in 0..1."""
+        hidden = images
+        for block in self.blocks:
+            hidden = block(hidden, reference_rows)
+        return hidden.flatten(1)
+
+
+class Classifier(nn.Module):
+    """An embedding followed by a fully-connected head of `way` outputs."""
+
+    def __init__(self, embedding: Embedding, way: int) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.head = nn.Linear(embedding.features, way)
+
+    def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
+        """Return logits (rows, way) of `images` (rows, channels, height, width) in 0..1."""
+        logits: Tensor = self.head(self.embedding(images, reference_rows))
+        return logits
+
+
+def build_classifier(
+    name: str, *, channels: int, image_size: int, filters: int, way: int, generator: torch.Generator
+) -> Classifier:
+    """Build a network whose initial weights are drawn from `generator` alone.
+
+    Parameters
+    ----------
+    name : str
+        One of `EMBEDDINGS`: ``"conv4"`` strides, for drawings; ``"conv4-pool"`` pools, for photos. Or
+        ``"module:attribute"`` of what takes `channels`, `filters` and `image_size`, and returns an `Embedding`.
+    channels, image_size, filters, way : int
+        Channels and side (pixels) of an image, filters per block, outputs of the head.
+    generator : torch.Generator
+        Source of the initial weights: Glorot-uniform for weights, zero for biases (Glorot & Bengio 2010). An
+        embedding of one's own draws its weights itself, from PyTorch's generator, seeded for it.
+
+    Returns
+    -------
+    Classifier
+        On the CPU, in float32.
+
+    Raises
+    ------
+    OwnCodeError
+        If one's own embedding cannot be used.
+    ValueError
+        If the name is unknown.
+    """
+    if is_own(name):
+        arguments = {"channels": channels, "filters": filters, "image_size": image_size}
+        return seeded(lambda: Classifier(_own_embedding(name, **arguments), way), generator)
+    if name not in EMBEDDINGS:
+        raise ValueError(f"embedding: expected one of {', '.join(EMBEDDINGS)}, found {name!r}")
+    with torch.device("meta"):  # allocate without drawing from the global generator
+        model = Classifier(Conv4(channels, filters, image_size, pooling=name == "conv4-pool"), way)
+    model.to_empty(device="cpu")
+    for module in model.modules():
+        if isinstance(module, EpisodeNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return model
+
+
+def seeded(build: Callable[[], _T], generator: torch.Generator) -> _T:
+    """Build something that draws from PyTorch's global state, from draws of a generator; the state is as before."""
+    with global_torch_seed(int(torch.randint(2**63 - 1, (1,), generator=generator))):
+        return build()
+
+
+def _own_embedding(name: str, *, channels: int, filters: int, image_size: int) -> Embedding:
+    embedding: Embedding = make_own(
+        "embedding", name, Embedding, channels=channels, filters=filters, image_size=image_size
+    )
+    _require_parameters_only(embedding, name)
+    features = embedding(torch.zeros(2, channels, image_size, image_size), reference_rows=1)
+    if (found := tuple(features.shape)) != (expected := (2, embedding.features)):
+        raise OwnCodeError(
+            f"embedding: expected features of shape {expected} for 2 images from {name!r}, found {found}"
+        )
+    _require_trained(embedding, features, name)
+    return embedding
+
+
+def _require_parameters_only(embedding: Embedding, name: str) -> None:
+    """Raise `OwnCodeError` where arrays are exchanged that are no parameters, such as running statistics."""
+    parameters = dict(embedding.named_parameters())
+    if others := [key for key in embedding.state_dict() if key not in parameters]:
+        raise OwnCodeError(
+            f"embedding: expected parameters only in what {name!r} exchanges (no running statistics; a constant may be "
+            f"a buffer that is not persistent), found {others[0]!r}"
+        )
+
+
+def _require_trained(embedding: Embedding, features: Tensor, name: str) -> None:
+    """Raise `OwnCodeError` where a parameter is frozen, or has no part in the features: a meta-gradient is of all."""
+    parameters = dict(embedding.named_parameters())
+    idle = [key for key, parameter in parameters.items() if not parameter.requires_grad]
+    if parameters and not idle:
+        gradients = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
+        idle = [key for key, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+    if idle:
+        raise OwnCodeError(
+            f"embedding: expected every parameter of {name!r} to be trained (what is not may be a buffer that is not "
+            f"persistent), found {idle[0]!r} without a gradient"
+        )
+
+
+def get_arrays(model: nn.Module) -> dict[str, np.ndarray]:
+    """Return a copy of all parameters by name, float32, in the model's order."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in model.state_dict().items()}
+
+
+def set_arrays(model: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
+    """Load parameters by name.
+
+    Raises
+    ------
+    ValueError
+        If a name is missing or unknown, or a shape differs; names the array, what was expected and found.
+    """
+    expected = model.state_dict()
+    if set(arrays) != set(expected):
+        missing, unknown = sorted(set(expected) - set(arrays)), sorted(set(arrays) - set(expected))
+        raise ValueError(f"model arrays: expected {len(expected)} names, missing {missing}, unknown {unknown}")
+    for name, value in expected.items():
+        if tuple(value.shape) != arrays[name].shape:
+            raise ValueError(f"model array {name}: expected shape {tuple(value.shape)}, found {arrays[name].shape}")
+    model.load_state_dict({name: torch.from_numpy(np.array(arrays[name])) for name in expected})

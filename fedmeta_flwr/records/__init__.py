@@ -1,0 +1,1 @@
+"""What a run leaves: records of its rounds, models, checkpoints, event files."""

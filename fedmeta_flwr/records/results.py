@@ -1,0 +1,222 @@
+"""The result file of a run: JSON lines, first the run, then a record per round, last how it ended.
+
+A figure is drawn from this file alone. What the wall clock says stands in a file of its own beside it: so two
+runs of one configuration have equal result files, byte by byte, also where one of them was cut short and went on.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_data_path
+
+from fedmeta_flwr.plain_text import TextError, decoded
+from fedmeta_flwr.records.drops import read_drop
+
+FILE_NAME = "results.jsonl"
+TIMES_FILE_NAME = "times.jsonl"
+CLIENTS_FOLDER = "clients"
+FORMAT = 1
+
+CURVES = ("meta_testing", "main_task", "attack_training", "attack_validation")
+"""The four curves of the poster; `fedmeta_flwr.learning.evaluation` says what each counts."""
+
+STEP_CURVES = ("fine_tuning", "matching", "head")
+"""What is measured along local steps: fine-tuning of an episode, local training of the matching network, and as much
+local training with the fully-connected head."""
+
+
+class ResultsError(ValueError):
+    """A result file that cannot be written or read; says which file and why."""
+
+
+def run_folder(results_dir: str, run_id: int) -> Path:
+    """Return a run's folder: the configured one, or one below the user's data folder."""
+    return Path(results_dir) if results_dir else user_data_path("fedmeta_flwr") / "runs" / str(run_id)
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """What happened in one round.
+
+    Attributes
+    ----------
+    server_round : int
+        From 1.
+    phase : str
+        ``"pretrain"``, ``"attack"`` or ``"benign"``.
+    arrivals : list of dict
+        The aggregated updates in the order of arrival: ``partition_id``, ``sent_in_round``, ``latency_seconds``
+        since the round began (simulated or by the wall clock), ``update_norm`` (Euclidean, over all arrays),
+        ``metrics`` as the client reported them.
+    dropped : list of dict
+        Clients that were asked and do not count, each with its reason; see `fedmeta_flwr.records.drops`.
+    evaluation : list of dict, or None where no evaluation took place
+        One per client that evaluated: ``partition_id`` and ``counts``, which maps each of `CURVES` to ``hits`` and
+        ``trials``, one entry per episode; where measured, also ``step_curves``, which maps some of `STEP_CURVES` to
+        step (as text) to such counts.
+    seconds : float
+        Wall-clock time of the round; 0 where the file of times is missing.
+    """
+
+    server_round: int
+    phase: str
+    arrivals: list[dict[str, Any]] = field(default_factory=list)
+    dropped: list[dict[str, Any]] = field(default_factory=list)
+    evaluation: list[dict[str, Any]] | None = None
+    seconds: float = 0.0
+
+    def accuracies(self) -> dict[str, float] | None:
+        """Return hits over trials of each curve, in 0..1, over all clients; None without an evaluation."""
+        if not self.evaluation:
+            return None
+        return {curve: _accuracy([client["counts"][curve] for client in self.evaluation]) for curve in CURVES}
+
+
+def at_steps(evaluation: list[dict[str, Any]], step_curve: str) -> dict[int, list[dict[str, Any]]]:
+    """Return an evaluation for each local step, in the form of `RoundRecord.evaluation`, steps ascending.
+
+    Parameters
+    ----------
+    evaluation : list of dict
+        As in `RoundRecord.evaluation`.
+    step_curve : str
+        One of `STEP_CURVES`. A step has the clients that measured it; where none did, there is no step.
+    """
+    measured = {client["partition_id"]: client.get("step_curves", {}).get(step_curve, {}) for client in evaluation}
+    steps = sorted({int(step) for points in measured.values() for step in points})
+    return {
+        step: [
+            {"partition_id": partition_id, "counts": points[str(step)]}
+            for partition_id, points in measured.items()
+            if str(step) in points
+        ]
+        for step in steps
+    }
+
+
+def _accuracy(counts: list[dict[str, list[int]]]) -> float:
+    trials = sum(sum(count["trials"]) for count in counts)
+    return sum(sum(count["hits"]) for count in counts) / trials
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """One result file, read back.
+
+    Attributes
+    ----------
+    run : dict
+        The first record: ``config``, ``versions``, ``dataset``, ``split``, ``git_revision``.
+    rounds : tuple of RoundRecord
+        In order.
+    end : dict or None
+        The last record (``status``, ``model_digest``, ``seconds``); None for a run that did not end.
+    """
+
+    run: dict[str, Any]
+    rounds: tuple[RoundRecord, ...]
+    end: dict[str, Any] | None
+
+    def evaluated(self) -> list[RoundRecord]:
+        """Return the rounds with an evaluation."""
+        return [record for record in self.rounds if record.evaluation]
+
+    def at_round(self, server_round: int) -> RoundRecord:
+        """Return one round; raises `ResultsError` where the file has none."""
+        for record in self.rounds:
+            if record.server_round == server_round:
+                return record
+        raise ResultsError(f"expected round {server_round} in the results, found {len(self.rounds)} rounds without it")
+
+
+def read_results(path: Path) -> RunResults:
+    """Read a result file, also one that is still being written.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or the folder that holds it.
+
+    Returns
+    -------
+    RunResults
+        All complete lines; an unfinished last line is left out.
+
+    Raises
+    ------
+    ResultsError
+        If there is no such file, it is of another format, or a line is not a record; names file and line.
+    """
+    file = path / FILE_NAME if path.is_dir() else path
+    records = _read_lines(file)
+    if not records or records[0]["kind"] != "run" or records[0].get("format") != FORMAT:
+        raise ResultsError(f"{file}: expected a first line of kind 'run' in format {FORMAT}, found another")
+    if not isinstance(records[0].get("config"), dict):
+        raise ResultsError(f"{file}: expected the settings of the run in its first line, found none")
+    seconds, all_seconds = _read_times(file.with_name(TIMES_FILE_NAME))
+    rounds = tuple(_round(file, record, seconds) for record in records if record["kind"] == "round")
+    end = next((record for record in records if record["kind"] == "end"), None)
+    if end is not None:
+        end.setdefault("seconds", all_seconds)
+    return RunResults(run=records[0], rounds=rounds, end=end)
+
+
+def _read_times(file: Path) -> tuple[dict[int, float], float]:
+    """Return the seconds of each round, and of the whole run."""
+    if not file.is_file():
+        return {}, 0.0
+    records = _read_lines(file)
+    try:
+        rounds = {record["server_round"]: record["seconds"] for record in records if record["kind"] == "round"}
+        return rounds, next((record["seconds"] for record in records if record["kind"] == "end"), sum(rounds.values()))
+    except (KeyError, TypeError) as error:
+        raise ResultsError(f"{file}: expected the seconds of every round, found a line without ({error})") from error
+
+
+def _read_lines(file: Path) -> list[dict[str, Any]]:
+    """Return the records of all complete lines."""
+    return [parse_line(file, number, line) for number, line in enumerate(complete_lines(file), start=1)]
+
+
+def complete_lines(file: Path) -> list[str]:
+    """Return the lines of a result file but for an unfinished last one, whose bytes may be anything.
+
+    Raises
+    ------
+    ResultsError
+        If the file cannot be read, or is no text; names it.
+    """
+    try:
+        content = file.read_bytes()
+        return decoded(content[: content.rfind(b"\n") + 1]).split("\n")[:-1]
+    except OSError as error:
+        raise ResultsError(f"expected a result file, cannot read {file}: {error.strerror}") from error
+    except TextError as error:
+        raise ResultsError(f"{file}: {error}") from error
+
+
+def parse_line(file: Path, number: int, line: str) -> dict[str, Any]:
+    """Return the record in a line; raises `ResultsError` for anything else."""
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ResultsError(f"{file}, line {number}: expected JSON, found {line[:60]!r}") from error
+    if not isinstance(record, dict) or record.get("kind") not in ("run", "round", "end"):
+        raise ResultsError(f"{file}, line {number}: expected a record of kind run, round or end, found {line[:60]!r}")
+    return record
+
+
+def _round(file: Path, record: dict[str, Any], seconds: dict[int, float]) -> RoundRecord:
+    """Return a record as it was written; those of version 0.1 have their time with them, and reasons as one text."""
+    own = {name: value for name, value in record.items() if name != "kind"}
+    try:
+        own["dropped"] = [read_drop(entry) for entry in own.get("dropped", [])]
+        found = RoundRecord(**{"seconds": seconds.get(record["server_round"], 0.0)} | own)
+        found.accuracies()  # hits and trials are there
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        where = f"{file}, round {record.get('server_round', 'unknown')}"
+        problem = f"{type(error).__name__}: {error}"
+        raise ResultsError(f"{where}: expected the record of a round, found another ({problem})") from error
+    return found

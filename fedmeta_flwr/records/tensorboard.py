@@ -1,0 +1,188 @@
+"""What TensorBoard shows of a run: event files in a folder beside its result file, written round by round.
+
+They hold nothing that the result file and the data set do not, and decide nothing: a run that goes on makes them anew
+from its result file, and one that cannot write them says so once and goes on without.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from fedmeta_flwr.apps.scenario import Scenario
+from fedmeta_flwr.attacks.key import stamp
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.data.split import Holdings
+from fedmeta_flwr.protocol.messages import TRAIN_LOSS
+from fedmeta_flwr.records.drops import DropReason, is_of_evaluation
+from fedmeta_flwr.records.results import CURVES, STEP_CURVES, RoundRecord, at_steps
+
+FOLDER_NAME = "tensorboard"
+
+_LOG = logging.getLogger("flwr.tensorboard")
+_EVENT_FILES = "events.out.tfevents.*"
+_SELDOM_SECONDS = 3600  # every round ends with a flush
+_MOST_CLIENTS = 32
+_MOST_IMAGES = 40
+_GREY = 128
+
+Scalar = tuple[str, float, int]
+"""Tag, value, step."""
+
+
+class TensorBoardWriter:
+    """Write what TensorBoard shows of one run.
+
+    Parameters
+    ----------
+    results_dir : Path
+        The run's folder; the event files go to `FOLDER_NAME` in it. Those of a run that was cut short are replaced.
+    config : RunConfig
+        The run's.
+    scenario : Scenario
+        Its images and its key.
+    earlier : iterable of RoundRecord
+        For a run that goes on: the rounds that its result file has.
+    """
+
+    def __init__(
+        self, results_dir: Path, config: RunConfig, scenario: Scenario, earlier: Iterable[RoundRecord] = ()
+    ) -> None:
+        self._config = config
+        self._accuracies: dict[int, Mapping[str, float]] = {}
+        self._events: Any = None
+        if config.tensorboard:
+            self._try(lambda: self._begin(results_dir / FOLDER_NAME, scenario))
+        for record in earlier:
+            self.write(record)
+
+    def write(self, record: RoundRecord) -> None:
+        """Write what came of a round; the last one brings the figure."""
+        if self._events is not None:
+            self._try(lambda: self._write(record))
+
+    def _begin(self, folder: Path, scenario: Scenario) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # takes time and memory, on the server alone
+
+        for file in folder.glob(_EVENT_FILES):
+            file.unlink()
+        self._events = SummaryWriter(str(folder), flush_secs=_SELDOM_SECONDS)
+        if self._config.attack_round:
+            for tag, images in backdoor_images(scenario).items():
+                self._events.add_images(tag, images, 0)
+        self._events.flush()
+
+    def _write(self, record: RoundRecord) -> None:
+        for tag, value, step in scalars(record):
+            self._events.add_scalar(tag, value, step)
+        if accuracies := record.accuracies():
+            self._accuracies[record.server_round] = accuracies
+        if record.server_round == self._config.num_server_rounds and self._accuracies:
+            picture = persistence_picture(self._accuracies, self._config.attack_round)
+            self._events.add_image("persistence", picture, record.server_round, dataformats="HWC")
+        self._events.flush()
+
+    def _try(self, write: Callable[[], None]) -> None:
+        """Write, or write no more: a full disk, or whatever else there is, costs the event files and not the run."""
+        try:
+            write()
+        except Exception as error:
+            _LOG.warning("no more event files for TensorBoard, the run goes on: %s: %s", type(error).__name__, error)
+            self._close()
+
+    def _close(self) -> None:
+        events, self._events = self._events, None
+        if events is not None:
+            try:
+                events.close()
+            except Exception as error:
+                _LOG.debug("event files for TensorBoard were not closed: %s", error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+
+def scalars(record: RoundRecord) -> Iterator[Scalar]:
+    """Return the numbers of a round; the step is the round, along local steps the local step.
+
+    A federation of more than 32 clients shows those of the first 32 one by one.
+    """
+    number = record.server_round
+    for arrival in record.arrivals:
+        client = arrival["partition_id"]
+        if client < _MOST_CLIENTS:
+            yield f"update_norm/client_{client}", arrival["update_norm"], number
+            if TRAIN_LOSS in arrival["metrics"]:
+                yield f"train_loss/client_{client}", arrival["metrics"][TRAIN_LOSS], number
+    yield "federation/arrivals", len(record.arrivals), number
+    reasons = Counter(entry["reason"] for entry in record.dropped if not is_of_evaluation(entry))
+    for reason in DropReason:
+        yield f"federation/{reason}", reasons[reason], number
+    yield "federation/evaluation_failed", sum(map(is_of_evaluation, record.dropped)), number
+    yield "federation/seconds", record.seconds, number
+    yield from _accuracies("accuracy", record, number)
+    for step_curve in STEP_CURVES:
+        for step, evaluation in at_steps(record.evaluation or [], step_curve).items():
+            at_step = RoundRecord(number, record.phase, evaluation=evaluation)
+            yield from _accuracies(f"{step_curve}_after_round_{number}", at_step, step)
+
+
+def _accuracies(group: str, record: RoundRecord, step: int) -> Iterator[Scalar]:
+    for curve, accuracy in (record.accuracies() or {}).items():
+        yield f"{group}/{curve}", accuracy, step
+
+
+def backdoor_images(scenario: Scenario) -> dict[str, np.ndarray]:
+    """Return pictures of the attack by tag, uint8, shape (images, channels, height, width).
+
+    These are the key on grey, the adversary's images of the target, and the images of the backdoor classes as they are
+    stamped for attack training and for attack validation; 40 of each at most.
+    """
+    images, split, key = scenario.dataset.images, scenario.split, scenario.key
+    return {
+        "backdoor/key": stamp(np.full((1, *key.pattern.shape), _GREY, np.uint8), key),
+        "backdoor/target": _held(images, split.target_adversary),
+        "backdoor/attack_training": stamp(_held(images, split.attack_training), key),
+        "backdoor/attack_validation": stamp(_held(images, split.attack_validation), key),
+    }
+
+
+def _held(images: np.ndarray, holdings: Holdings) -> np.ndarray:
+    return np.concatenate([images[index, held] for index, held in sorted(holdings.items())])[:_MOST_IMAGES]
+
+
+def persistence_picture(accuracies: Mapping[int, Mapping[str, float]], attack_round: int) -> np.ndarray:
+    """Draw the four curves over the rounds, as uint8 of shape (height, width, 3).
+
+    Parameters
+    ----------
+    accuracies : mapping of int to mapping of str to float
+        Evaluated round to curve to accuracy, in 0..1.
+    attack_round : int
+        Where a line marks the attack; 0: nowhere.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.8, 4.1), layout="constrained")
+    canvas: Any = FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for curve in CURVES:
+        percent = [100 * found[curve] for found in accuracies.values()]
+        axes.plot(list(accuracies), percent, marker=".", label=curve.replace("_", " "))
+    if attack_round:
+        axes.axvline(attack_round, color="0.45", linewidth=0.9, label="attack")
+    axes.set(xlabel="round", ylabel="accuracy, %", ylim=(-2, 102))
+    axes.grid(axis="y", color="0.9")
+    axes.legend(frameon=False)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,1 @@
+"""Server rules: how updates become a new global model."""

@@ -1,0 +1,86 @@
+"""What a strategy carries from round to round (momenta, second moments, clipping norms), taken out and put back.
+
+A strategy's attributes are its state, whatever strategy it is: those that are plain values, arrays or records are
+saved; functions are part of its construction and are left alone, and so are they of a strategy that it wraps. A
+strategy with other attributes may have methods ``state_dict`` and ``load_state_dict``, as PyTorch's modules have.
+"""
+
+import inspect
+from typing import Any
+
+from flwr.serverapp.strategy import Strategy
+
+from fedmeta_flwr.records.packing import PackingError, pack
+from strategies.errors import StrategyError
+
+_WRAPPED = "wrapped"
+
+
+def wrapped_strategies(strategy: Strategy) -> list[Strategy]:
+    """Return the strategies that are attributes of another one."""
+    return [value for value in vars(strategy).values() if isinstance(value, Strategy)]
+
+
+def get_state(strategy: Strategy) -> dict[str, Any]:
+    """Return the state of a strategy, as values that `packing.pack` takes.
+
+    Raises
+    ------
+    StrategyError
+        Naming the attribute that cannot be saved, or the one of the two methods that is missing.
+    """
+    if _has_own_state(strategy):
+        return {"own": strategy.state_dict()}  # type: ignore[attr-defined]
+    state: dict[str, Any] = {}
+    for name, value in vars(strategy).items():
+        if isinstance(value, Strategy):
+            state[name] = {_WRAPPED: get_state(value)}
+        elif not callable(value):
+            _require_packable(strategy, name, value)
+            state[name] = value
+    return {"attributes": state}
+
+
+def set_state(strategy: Strategy, state: dict[str, Any]) -> None:
+    """Put back what `get_state` returned for a strategy of the same construction.
+
+    Raises
+    ------
+    StrategyError
+        If the state is of another strategy.
+    """
+    name = type(strategy).__name__
+    has_own_state = _has_own_state(strategy)
+    if set(state) != {"own" if has_own_state else "attributes"}:
+        raise StrategyError(f"strategy {name}: expected its own state, found {sorted(state)}")
+    if has_own_state:
+        strategy.load_state_dict(state["own"])  # type: ignore[attr-defined]
+        return
+    for key, value in state["attributes"].items():
+        present = getattr(strategy, key, None)
+        if isinstance(present, Strategy):
+            set_state(present, value[_WRAPPED])
+        elif callable(present) or inspect.isdatadescriptor(getattr(type(strategy), key, None)):
+            raise StrategyError(f"strategy {name}: expected attributes, found a value for its function {key!r}")
+        else:
+            setattr(strategy, key, value)
+
+
+def _has_own_state(strategy: Strategy) -> bool:
+    found = [name for name in ("state_dict", "load_state_dict") if hasattr(strategy, name)]
+    if len(found) == 1:
+        raise StrategyError(
+            f"strategy {type(strategy).__name__}: expected both of state_dict and load_state_dict, or none of them, "
+            f"found {found[0]} alone"
+        )
+    return bool(found)
+
+
+def _require_packable(strategy: Strategy, name: str, value: object) -> None:
+    try:
+        pack(value)
+    except PackingError as error:
+        raise StrategyError(
+            f"strategy {type(strategy).__name__}: attribute {name!r} cannot be saved in a checkpoint ({error}); give "
+            f"it the methods state_dict and load_state_dict, or set checkpoint-every to 0"
+        ) from error

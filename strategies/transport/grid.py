@@ -1,0 +1,230 @@
+"""A Grid around Flower's own that knows who owes a reply, and never sends such a node another message.
+
+A second message to a busy node would run at once, in another process and on the state from before the first
+(see Flower's simulation engine); so `ArrivalGrid.send` first waits for what a node owes.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from fedmeta_flwr.records.progress import Observer
+from strategies.errors import DeliveryError
+from strategies.transport.replies import dead_actor
+
+_LOG = logging.getLogger("flwr.arrivals")
+
+if TYPE_CHECKING:
+    from flwr.supercore.run import Run  # part of Grid's interface, but not public
+
+Exchange = Callable[[list[Message], float | None], list[Message]]
+
+
+class ArrivalGrid(Grid):
+    """Flower's Grid, with one message per node under way and replies kept until they are asked for.
+
+    Deadlines are times of `time.monotonic`; every wait ends there at the latest.
+
+    Parameters
+    ----------
+    grid : Grid
+        The Grid that Flower hands to the server.
+    exchange : callable
+        Answers `send_and_receive`, which Flower's own loop calls: list of messages and timeout to replies.
+    poll_seconds : float
+        Pause between two looks for replies.
+    window : int
+        Messages under way at once. Flower's link state looks through all of them for each node that asks for work, so
+        that thousands of them take the square of their number.
+    observer : Observer, optional
+        Is told who is asked and who answers, by partition.
+
+    Attributes
+    ----------
+    roster : dict
+        Node id to partition id, in the order of partitions; empty before the roll call.
+    dead_actor : str or None
+        What Flower said of a process of the simulation that has died; None while all live.
+    """
+
+    def __init__(
+        self, grid: Grid, exchange: Exchange, poll_seconds: float, window: int, observer: Observer | None = None
+    ) -> None:
+        self._grid = grid
+        self._exchange = exchange
+        self._poll_seconds = poll_seconds
+        self._window = window
+        self._observer = observer or Observer()
+        self.roster: Mapping[int, int] = {}
+        self._owed: dict[int, str] = {}  # node id -> id of the message that it owes a reply to
+        self._replies: dict[str, Message] = {}  # message id -> its reply; in the order of arrival
+        self._unwanted: set[str] = set()
+        self._overdue: set[int] = set()  # nodes that are not waited for any more
+        self.dead_actor: str | None = None
+        self._hidden: Collection[int] = ()
+
+    def owes(self, node_id: int) -> bool:
+        """Tell whether a node owes a reply."""
+        return node_id in self._owed
+
+    def send(self, message: Message, deadline: float) -> str:
+        """Send one message, as soon as its node owes no reply and the window has room.
+
+        Parameters
+        ----------
+        message : Message
+            Names its node.
+        deadline : float
+            Until when to wait for that.
+
+        Returns
+        -------
+        str
+            The id for `await_reply`.
+
+        Raises
+        ------
+        DeliveryError
+            If the node still owes a reply at the deadline, or one that was given up; too many others do; or the node
+            is not connected.
+        """
+        node_id = message.metadata.dst_node_id
+        if node_id in self._overdue and not (self._poll() and node_id not in self._overdue):
+            raise DeliveryError("still owes the reply to an earlier message, which is overdue")
+        if not self._poll_until(lambda: node_id not in self._owed, deadline):
+            self._overdue.add(node_id)
+            raise DeliveryError("still owes the reply to an earlier message")
+        if not self._poll_until(lambda: len(self._owed) - len(self._overdue) < self._window, deadline):
+            raise DeliveryError(f"could not be asked in time: {self._window} other clients owe replies")
+        # One at a time: `push_messages` leaves unknown nodes out of the ids, which would shift the others.
+        message_ids = [message_id for message_id in self._grid.push_messages([message]) if message_id]
+        if not message_ids:
+            raise DeliveryError("the node is not connected")
+        self._owed[node_id] = message_ids[0]
+        self._observer.asked(self.roster.get(node_id, node_id))
+        return message_ids[0]
+
+    def await_reply(self, message_id: str, deadline: float) -> Message | None:
+        """Wait for one reply and hand it over; None where it has not come by the deadline."""
+        if not self._poll_until(lambda: message_id in self._replies, deadline):
+            return None
+        return self._replies.pop(message_id)
+
+    def await_first(self, message_ids: Collection[str], deadline: float) -> str | None:
+        """Wait until one of the messages is answered; return the one whose reply came first, and keep the reply."""
+        if not self._poll_until(lambda: any(known in message_ids for known in self._replies), deadline):
+            return None
+        return next(known for known in self._replies if known in message_ids)
+
+    def discard(self, message_id: str) -> None:
+        """Throw a reply away, now or when it comes."""
+        if self._replies.pop(message_id, None) is None and message_id in self._owed.values():
+            self._unwanted.add(message_id)
+
+    def give_up(self, message_id: str) -> None:
+        """Wait for a reply no longer: it is thrown away when it comes, and its node is asked nothing before it does."""
+        self.discard(message_id)
+        self._overdue |= {node_id for node_id, owed in self._owed.items() if owed == message_id}
+
+    def settle(self, deadline: float) -> None:
+        """Wait for replies that were thrown away beforehand, but overdue ones: then their clients are done."""
+        unwanted = self._unwanted
+        self._poll_until(
+            lambda: self._overdue.issuperset(node for node, owed in self._owed.items() if owed in unwanted), deadline
+        )
+
+    def drain(self, deadline: float) -> list[int]:
+        """Wait for all replies but overdue ones and throw them away; return the nodes that then still owe one."""
+        self._poll_until(lambda: self._overdue.issuperset(self._owed), deadline)
+        self._replies.clear()
+        return sorted(self._owed)
+
+    def _poll_until(self, done: Callable[[], bool], deadline: float) -> bool:
+        while not done():
+            if self._poll():
+                continue
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(self._poll_seconds)
+        return True
+
+    def _poll(self) -> bool:
+        """Fetch what has arrived; tell whether anything has."""
+        debtors = {message_id: node_id for node_id, message_id in self._owed.items()}
+        answered: dict[str, Message] = {}
+        for reply in self._grid.pull_messages(list(debtors)) if debtors else ():
+            # By the id of the instruction: an expired one is answered by the SuperLink, not by its node.
+            metadata = reply.metadata
+            node_id = debtors.get(metadata.reply_to_message_id)
+            if node_id is not None and (reply.has_error() or metadata.src_node_id == node_id):
+                answered.setdefault(metadata.reply_to_message_id, reply)
+            else:
+                _LOG.warning("left out: a reply of node %d to a message that it does not owe one", metadata.src_node_id)
+        # Replies of one look have no order among them: they count as if they came in the order of partitions.
+        for message_id in sorted(answered, key=lambda known: self.roster.get(debtors[known], debtors[known])):
+            self._take(debtors[message_id], message_id, answered[message_id])
+        return bool(answered)
+
+    def _take(self, node_id: int, message_id: str, reply: Message) -> None:
+        del self._owed[node_id]
+        self._overdue.discard(node_id)
+        self._observer.answered(self.roster.get(node_id, node_id))
+        self.dead_actor = self.dead_actor or dead_actor(reply)
+        if message_id not in self._unwanted:
+            self._replies[message_id] = reply
+        self._unwanted.discard(message_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes in the order of their partitions, which, unlike node ids, are the same in every run."""
+        if self.roster:
+            return [node_id for node_id, partition_id in self.roster.items() if partition_id not in self._hidden]
+        node_ids = list(self._grid.get_node_ids())
+        self._observer.registered(len(node_ids))
+        return node_ids
+
+    def awaited(self, *, only_unwanted: bool = False) -> list[int]:
+        """Return the partitions that `drain` waits for; `only_unwanted`: that `settle` waits for."""
+        owed = {node_id for node_id, owed in self._owed.items() if not only_unwanted or owed in self._unwanted}
+        return sorted(self.roster[node_id] for node_id in owed - self._overdue)
+
+    @contextmanager
+    def hiding(self, partition_ids: Collection[int]) -> Iterator[None]:
+        """Leave clients out of `get_node_ids` for a block: a strategy selects from the others."""
+        self._hidden = partition_ids
+        try:
+            yield
+        finally:
+            self._hidden = ()
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Let the exchange answer: for training, with the first arrivals."""
+        return self._exchange(list(messages), timeout)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages to nodes that owe nothing; for strategies that talk to the Grid themselves."""
+        return [self.send(message, time.monotonic()) for message in messages]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies that are there; for strategies that talk to the Grid themselves."""
+        self._poll()
+        return [self._replies.pop(message_id) for message_id in message_ids if message_id in self._replies]
+
+    def set_run(self, run: "Run") -> None:
+        """Set the run, as in Flower's Grid."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> "Run":
+        """The run, as in Flower's Grid."""
+        return self._grid.run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Create a message, as in Flower's Grid."""
+        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)

@@ -1,0 +1,164 @@
+"""Accuracies and curves along local steps: when they are measured, and what their points are."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import Message, MessageType, RecordDict
+from unit.small_federation import SMALL, RunConfigs, bits, client_of, scenario_of
+
+from clients import BenignClient
+from clients.measurement import Accuracies
+from fedmeta_flwr.apps.server import build_strategy
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.learning.evaluation import by_fine_tuning, by_matching, evaluate
+from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork
+from fedmeta_flwr.learning.meta_learning import InnerLoop
+from fedmeta_flwr.learning.models import get_arrays
+from fedmeta_flwr.protocol.messages import evaluate_reply, metrics_to_counts, metrics_to_step_curves
+from fedmeta_flwr.records.results import CURVES
+from strategies.errors import RejectedReplyError
+
+CPU = torch.device("cpu")
+STEPS = {"fine_tuning": ["0", "2", "5"], "matching": ["0", "1", "3"], "head": ["0", "1", "3"]}
+
+
+@pytest.fixture
+def configured(run_config: RunConfigs, tmp_path_factory: pytest.TempPathFactory) -> RunConfigs:
+    """Return a small federation's configuration, by default with all curves along local steps."""
+
+    def small(**changes: Any) -> RunConfig:
+        cache = str(tmp_path_factory.getbasetemp() / "strokes")
+        return run_config(**{**SMALL, "step_curves": "fine-tuning matching head", "cache_dir": cache, **changes})
+
+    return small
+
+
+def metrics_of(client: BenignClient, server_round: int) -> dict[str, Any]:
+    return client.evaluate(client.get_parameters({}), {"server-round": server_round})[2]
+
+
+def curves(client: BenignClient, server_round: int = 3) -> dict[str, dict[int, Accuracies]]:
+    return client.measurement.along_steps(client.model, server_round)
+
+
+def test_step_curves_are_measured_before_the_attack_and_right_after_it_alone(
+    configured: RunConfigs, tmp_path: Path
+) -> None:
+    client = client_of(configured(), tmp_path)
+    measured = {server_round: metrics_to_step_curves(metrics_of(client, server_round)) for server_round in range(1, 7)}
+    assert [server_round for server_round, found in measured.items() if found] == [2, 3]
+    for server_round in (2, 3):
+        assert {name: list(points) for name, points in measured[server_round].items()} == STEPS
+        for name, points in measured[server_round].items():
+            episodes = 1 if name == "fine_tuning" else 2
+            for counts in points.values():
+                assert set(counts) == set(CURVES)
+                assert all(len(numbers["hits"]) == len(numbers["trials"]) == episodes for numbers in counts.values())
+    assert measured[2] == measured[3]  # the same episodes, hence the same counts of the same model
+
+
+@pytest.mark.parametrize("defense", ["none", "rescue"])
+def test_the_counts_do_not_change_when_step_curves_are_measured(
+    configured: RunConfigs, tmp_path: Path, defense: str
+) -> None:
+    plain = metrics_of(client_of(configured(defense=defense, step_curves=""), tmp_path), 3)
+    client = client_of(configured(defense=defense), tmp_path)
+    before = bits(get_arrays(client.model))
+    measured = metrics_of(client, 3)
+    assert metrics_to_counts(measured) == metrics_to_counts(plain) == metrics_to_counts(metrics_of(client, 1))
+    assert {key: value for key, value in measured.items() if ":" not in key} == plain
+    assert len(measured) > len(plain)
+    assert bits(get_arrays(client.model)) == before
+
+
+@pytest.mark.parametrize("defense", ["none", "rescue", "federation"])
+def test_step_0_of_matching_is_matching_without_training(configured: RunConfigs, tmp_path: Path, defense: str) -> None:
+    config = configured(defense=defense, step_curves="matching")
+    client = client_of(config, tmp_path)
+    embedding = client.model.embedding
+    network = MatchingNetwork(embedding, Attention(embedding.features, config.matching_temperature))
+    (untrained,) = evaluate(client.measurement.plan, by_matching(network, config.batch_norm), CPU)
+    points = curves(client)["matching"]
+    assert points[0] == untrained
+    assert points[3] != untrained
+
+
+def test_matching_trains_embedding_and_attention_on_the_clients_own_classes(
+    configured: RunConfigs, tmp_path: Path
+) -> None:
+    config = configured(step_curves="matching", matching_steps=3, local_curve_steps="0 1 3")
+    client = client_of(config, tmp_path)
+    local = client.measurement.local
+    assert local.holdings == scenario_of(config).split.training(1)
+    network = MatchingNetwork(
+        copy.deepcopy(client.model.embedding), Attention(client.model.embedding.features, config.matching_temperature)
+    )
+    start = bits(get_arrays(network))
+    list(local.matching.train_in_stages(network, local.holdings, steps=[3], lr=config.matching_lr))
+    assert all(start[name] != trained for name, trained in bits(get_arrays(network)).items())
+    (expected,) = evaluate(client.measurement.plan, by_matching(network, config.batch_norm), CPU)
+    assert curves(client)["matching"][3] == expected
+    assert client.measurement.with_matching(client.model) == expected
+
+
+def test_stages_of_local_training_are_as_many_steps_at_once(configured: RunConfigs, tmp_path: Path) -> None:
+    client = client_of(configured(), tmp_path)
+    local = client.measurement.local
+    for training, model in (
+        (local.head, client.model),
+        (local.matching, MatchingNetwork(client.model.embedding, Attention(client.model.embedding.features, 0.1))),
+    ):
+        staged, at_once = copy.deepcopy(model), copy.deepcopy(model)
+        assert list(training.train_in_stages(staged, local.holdings, steps=[0, 1, 4], lr=0.01)) == [0, 1, 4]
+        list(training.train_in_stages(at_once, local.holdings, steps=[4], lr=0.01))
+        assert bits(get_arrays(staged)) == bits(get_arrays(at_once)) != bits(get_arrays(model))
+
+
+def test_the_fine_tuning_curve_runs_through_the_standard_counts_of_its_episodes(
+    configured: RunConfigs, tmp_path: Path
+) -> None:
+    config = configured(step_curves="fine-tuning", evaluate_inner_steps=2)
+    client = client_of(config, tmp_path)
+    points, standard = curves(client)["fine_tuning"], client.measurement.with_head(client.model)
+    for curve in CURVES:
+        assert points[2][curve].hits == standard[curve].hits[:1]
+        assert points[2][curve].trials == standard[curve].trials[:1]
+    inner = InnerLoop(config.inner_lr, 0, config.batch_norm)
+    plan = replace(client.measurement.plan, episodes=1)
+    assert [points[5]] == evaluate(plan, by_fine_tuning(client.model, inner, [5]), CPU)
+
+
+def test_the_head_curve_begins_with_the_model_as_it_was_sent(configured: RunConfigs, tmp_path: Path) -> None:
+    client = client_of(configured(step_curves="head"), tmp_path)
+    points = curves(client)["head"]
+    assert points[0] == client.measurement.with_head(client.model)
+    assert points[3] != points[0]
+
+
+def test_a_curve_has_no_more_episodes_than_the_evaluation(configured: RunConfigs, tmp_path: Path) -> None:
+    config = configured(step_curves="fine-tuning", fine_tuning_curve_episodes=9)
+    points = curves(client_of(config, tmp_path))["fine_tuning"]
+    assert {len(points[0][curve].hits) for curve in CURVES} == {2}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"attack_training_instances": 4, "attack_validation_instances": 3, "case": "c"}]
+)
+@pytest.mark.usefixtures("task_identity")
+def test_a_client_counts_what_the_server_expects_and_nothing_else_is_admitted(
+    changes: dict[str, Any], configured: RunConfigs, tmp_path: Path
+) -> None:
+    config = configured(**changes)
+    guard = build_strategy(config, first_round=1).guard
+    instruction = Message(RecordDict(), dst_node_id=3, message_type=MessageType.EVALUATE)
+    metrics = metrics_of(client_of(config, tmp_path), server_round=3)
+    counts = guard.read_counts(evaluate_reply(instruction, 10, metrics), instruction)
+    assert set(counts["step_curves"]) == set(STEPS)
+    for name in (name for name in metrics if name.endswith("-trials")):
+        more = {**metrics, name: [number + 1 for number in metrics[name]]}
+        with pytest.raises(RejectedReplyError, match="trials in each episode"):
+            guard.read_counts(evaluate_reply(instruction, 10, more), instruction)

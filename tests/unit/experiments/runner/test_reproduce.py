@@ -1,0 +1,142 @@
+import io
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from rich.console import Console
+
+from experiments.plan import PlannedRun, plan_runs
+from experiments.runner.reproduce import Pace, ReproduceRequest, give_memories, reproduce, take_up
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records.results import ResultsError
+from fedmeta_flwr.records.run_checkpoints import RunCheckpoints
+from fedmeta_flwr.records.writer import ResultsWriter
+
+
+def planned(root: Path, *names: str) -> dict[str, PlannedRun]:
+    runs = plan_runs(
+        names,
+        dataset="strokes",
+        profile="full",
+        seeds=(0,),
+        root=root,
+        data_dir=None,
+        overrides=(),
+        app_dir=ROOT,
+    )
+    return {one.run.name: one for one in runs}
+
+
+def request(root: Path, seed: int, *overrides: str) -> ReproduceRequest:
+    return ReproduceRequest(
+        names=("persistence",),
+        dataset="strokes",
+        profile="full",
+        seeds=(seed,),
+        results_root=root,
+        data_dir=None,
+        overrides=overrides,
+        actors=1,
+        quiet=True,
+        app_dir=ROOT,
+    )
+
+
+def test_clients_take_what_they_kept_along_into_the_run_that_goes_on(tmp_path: Path) -> None:
+    runs = planned(tmp_path, "defended-federation")
+    kept = runs["pretrain-defended-bc"].folder / "clients" / "client-1.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"attention")
+    for name in ("defended-b", "defended-a", "pretrain-defended-bc"):
+        give_memories(runs[name])
+    assert (runs["defended-b"].partial / "clients" / "client-1.safetensors").read_bytes() == b"attention"
+    assert kept.read_bytes() == b"attention"
+    assert not runs["defended-a"].partial.exists()  # it begins with its own pre-training
+
+
+def test_time_left_is_that_of_runs_of_the_same_name_or_the_mean_of_all(tmp_path: Path) -> None:
+    runs = planned(tmp_path, "boost-1")
+    pace = Pace()
+    assert pace.expected(list(runs.values())) is None
+    for seconds in (90.0, 110.0):
+        pace.add(runs["pretrain-a"], seconds)
+    pace.add(runs["attack-a"], 200.0)
+    assert pace.expected([runs["pretrain-a"]]) == pytest.approx(100)
+    assert pace.expected([runs["boost-1-a"]]) == pytest.approx(150)
+    assert pace.expected(list(runs.values())) == pytest.approx(100 + 150 + 200)
+    assert pace.expected([]) == 0
+
+
+def test_a_run_records_the_revision_that_it_began_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = iter(["first", "first", *["second"] * 6])  # the checkout moves on once the first run has ended
+    recorded: dict[str, str] = {}
+
+    def run_on(superlink: str, config: RunConfig, *_: object, **__: object) -> None:
+        folder = Path(config.results_dir)
+        folder.mkdir(parents=True)
+        recorded[folder.stem] = superlink
+
+    monkeypatch.setattr("experiments.runner.reproduce.read_git_revision", lambda _: next(seen))
+    monkeypatch.setattr("experiments.runner.reproduce.LocalSuperLink", nullcontext)
+    monkeypatch.setattr("experiments.runner.reproduce.run_on", run_on)
+    reproduce(request(tmp_path, 0, "strokes-classes=120", "image-size=16"), Console(quiet=True))
+    later = dict.fromkeys(("attack-a", "pretrain-bc", "attack-b", "attack-c"), "second")
+    assert recorded == {"pretrain-a": "first", **later}
+
+
+def test_a_warning_about_several_runs_is_shown_once_before_the_first_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: str) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("experiments.runner.reproduce.LocalSuperLink", start)
+    output = io.StringIO()
+    with pytest.raises(InterruptedError):
+        reproduce(
+            request(tmp_path, 0, "strokes-classes=120", "image-size=16", "key-intensity=0.02"),
+            Console(file=output, soft_wrap=True),
+        )
+    assert output.getvalue().count("Warning: backdoor-key: 40 of 40 attack images are changed by the key") == 1
+
+
+def test_a_run_that_was_stopped_goes_on_from_its_checkpoint_and_begins_anew_without_one(tmp_path: Path) -> None:
+    one = planned(tmp_path, "boost-1")["pretrain-a"]
+    left = one.partial / "results.jsonl"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    assert take_up(one) == one.config
+    assert not left.exists()
+    RunCheckpoints(one.partial).save(10, {"server_round": 10}, one.config)
+    left.touch()
+    assert take_up(one) == replace(one.config, resume=True)
+    assert left.exists()
+    RunCheckpoints(one.partial).save(20, {"server_round": 20}, replace(one.config, outer_lr=0.5))
+    assert take_up(one) == one.config
+    assert not left.exists()
+
+
+def test_a_run_that_was_stopped_after_its_end_is_not_made_again(tmp_path: Path) -> None:
+    one = planned(tmp_path, "boost-1")["pretrain-a"]
+    with ResultsWriter(one.partial) as writer:
+        writer.write_run({"config": one.config.to_run_config()})
+        writer.write_end("completed", 1.0)
+    assert take_up(one) == replace(one.config, resume=True)
+    assert (one.partial / "results.jsonl").is_file()
+
+
+def test_seeds_that_would_not_fit_those_that_are_there_are_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(_: str) -> None:
+        raise AssertionError("a SuperLink was started")
+
+    monkeypatch.setattr("experiments.runner.reproduce.LocalSuperLink", forbidden)
+    there = planned(tmp_path, "persistence")["attack-b"]
+    with ResultsWriter(there.folder) as writer:
+        writer.write_run({"config": there.config.to_run_config()})
+        writer.write_end("completed", 1.0)
+    with pytest.raises(ResultsError, match=r"seed-0/attack-b/.*boost-factor: expected 2.0, found 3.0"):
+        reproduce(request(tmp_path, 1, "boost-factor=2.0"), Console(quiet=True))

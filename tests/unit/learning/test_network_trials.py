@@ -1,0 +1,174 @@
+"""Custom embeddings, attentions and clients: modes, draws, and what depends on what, each tried before a run."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+from unit.own_objects import Watched
+from unit.small_federation import SMALL, client_of, same, scenario_of
+
+from clients import initial_model, require_own_clients, shared_part
+from fedmeta_flwr.apps.client import app
+from fedmeta_flwr.config import RunConfig, Value
+from fedmeta_flwr.config.registry import OwnCodeError
+from fedmeta_flwr.learning.models import get_arrays
+from fedmeta_flwr.protocol.messages import ARRAYS, CONFIG, message_arrays, to_record
+
+OWN = "unit.own_objects"
+Metrics = dict[str, Any]
+
+
+@pytest.fixture
+def configured(run_config: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    def small(**changes: Any) -> RunConfig:
+        cache = str(tmp_path_factory.getbasetemp() / "strokes")
+        return run_config(**{**SMALL, "outer_steps": 1, "cache_dir": cache, **changes})
+
+    return small
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"embedding": "AlwaysDropping"},
+            "embedding: expected .*Dropping' to return the same twice in evaluation mode",
+        ),
+        ({"embedding": "UnseededDropping"}, "embedding: expected .* to draw from PyTorch's global generator only"),
+        ({"embedding": "BatchNormed"}, "embedding: expected .* batch-norm = 'support' .* other queries change"),
+        ({"embedding": "BatchNormedInTraining"}, "embedding: .* other queries change the result"),
+        ({"embedding": "RunningStatistics"}, "embedding: expected parameters only .* found 'norm.running_mean'"),
+        ({"embedding": "HiddenStatistics"}, "embedding: .* a pass in training mode changes 'norm.running_mean'"),
+        ({"attention": "AlwaysDroppingAttention"}, "attention: expected .* the same twice in evaluation mode"),
+        (
+            {"attention": "RunningAttention", "batch_norm": "transductive"},
+            "attention: .* a pass in training mode changes 'norm.running_mean'",
+        ),
+        ({"attention": "MeanAttention"}, "attention: expected .* batch-norm = 'support' .* other queries change"),
+    ],
+)
+def test_a_network_that_would_spoil_results_is_refused(
+    configured: Callable[..., RunConfig], changes: dict[str, str], message: str
+) -> None:
+    config = configured(**{key: name if key == "batch_norm" else f"{OWN}:{name}" for key, name in changes.items()})
+    with pytest.raises(OwnCodeError, match=message):
+        require_own_clients(config, scenario_of(config))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"embedding": f"{OWN}:Linear"},
+        {"embedding": f"{OWN}:Dropping"},
+        {"embedding": "examples.own_embedding:SmallResNet"},
+        {"embedding": f"{OWN}:BatchNormed", "batch_norm": "transductive"},
+        {"attention": f"{OWN}:DroppingAttention"},
+        {"attention": "examples.own_attention:Mahalanobis"},
+        {"attention": f"{OWN}:MeanAttention", "batch_norm": "transductive"},
+    ],
+)
+def test_a_sound_network_is_accepted_and_the_global_state_stays(
+    configured: Callable[..., RunConfig], changes: dict[str, str]
+) -> None:
+    state = torch.get_rng_state()
+    config = configured(**changes)
+    require_own_clients(config, scenario_of(config))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.fixture
+def passes() -> Iterator[list[tuple[bool, bool]]]:
+    Watched.passes.clear()
+    yield Watched.passes
+    Watched.passes.clear()
+
+
+@pytest.mark.parametrize("defense", ["none", "rescue", "federation"])
+def test_training_is_in_training_mode_and_every_prediction_in_evaluation_mode(
+    configured: Callable[..., RunConfig], tmp_path: Path, passes: list[tuple[bool, bool]], defense: str
+) -> None:
+    curves = "matching" if defense == "federation" else "fine-tuning matching head"
+    client = client_of(configured(embedding=f"{OWN}:Watched", defense=defense, step_curves=curves), tmp_path)
+    parameters = client.get_parameters({})
+    passes.clear()
+    client.fit(parameters, {"server-round": 3})
+    assert set(passes) == {(True, True)}
+    passes.clear()
+    client.evaluate(parameters, {"server-round": 3})
+    assert set(passes) == {(True, True), (False, False)}
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "reptile"])
+def test_a_client_that_has_evaluated_trains_in_training_mode_again(
+    configured: Callable[..., RunConfig], tmp_path: Path, passes: list[tuple[bool, bool]], algorithm: str
+) -> None:
+    client = client_of(configured(embedding=f"{OWN}:Watched", algorithm=algorithm), tmp_path)
+    client.model.eval()
+    passes.clear()
+    client.fit(client.get_parameters({}), {"server-round": 3})
+    assert {is_training for is_training, _ in passes} == {True}
+
+
+def answers(config: RunConfig, folder: Path, state: int, rounds: tuple[int, ...]) -> tuple[list[np.ndarray], Metrics]:
+    """Train in some rounds and evaluate, with PyTorch's global state left at `state` by whatever was before."""
+    torch.manual_seed(state)
+    client = client_of(config, folder)
+    parameters = client.get_parameters({})
+    for server_round in rounds:
+        trained = client.fit(parameters, {"server-round": server_round})[0]
+    return trained, client.evaluate(trained, {"server-round": rounds[-1]})[2]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"embedding": f"{OWN}:Dropping"},
+        {"embedding": f"{OWN}:Dropping", "defense": "rescue", "attention": f"{OWN}:DroppingAttention"},
+    ],
+)
+def test_dropout_is_the_same_in_two_runs_of_a_seed_and_in_one_that_goes_on(
+    configured: Callable[..., RunConfig], tmp_path: Path, changes: dict[str, str]
+) -> None:
+    config = configured(**changes, step_curves="fine-tuning matching head")
+    unbroken, found = answers(config, tmp_path, 1, (2, 3))
+    resumed, again = answers(config, tmp_path, 2, (3,))
+    assert same(unbroken, resumed)
+    assert found == again
+    other, _ = answers(config, tmp_path, 1, (2,))
+    assert not same(unbroken, other)
+
+
+def test_the_counts_of_a_network_with_dropout_do_not_change_when_step_curves_are_measured(
+    configured: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    plain, curves = (
+        answers(configured(embedding=f"{OWN}:Dropping", step_curves=names), tmp_path, 1, (3,))[1]
+        for names in ("", "fine-tuning head")
+    )
+    assert plain == {key: curves[key] for key in plain}
+
+
+@pytest.mark.usefixtures("task_identity")
+def test_a_client_that_draws_noise_draws_the_same_in_two_runs_of_a_seed(
+    configured: Callable[..., RunConfig],
+) -> None:
+    config = configured(client=f"{OWN}:NoisyClient")
+    arrays = to_record(get_arrays(shared_part(initial_model(config, scenario_of(config)))))
+
+    def fit(server_round: int, state: int) -> list[bytes]:
+        torch.manual_seed(state)
+        content = RecordDict({ARRAYS: arrays, CONFIG: ConfigRecord({"server-round": server_round})})
+        node: dict[str, Value] = {"partition-id": 1, "num-partitions": 4}
+        context = Context(7, 1, node, RecordDict(), config.to_run_config())
+        reply = app(Message(content, dst_node_id=1, message_type=MessageType.TRAIN), context)
+        return [array.tobytes() for array in message_arrays(reply).values()]
+
+    assert fit(3, state=1) == fit(3, state=2)
+    state = torch.get_rng_state()
+    assert fit(4, state=1) != fit(3, state=1)
+    torch.manual_seed(2)
+    assert torch.equal(state, torch.get_rng_state())

@@ -1,0 +1,21 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedmeta_flwr.records import machine
+from fedmeta_flwr.records.machine import describe_machine
+
+
+def test_the_processor_is_named_as_the_kernel_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "processor\t: 0\nmodel\t\t: 85\nmodel name\t: Some CPU @ 2.0GHz\n"
+    (tmp_path / "cpuinfo").write_text(told, encoding="utf-8")
+    monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "cpuinfo")
+    assert describe_machine()["processor"] == f"Some CPU @ 2.0GHz, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def test_where_the_kernel_tells_no_name_python_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "none")
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert describe_machine()["processor"].startswith("aarch64, ")
