@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedmeta_flwr.config import ConfigError, RunConfig
-from fedmeta_flwr.config.registry import is_own
+from fedmeta_flwr.config.registry import is_custom
 from fedmeta_flwr.plain_text import TextError, decoded
 
 APP_DIR = Path(__file__).resolve().parent.parent
@@ -189,4 +189,4 @@ def _missing_key(values: Mapping[str, Any]) -> list[str]:
 def _is_key_file(name: str) -> bool:
     from fedmeta_flwr.attacks.key import BUILT_IN_KEYS  # brings PyTorch along, which --help and Tab do without
 
-    return bool(name) and name not in BUILT_IN_KEYS and not is_own(name)
+    return bool(name) and name not in BUILT_IN_KEYS and not is_custom(name)

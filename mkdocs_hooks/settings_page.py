@@ -60,7 +60,7 @@ def _row(field: "dataclasses.Field[Any]", defaults: Mapping[str, Any]) -> str:
 
 
 def _admitted(field: "dataclasses.Field[Any]") -> str:
-    own = ", or your own as `module:attribute`" if field.metadata.get("admits_own") else ""
+    own = ", or your own as `module:attribute`" if field.metadata.get("admits_custom") else ""
     return _built_in(field) + own
 
 

@@ -59,7 +59,7 @@ def prepare(config: RunConfig, *, is_model_there: bool = True) -> str:
 
     Raises
     ------
-    ConfigError, OwnCodeError
+    ConfigError, RegistryError
         If an object of the user's own cannot be used.
     ResultsError
         If the folder is in use by another run, or already holds results and the run is not to go on from there.
@@ -70,7 +70,7 @@ def prepare(config: RunConfig, *, is_model_there: bool = True) -> str:
     StrategyError
         If the strategy is unknown, its options are wrong, or it can never aggregate.
     """
-    config.require_own_code()
+    config.require_custom_objects()
     folder = Path(config.results_dir)
     if folder.is_dir():
         with locked(folder):

@@ -16,7 +16,7 @@ from clients.measurement import LocalSteps, Measurement
 from clients.memory import ClientMemory
 from fedmeta_flwr.apps.scenario import Scenario
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.config.registry import OwnCodeError, is_own, make_own
+from fedmeta_flwr.config.registry import RegistryError, is_custom, make
 from fedmeta_flwr.config.setting import whole_numbers
 from fedmeta_flwr.data.episodes import Episode, make_poison
 from fedmeta_flwr.learning.device import fast_layout
@@ -104,14 +104,14 @@ def require_own_clients(config: RunConfig, scenario: Scenario) -> None:
 
     Raises
     ------
-    OwnCodeError
+    RegistryError
         If something of the user's own does not take the arguments of the built-in one, or returns something else.
     """
     parts = (config.client, config.adversary, config.poisoning, config.attention, config.embedding)
-    if any(is_own(part) for part in parts):
+    if any(is_custom(part) for part in parts):
         with torch_draws(config.seed, "trial-of-own-code"):
             _try_networks(config, scenario)
-            if is_own(config.poisoning):
+            if is_custom(config.poisoning):
                 _try_poisoning(config, scenario)
             for partition_id in (ADVERSARY, ADVERSARY + 1):
                 make_client(config, scenario, partition_id, torch.device("cpu"), Path())
@@ -119,10 +119,10 @@ def require_own_clients(config: RunConfig, scenario: Scenario) -> None:
 
 def _try_networks(config: RunConfig, scenario: Scenario) -> None:
     embedding = initial_model(config, scenario).embedding
-    if is_own(config.embedding):
+    if is_custom(config.embedding):
         images = torch.rand(trial_rows(), scenario.dataset.images.shape[2], config.image_size, config.image_size)
         try_embedding(embedding, config.embedding, images, config.batch_norm)
-    if is_own(config.attention):
+    if is_custom(config.attention):
         attention = _new_attention(config, embedding.features)
         try_attention(attention, config.attention, embedding.features, config.batch_norm)
 
@@ -140,21 +140,21 @@ def _try_poisoning(config: RunConfig, scenario: Scenario) -> None:
         rng=rng,
     )
     if not isinstance(poisoned, Episode):
-        raise OwnCodeError(
+        raise RegistryError(
             f"poisoning: expected {config.poisoning!r} to return an Episode, found a {type(poisoned).__name__}"
         )
     for images in (poisoned.support, poisoned.query):
         if (images.dtype, images.shape[1:]) != (clean.query.dtype, clean.query.shape[1:]):
-            raise OwnCodeError(
+            raise RegistryError(
                 f"poisoning: expected images of {clean.query.dtype} and shape {clean.query.shape[1:]} from "
                 f"{config.poisoning!r}, found {images.dtype} and {images.shape[1:]}"
             )
 
 
 def _made(key: str, name: str, built_in: type[NumPyClient], arguments: dict[str, Any]) -> NumPyClient:
-    if not is_own(name):
+    if not is_custom(name):
         return built_in(**arguments)
-    client: NumPyClient = make_own(key, name, NumPyClient, **arguments)
+    client: NumPyClient = make(key, name, NumPyClient, arguments)
     return client
 
 

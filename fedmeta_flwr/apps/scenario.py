@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fedmeta_flwr.attacks.key import BackdoorKey, build_key
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.config.registry import is_own
+from fedmeta_flwr.config.registry import is_custom
 from fedmeta_flwr.data import ImageDataset, load_dataset
 from fedmeta_flwr.data.episodes import poisoned_count
 from fedmeta_flwr.data.split import ClassSplit, SplitError, SplitSizes, split_classes
@@ -64,7 +64,7 @@ def _split_sizes(config: RunConfig) -> SplitSizes:
 
 
 def _check_attack_set(config: RunConfig) -> None:
-    if config.attack_round == 0 or is_own(config.poisoning):
+    if config.attack_round == 0 or is_custom(config.poisoning):
         return
     poisoned_sets = (config.query_shot, *([config.shot] if config.poison_support_episodes else []))
     needed = sum(poisoned_count(images, config.poison_fraction) for images in poisoned_sets)

@@ -55,7 +55,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run one configuration to its end; everything is checked before the first message and the first file."""
     config = RunConfig.parse(context.run_config)
-    config.require_own_code()
+    config.require_custom_objects()
     scenario = load_scenario(config)
     if warning := check_key(config, scenario):
         _LOG.warning(warning)
@@ -133,7 +133,7 @@ def build_strategy(config: RunConfig, first_round: int) -> FirstArrivals:
     ------
     StrategyError
         If the strategy is unknown, its options are wrong, it can never aggregate, or a checkpoint cannot hold it.
-    OwnCodeError
+    RegistryError
         If an object of the user's own cannot be used.
     """
     inner = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fedmeta_flwr.config.registry import is_own, make_own
+from fedmeta_flwr.config.registry import is_custom, make
 from fedmeta_flwr.data.photos import read_photo
 from fedmeta_flwr.data.plain_files import read_file
 from fedmeta_flwr.data.store import DatasetError
@@ -90,10 +90,10 @@ def build_key(name: str, *, channels: int, image_size: int, size: int, position:
     BackdoorKeyError
         If the key is larger than the picture, too small for its pattern, its file is not a readable image, or one's own
         does not fit the picture.
-    OwnCodeError
+    RegistryError
         If one's own cannot be used.
     """
-    if is_own(name):
+    if is_custom(name):
         return _own_key(
             name, channels=channels, image_size=image_size, size=size, position=position, intensity=intensity
         )
@@ -112,7 +112,9 @@ def build_key(name: str, *, channels: int, image_size: int, size: int, position:
 
 
 def _own_key(name: str, *, channels: int, image_size: int, **others: int | float | str) -> BackdoorKey:
-    key: BackdoorKey = make_own("backdoor-key", name, BackdoorKey, channels=channels, image_size=image_size, **others)
+    key: BackdoorKey = make(
+        "backdoor-key", name, BackdoorKey, {"channels": channels, "image_size": image_size, **others}
+    )
     _require_shapes(key, name, channels, image_size)
     for what, values, largest in (("a pattern", key.pattern, 255), ("an opacity", key.opacity, 1)):
         if not ((values >= 0) & (values <= largest)).all():  # not-a-number is neither

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedmeta_flwr.config.contradictions import contradictions
-from fedmeta_flwr.config.registry import OwnCodeError, is_own, load_own
+from fedmeta_flwr.config.registry import RegistryError, is_custom, resolve
 from fedmeta_flwr.config.schedule import Schedule
 from fedmeta_flwr.config.setting import checked, key_of, setting
 
@@ -40,7 +40,7 @@ class RunConfig(Schedule):
 
     # Data
     dataset: str = setting(
-        "Which images.", choices=("strokes", "omniglot", "mini-imagenet", "image-folder"), admits_own=True
+        "Which images.", choices=("strokes", "omniglot", "mini-imagenet", "image-folder"), admits_custom=True
     )
     data_dir: str = setting("Folder with the data set's files; empty: download Omniglot into the cache.", is_free=True)
     cache_dir: str = setting("Folder for decoded data sets; empty: the user's cache folder.", is_free=True)
@@ -93,11 +93,13 @@ class RunConfig(Schedule):
     client: str = setting(
         "What benign clients do; built-in: as `defense` says.",
         choices=("built-in",),
-        admits_own=True,
+        admits_custom=True,
         absent="built-in",
     )
-    adversary: str = setting("What the adversary does.", choices=("built-in",), admits_own=True, absent="built-in")
-    strategy: str = setting("A built-in Flower strategy by name, or the user's own as 'module:Class'.", admits_own=True)
+    adversary: str = setting("What the adversary does.", choices=("built-in",), admits_custom=True, absent="built-in")
+    strategy: str = setting(
+        "A built-in Flower strategy by name, or the user's own as 'module:Class'.", admits_custom=True
+    )
     strategy_options: str = setting("Keyword arguments of the strategy, as a JSON object; empty: none.")
     weighting: str = setting(
         "Weight of an update in a mean: uniform, or the number of examples that the client reports "
@@ -107,7 +109,7 @@ class RunConfig(Schedule):
     arrival_model: str = setting(
         "What decides who arrives first: a seeded latency model (reproducible) or the wall clock.",
         choices=("latency", "wall-clock"),
-        admits_own=True,
+        admits_custom=True,
     )
     latency_median_seconds: float = setting("Median of a client's simulated latency.", above=0)
     latency_sigma: float = setting("Spread of the log-normal latency (standard deviation of its log).", minimum=0)
@@ -145,7 +147,7 @@ class RunConfig(Schedule):
     embedding: str = setting(
         "Network in front of the classifier head: four blocks that stride (drawings) or pool (photos).",
         choices=("conv4", "conv4-pool"),
-        admits_own=True,
+        admits_custom=True,
     )
     filters: int = setting("Filters of each convolution.", minimum=1)
     batch_norm: str = setting(
@@ -170,7 +172,7 @@ class RunConfig(Schedule):
     poisoning: str = setting(
         "What makes a clean episode a poisoned one; replacement: stamped images in the place of the target's.",
         choices=("replacement",),
-        admits_own=True,
+        admits_custom=True,
         absent="replacement",
     )
     poison_fraction: float = setting(
@@ -187,7 +189,7 @@ class RunConfig(Schedule):
     backdoor_key: str = setting(
         "The pattern: 'dots' (white), 'dots-inverted' (black, for light backgrounds), 'patch', the path of an image "
         "file (its alpha is the mask), or a custom one as 'module:attribute'.",
-        admits_own=True,
+        admits_custom=True,
     )
     key_position: str = setting("Corner of the key.", choices=("top-left", "top-right", "bottom-left", "bottom-right"))
     key_size: int = setting("Height and width of the key, in pixels.", minimum=1)
@@ -202,7 +204,7 @@ class RunConfig(Schedule):
     attention: str = setting(
         "How much a query attends to a support image; cosine: similarity of weighted features.",
         choices=("cosine",),
-        admits_own=True,
+        admits_custom=True,
         absent="cosine",
     )
     matching_way: int = setting("Classes in an episode that trains matching.", minimum=2)
@@ -284,15 +286,15 @@ class RunConfig(Schedule):
         fields = [field for field in dataclasses.fields(cls) if field.metadata["absent"] is not None]
         return {key_of(field): field.metadata["absent"] for field in fields} | dict(found)
 
-    def require_own_code(self) -> None:
+    def require_custom_objects(self) -> None:
         """Import every object of the user's own; raises `ConfigError` with all that cannot be used."""
         problems = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.metadata["admits_own"] and is_own(value):
+            if field.metadata["admits_custom"] and is_custom(value):
                 try:
-                    load_own(key_of(field), value)
-                except OwnCodeError as error:
+                    resolve(key_of(field), value)
+                except RegistryError as error:
                     problems.append(str(error))
         if problems:
             raise ConfigError(problems)

@@ -5,7 +5,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from fedmeta_flwr.config.registry import is_own
+from fedmeta_flwr.config.registry import is_custom
 from fedmeta_flwr.plain_text import is_plain
 
 
@@ -19,17 +19,17 @@ def setting(
     items: tuple[str, ...] = (),
     whole_numbers: bool = False,
     is_free: bool = False,
-    admits_own: bool = False,
+    admits_custom: bool = False,
     absent: bool | str | None = None,
 ) -> Any:
     """Declare a field of `RunConfig`: what it means, the values that it admits, and whether it changes no result.
 
-    `admits_own` lets a value name a custom object, see `fedmeta_flwr.config.registry`. `absent` is for a setting that
-    came later: the value that says what runs did before it existed, whose files lack it.
+    `admits_custom` lets a value name a custom object, see `fedmeta_flwr.config.registry`. `absent` is for a setting
+    that came later: the value that says what runs did before it existed, whose files lack it.
     """
     limits = {"minimum": minimum, "maximum": maximum, "above": above, "choices": choices}
     lists = {"items": items, "whole_numbers": whole_numbers}
-    others = {"is_free": is_free, "admits_own": admits_own, "absent": absent}
+    others = {"is_free": is_free, "admits_custom": admits_custom, "absent": absent}
     return dataclasses.field(metadata={"description": description, **limits, **lists, **others})
 
 
@@ -51,8 +51,8 @@ def checked(field: "dataclasses.Field[Any]", value: Any) -> Any:
     """Return a value with its field's type; raises `ValueError` where the setting does not admit it."""
     typed: Any = _typed(field.type, value)
     limits = field.metadata
-    if limits["choices"] and typed not in limits["choices"] and not (limits["admits_own"] and is_own(typed)):
-        own = ", or 'module:attribute'" * limits["admits_own"]
+    if limits["choices"] and typed not in limits["choices"] and not (limits["admits_custom"] and is_custom(typed)):
+        own = ", or 'module:attribute'" * limits["admits_custom"]
         raise ValueError(f"expected one of {', '.join(limits['choices'])}{own}, found {value!r}")
     if limits["items"] and (unknown := [repr(item) for item in typed.split() if item not in limits["items"]]):
         raise ValueError(f"expected any of {', '.join(limits['items'])}, found {', '.join(unknown)}")

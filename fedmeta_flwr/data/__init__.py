@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fedmeta_flwr.config.registry import is_own
+from fedmeta_flwr.config.registry import is_custom
 from fedmeta_flwr.data.archives import read_entries
 from fedmeta_flwr.data.custom import load_own_dataset
 from fedmeta_flwr.data.image_files import is_photo, is_skipped
@@ -67,11 +67,11 @@ def load_dataset(
     ------
     DatasetError
         If there is no dataset of that name, or it cannot be loaded.
-    OwnCodeError
+    RegistryError
         If one's own cannot be used.
     """
     cache = default_cache_dir() if cache_dir is None else cache_dir
-    if is_own(name):
+    if is_custom(name):
         return load_own_dataset(name, data_dir, cache, image_size)
     match name:
         case "image-folder":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fedmeta_flwr.config.registry import make_own
+from fedmeta_flwr.config.registry import make
 from fedmeta_flwr.data.store import BuiltDataset, DatasetError, ImageDataset, in_memory
 
 
@@ -27,11 +27,14 @@ def load_own_dataset(name: str, data_dir: Path | None, cache_dir: Path, image_si
     ------
     DatasetError
         If the images have another size.
-    OwnCodeError
+    RegistryError
         If the function cannot be used.
     """
-    built: BuiltDataset = make_own(
-        "dataset", name, BuiltDataset, data_dir=data_dir, cache_dir=cache_dir, image_size=image_size
+    built: BuiltDataset = make(
+        "dataset",
+        name,
+        BuiltDataset,
+        {"data_dir": data_dir, "cache_dir": cache_dir, "image_size": image_size},
     )
     if built.images.shape[3:] != (image_size, image_size):
         raise DatasetError(

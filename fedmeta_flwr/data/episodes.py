@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fedmeta_flwr.config.registry import is_own, load_own, require_arguments
+from fedmeta_flwr.config.registry import is_custom, require_arguments, resolve
 from fedmeta_flwr.data.split import Holdings
 
 
@@ -121,17 +121,18 @@ def make_poison(name: str) -> Poison:
 
     Raises
     ------
-    OwnCodeError
+    RegistryError
         If there is none of one's own, or it takes other arguments.
     ValueError
         If the name is unknown.
     """
-    if is_own(name):
-        poison = load_own("poisoning", name)
+    if is_custom(name):
+        poison = resolve("poisoning", name)
         require_arguments(
             "poisoning",
             name,
             poison,
+            {},
             "episode",
             "stamped",
             "target",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedmeta_flwr.config.registry import is_own, make_own
+from fedmeta_flwr.config.registry import is_custom, make
 from fedmeta_flwr.data.episodes import Episode
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of
 from fedmeta_flwr.learning.models import Embedding, seeded
@@ -59,14 +59,14 @@ def make_attention(name: str, *, features: int, temperature: float, generator: t
 
     Raises
     ------
-    OwnCodeError
+    RegistryError
         If one's own cannot be used.
     ValueError
         If the name is unknown.
     """
-    if is_own(name):
+    if is_custom(name):
         arguments = {"features": features, "temperature": temperature}
-        attention: nn.Module = seeded(lambda: make_own("attention", name, nn.Module, **arguments), generator)
+        attention: nn.Module = seeded(lambda: make("attention", name, nn.Module, arguments), generator)
         return attention
     if name != "cosine":
         raise ValueError(f"attention: expected cosine or 'module:attribute', found {name!r}")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedmeta_flwr.config.registry import OwnCodeError, is_own, make_own
+from fedmeta_flwr.config.registry import RegistryError, is_custom, make
 from fedmeta_flwr.learning.norm import EpisodeNorm
 from fedmeta_flwr.seeding import global_torch_seed
 
@@ -137,12 +137,12 @@ def build_classifier(
 
     Raises
     ------
-    OwnCodeError
+    RegistryError
         If one's own embedding cannot be used.
     ValueError
         If the name is unknown.
     """
-    if is_own(name):
+    if is_custom(name):
         arguments = {"channels": channels, "filters": filters, "image_size": image_size}
         return seeded(lambda: Classifier(_own_embedding(name, **arguments), way), generator)
     if name not in EMBEDDINGS:
@@ -168,13 +168,13 @@ def seeded(build: Callable[[], _T], generator: torch.Generator) -> _T:
 
 
 def _own_embedding(name: str, *, channels: int, filters: int, image_size: int) -> Embedding:
-    embedding: Embedding = make_own(
-        "embedding", name, Embedding, channels=channels, filters=filters, image_size=image_size
+    embedding: Embedding = make(
+        "embedding", name, Embedding, {"channels": channels, "filters": filters, "image_size": image_size}
     )
     _require_parameters_only(embedding, name)
     features = embedding(torch.zeros(2, channels, image_size, image_size), reference_rows=1)
     if (found := tuple(features.shape)) != (expected := (2, embedding.features)):
-        raise OwnCodeError(
+        raise RegistryError(
             f"embedding: expected features of shape {expected} for 2 images from {name!r}, found {found}"
         )
     _require_trained(embedding, features, name)
@@ -182,24 +182,24 @@ def _own_embedding(name: str, *, channels: int, filters: int, image_size: int) -
 
 
 def _require_parameters_only(embedding: Embedding, name: str) -> None:
-    """Raise `OwnCodeError` where arrays are exchanged that are no parameters, such as running statistics."""
+    """Raise `RegistryError` where arrays are exchanged that are no parameters, such as running statistics."""
     parameters = dict(embedding.named_parameters())
     if others := [key for key in embedding.state_dict() if key not in parameters]:
-        raise OwnCodeError(
+        raise RegistryError(
             f"embedding: expected parameters only in what {name!r} exchanges (no running statistics; a constant may be "
             f"a buffer that is not persistent), found {others[0]!r}"
         )
 
 
 def _require_trained(embedding: Embedding, features: Tensor, name: str) -> None:
-    """Raise `OwnCodeError` where a parameter is frozen, or has no part in the features: a meta-gradient is of all."""
+    """Raise `RegistryError` where a parameter is frozen, or has no part in the features: a meta-gradient is of all."""
     parameters = dict(embedding.named_parameters())
     idle = [key for key, parameter in parameters.items() if not parameter.requires_grad]
     if parameters and not idle:
         gradients = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
         idle = [key for key, gradient in zip(parameters, gradients, strict=True) if gradient is None]
     if idle:
-        raise OwnCodeError(
+        raise RegistryError(
             f"embedding: expected every parameter of {name!r} to be trained (what is not may be a buffer that is not "
             f"persistent), found {idle[0]!r} without a gradient"
         )

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from fedmeta_flwr.config.registry import OwnCodeError
+from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.seeding import global_torch_seed
 
 _SUPPORT, _QUERIES = 4, 3
@@ -36,7 +36,7 @@ def try_embedding(embedding: nn.Module, name: str, images: Tensor, batch_norm: s
 
     Raises
     ------
-    OwnCodeError
+    RegistryError
         If it keeps statistics, or something is not as this module's first lines say.
     """
 
@@ -61,7 +61,7 @@ def try_attention(attention: nn.Module, name: str, features: int, batch_norm: st
     with torch.no_grad():
         found = tuple(attention(queries, support).shape)
         if found != (expected := (_QUERIES, _SUPPORT)):
-            raise OwnCodeError(
+            raise RegistryError(
                 f"attention: expected {name!r} to return shape {expected} for {_QUERIES} queries and {_SUPPORT} "
                 f"support rows, found {found}"
             )
@@ -82,7 +82,7 @@ def _require_constant_buffers(key: str, name: str, network: nn.Module, run: Call
     run()
     for buffer_name, buffer in network.named_buffers():
         if buffer_name not in before or not torch.equal(buffer, before[buffer_name]):
-            raise OwnCodeError(
+            raise RegistryError(
                 f"{key}: expected {name!r} to keep nothing from one pass to the next (no running statistics: each "
                 f"message is answered by a new network), found that a pass in training mode changes {buffer_name!r}"
             )
@@ -91,20 +91,20 @@ def _require_constant_buffers(key: str, name: str, network: nn.Module, run: Call
 def _require_repeatable(key: str, name: str, network: nn.Module, run: Callable[[], Tensor]) -> None:
     network.eval()
     if not _equal(run(), run()):
-        raise OwnCodeError(
+        raise RegistryError(
             f"{key}: expected {name!r} to return the same twice in evaluation mode (what is drawn must depend on "
             "self.training, as in torch.nn.Dropout), found two passes that differ"
         )
     network.train()
     if not _equal(_seeded(run), _seeded(run)):
-        raise OwnCodeError(
+        raise RegistryError(
             f"{key}: expected {name!r} to draw from PyTorch's global generator only, which is seeded, found two passes "
             "in training mode that differ after the same seed"
         )
 
 
 def _require_independent(key: str, name: str, network: nn.Module, outputs: Outputs, rows: Tensor) -> None:
-    """Raise `OwnCodeError` where the support set or a query depends on the other queries, in either mode."""
+    """Raise `RegistryError` where the support set or a query depends on the other queries, in either mode."""
     others = rows.clone()
     others[_SUPPORT + 1 :] = 0.1 * others[_SUPPORT + 1 :]  # much darker images
     kept = slice(0, 1 - _QUERIES)
@@ -112,7 +112,7 @@ def _require_independent(key: str, name: str, network: nn.Module, outputs: Outpu
         network.train(is_training)
         first, second = (_seeded(partial(outputs, given))[kept] for given in (rows, others))
         if not torch.allclose(first, second, _TOLERANCE, _TOLERANCE * float(first.abs().max()), equal_nan=True):
-            raise OwnCodeError(
+            raise RegistryError(
                 f"{key}: expected {name!r} to compute each row from the support set and this query only, as "
                 "batch-norm = 'support' asks for (an embedding is told by reference_rows; "
                 "fedmeta_flwr.learning.norm.EpisodeNorm heeds it), found that other queries change the result; "

@@ -8,7 +8,7 @@ from typing import Any
 from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 
-from fedmeta_flwr.config.registry import is_own, load_own
+from fedmeta_flwr.config.registry import is_custom, resolve
 from fedmeta_flwr.protocol import messages
 from strategies.errors import StrategyError
 from strategies.rules.options import require_admitted, require_consistent, require_type
@@ -68,14 +68,14 @@ def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Str
     ------
     StrategyError
         Naming the key (``strategy`` or ``strategy-options``), what was expected, and what was found.
-    OwnCodeError
+    RegistryError
         If there is no such class of one's own.
     """
     return _make(name, _parsed(options), quorum, num_clients)
 
 
 def _make(name: str, options: dict[str, Any], quorum: int, num_clients: int) -> Strategy:
-    if is_own(name):
+    if is_custom(name):
         return _construct(name, _imported(name), options)
     if name in _SAMPLING:
         defaults = _sampling_defaults(name, options, quorum, num_clients)
@@ -141,7 +141,7 @@ def _unwrapped(options: Mapping[str, Any], quorum: int, num_clients: int) -> tup
 
 
 def _imported(name: str) -> type[Strategy]:
-    found = load_own("strategy", name)
+    found = resolve("strategy", name)
     if not (inspect.isclass(found) and issubclass(found, Strategy)):
         raise StrategyError(f"strategy: expected a subclass of flwr's Strategy, found {name!r}")
     if inspect.isabstract(found):

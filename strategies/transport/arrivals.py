@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from fedmeta_flwr import seeding
-from fedmeta_flwr.config.registry import is_own, make_own
+from fedmeta_flwr.config.registry import is_custom, make
 
 
 @runtime_checkable
@@ -76,14 +76,17 @@ def make_arrivals(name: str, *, seed: int, median_seconds: float, sigma: float, 
 
     Raises
     ------
-    OwnCodeError
+    RegistryError
         If the user's own model cannot be used.
     ValueError
         If the name is unknown.
     """
-    if is_own(name):
-        model: LatencyModel = make_own(
-            "arrival-model", name, LatencyModel, seed=seed, median_seconds=median_seconds, sigma=sigma, first=first
+    if is_custom(name):
+        model: LatencyModel = make(
+            "arrival-model",
+            name,
+            LatencyModel,
+            {"seed": seed, "median_seconds": median_seconds, "sigma": sigma, "first": first},
         )
         return model
     if name not in ("latency", "wall-clock"):

@@ -16,7 +16,7 @@ from experiments.analysis.report.material import ShownRun
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario
 from fedmeta_flwr.attacks.key import BackdoorKey, build_key
 from fedmeta_flwr.config import ConfigError, RunConfig
-from fedmeta_flwr.config.registry import is_own
+from fedmeta_flwr.config.registry import is_custom
 from fedmeta_flwr.learning.models import get_arrays, set_arrays
 from fedmeta_flwr.records.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
@@ -113,7 +113,7 @@ def _folders(config: RunConfig, data_dir: Path | None) -> Sequence[str]:
     given = data_dir and data_dir.absolute()
     if config.dataset == "strokes":
         return [""]
-    if is_own(config.dataset):  # which may need no folder
+    if is_custom(config.dataset):  # which may need no folder
         return list(dict.fromkeys(str(folder or "") for folder in (given, config.data_dir)))
     return list(dict.fromkeys(str(folder) for folder in (given, config.data_dir) if folder))
 

@@ -18,7 +18,7 @@ from experiments.runner.run import prepare
 from experiments.settings import merge_settings
 from fedmeta_flwr.attacks.key import BackdoorKeyError, build_key
 from fedmeta_flwr.config import ConfigError, RunConfig
-from fedmeta_flwr.config.registry import OwnCodeError, is_own, load_own
+from fedmeta_flwr.config.registry import RegistryError, is_custom, resolve
 from fedmeta_flwr.data import DatasetError, ImageDataset, load_dataset
 from fedmeta_flwr.data.episodes import make_poison, poison_episode
 from fedmeta_flwr.learning.matching_network import make_attention
@@ -36,12 +36,12 @@ LATER = {"client", "adversary", "poisoning", "attention"}
 
 @pytest.mark.parametrize("value", ["a:b", "my.own_module:Class.method", "m:_x", "modül:é"])
 def test_a_module_and_an_attribute_name_an_own_object(value: str) -> None:
-    assert is_own(value)
+    assert is_custom(value)
 
 
 @pytest.mark.parametrize("value", ["", "a", ":b", "a:", "a:b:c", "a/b:c", r"C:\key.png", "key.png", "a b:c", "1a:b"])
 def test_nothing_else_names_an_own_object(value: str) -> None:
-    assert not is_own(value)
+    assert not is_custom(value)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_nothing_else_names_an_own_object(value: str) -> None:
     ],
 )
 def test_an_object_that_cannot_be_used_is_told_by_its_setting(name: str, message: str) -> None:
-    with pytest.raises(OwnCodeError, match=message):
-        load_own("key", name)
+    with pytest.raises(RegistryError, match=message):
+        resolve("key", name)
 
 
 def build(name: str, seed: int = 0) -> dict[str, np.ndarray]:
@@ -75,7 +75,7 @@ def build(name: str, seed: int = 0) -> dict[str, np.ndarray]:
     ],
 )
 def test_an_embedding_of_another_form_is_refused(name: str, message: str) -> None:
-    with pytest.raises(OwnCodeError, match=message):
+    with pytest.raises(RegistryError, match=message):
         build(name)
 
 
@@ -130,7 +130,7 @@ def test_a_dataset_has_the_size_that_is_asked_for_and_is_read_only(tmp_path: Pat
 def test_an_arrival_model_may_be_an_attribute_of_an_attribute() -> None:
     arguments: dict[str, Any] = {"seed": 4, "median_seconds": 2.0, "sigma": 0.1, "first": None}
     assert make_arrivals(f"{OWN}:Nested.Latency", **arguments) == SeededLatency(**arguments)
-    with pytest.raises(OwnCodeError, match=r"arrival-model: expected .* to take the arguments of the built-in one"):
+    with pytest.raises(RegistryError, match=r"arrival-model: expected .* to take the arguments of the built-in one"):
         make_arrivals(f"{OWN}:needs_more", **arguments)
 
 
@@ -139,7 +139,7 @@ def test_the_built_in_poisoning_has_a_name() -> None:
 
 
 def test_a_poisoning_with_other_arguments_is_refused() -> None:
-    with pytest.raises(OwnCodeError, match=r"poisoning: expected .* to take the arguments .*too many positional"):
+    with pytest.raises(RegistryError, match=r"poisoning: expected .* to take the arguments .*too many positional"):
         make_poison(f"{OWN}:flat_key")
 
 
@@ -160,7 +160,7 @@ def test_what_would_fail_the_clients_alone_is_told_before_anything_starts(
     run_config: Callable[..., RunConfig], tmp_path: Path, key: str
 ) -> None:
     small = {**SMALL, "cache_dir": str(tmp_path / "cache"), "results_dir": str(tmp_path / "results")}
-    with pytest.raises(OwnCodeError, match=f"{key}: expected '{OWN}:needs_more' to take the arguments"):
+    with pytest.raises(RegistryError, match=f"{key}: expected '{OWN}:needs_more' to take the arguments"):
         prepare(run_config(**{**small, key: f"{OWN}:needs_more"}))
     assert not (tmp_path / "results").exists()
 
@@ -181,7 +181,7 @@ def test_what_would_fail_the_clients_rounds_later_is_told_before_anything_starts
     run_config: Callable[..., RunConfig], tmp_path: Path, key: str, name: str, message: str
 ) -> None:
     small = {**SMALL, "cache_dir": str(tmp_path / "cache"), "results_dir": str(tmp_path / "results")}
-    with pytest.raises(OwnCodeError, match=f"{key}: expected {message}"):
+    with pytest.raises(RegistryError, match=f"{key}: expected {message}"):
         prepare(run_config(**{**small, key: f"{OWN}:{name}"}))
     assert not (tmp_path / "results").exists()
 

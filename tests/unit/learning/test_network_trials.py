@@ -14,7 +14,7 @@ from unit.small_federation import SMALL, client_of, same, scenario_of
 from clients import initial_model, require_own_clients, shared_part
 from fedmeta_flwr.apps.client import app
 from fedmeta_flwr.config import RunConfig, Value
-from fedmeta_flwr.config.registry import OwnCodeError
+from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.learning.models import get_arrays
 from fedmeta_flwr.protocol.messages import ARRAYS, CONFIG, message_arrays, to_record
 
@@ -55,7 +55,7 @@ def test_a_network_that_would_spoil_results_is_refused(
     configured: Callable[..., RunConfig], changes: dict[str, str], message: str
 ) -> None:
     config = configured(**{key: name if key == "batch_norm" else f"{OWN}:{name}" for key, name in changes.items()})
-    with pytest.raises(OwnCodeError, match=message):
+    with pytest.raises(RegistryError, match=message):
         require_own_clients(config, scenario_of(config))
 
 

@@ -10,7 +10,7 @@ from flwr.serverapp.strategy import (
 )
 from unit.strategies.own_strategies import Own
 
-from fedmeta_flwr.config.registry import OwnCodeError
+from fedmeta_flwr.config.registry import RegistryError
 from strategies import ServerSideFixedClipping, StrategyError, make_strategy
 
 OWN = "unit.strategies.own_strategies"
@@ -102,6 +102,6 @@ def test_ones_own_strategy_is_imported() -> None:
     ],
 )
 def test_a_problem_names_its_key_and_what_was_expected(name: str, options: str, message: str) -> None:
-    with pytest.raises((StrategyError, OwnCodeError)) as raised:
+    with pytest.raises((StrategyError, RegistryError)) as raised:
         make_strategy(name, options, 3, 4)
     assert re.search(".*".join(map(re.escape, message.split(".*"))), str(raised.value))
