@@ -90,6 +90,7 @@ BOOSTED: dict[str, Any] = {"boost-factor": 30.0}
 
 RESUMED = "federation-fedadam-repeated"
 START = "no-attack"  # the run whose model another one starts from
+# Settings of each run, above `SMALL`; ROOT stands for the folder of the command.
 RUNS: dict[str, dict[str, Any]] = {
     "default": {"tensorboard": True, "image-size": 28, "filters": 16},
     "case-b-transductive-fedprox": {
@@ -172,10 +173,10 @@ RUNS: dict[str, dict[str, Any]] = {
         **{key: CUSTOM[key] for key in ("attention", "adversary", "poisoning", "strategy")},
     },
     "custom-arrival-model": REPEATED | {"arrival-model": CUSTOM["arrival-model"]},
-} | {
+}
+RUNS |= {
     f"custom-{key}": BOOSTED | {key: name} for key, name in CUSTOM.items() if key not in ("attention", "arrival-model")
 }
-"""Settings of each run, above `SMALL`; ROOT stands for the folder of the command."""
 
 Record = dict[str, bytes]
 
