@@ -7,9 +7,9 @@
 the two. Hashes are equal only on processors of one kind and with the same versions: the file of hashes is made for one
 comparison and is no part of the checkout.
 
-A run gives two hashes: one of the lines of its result file without versions, revision, machine and seconds, and one of
-the arrays in all its model files. In all texts, the folder of the command and the names of custom objects are replaced,
-since both may change where no result does.
+A run gives two hashes: one of the lines of its result file without versions, revision, machine and seconds, and without
+settings that came later and stand for what runs did before; and one of the arrays in all its model files. In all texts,
+the folder of the command and the names of custom objects are replaced, since both may change where no result does.
 """
 
 import os
@@ -38,6 +38,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from experiments.settings import APP_DIR, merge_settings, read_defaults
+from fedmeta_flwr.config import RunConfig
 
 CUSTOM = {
     "adversary": "examples.own_adversary:QuietAdversary",
@@ -234,6 +235,10 @@ def _without_environment(line: str) -> str:
     """Return a line of a result file without what depends on the checkout, the machine and the clock."""
     record = json.loads(line)
     kept = {key: record[key] for key in record if key not in ("versions", "git_revision", "machine", "seconds")}
+    if "config" in kept:
+        before = RunConfig.with_later_settings({})
+        config = kept["config"]
+        kept["config"] = {key: config[key] for key in sorted(config) if before.get(key) != config[key]}
     return line if kept == record else json.dumps(kept) + "\n"
 
 
