@@ -31,6 +31,7 @@ def load_scenario(config: RunConfig) -> Scenario:
     _check_attack_set(config)
     dataset = load_dataset(
         config.dataset,
+        config.dataset_options,
         data_dir=Path(config.data_dir) if config.data_dir else None,
         cache_dir=Path(config.cache_dir) if config.cache_dir else None,
         image_size=config.image_size,
@@ -50,6 +51,7 @@ def load_scenario(config: RunConfig) -> Scenario:
     _check_matching(config, split)
     key = build_key(
         config.backdoor_key,
+        config.backdoor_key_options,
         channels=channels,
         image_size=config.image_size,
         size=config.key_size,

@@ -1,6 +1,6 @@
 """Poisoning by blending: every query of the target is half itself, half a stamped image, and none is plainly foreign.
 
-uv run python -m experiments run quickstart -c poisoning=examples.own_poisoning:blend_queries
+uv run python -m experiments run quickstart -c poisoning=examples.custom_poisoning:blend_queries
 """
 
 from dataclasses import replace
