@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedmeta_flwr.data.episodes import Episode
+from fedmeta_flwr.data import Episode
 
 
 def blend_queries(

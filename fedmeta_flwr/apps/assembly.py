@@ -13,10 +13,10 @@ from clients.adversary import Attack
 from clients.measurement import LocalSteps, Measurement
 from clients.memory import ClientMemory
 from fedmeta_flwr.apps.scenario import Scenario
-from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.config import RunConfig, whole_numbers
 from fedmeta_flwr.config.registry import RegistryError, is_custom, make, parse_options, refusals
-from fedmeta_flwr.config.setting import whole_numbers
-from fedmeta_flwr.data.episodes import Episode, make_poison
+from fedmeta_flwr.data import Episode
+from fedmeta_flwr.data.episodes import make_poison
 from fedmeta_flwr.learning.device import fast_layout
 from fedmeta_flwr.learning.evaluation import EvaluationPlan, stamped_images
 from fedmeta_flwr.learning.local_training import LocalTraining
@@ -24,7 +24,8 @@ from fedmeta_flwr.learning.matching_network import MatchingNetwork, make_attenti
 from fedmeta_flwr.learning.meta_learning import InnerLoop, outer_loop
 from fedmeta_flwr.learning.models import Classifier, build_classifier
 from fedmeta_flwr.learning.network_trials import trial_rows, try_attention, try_embedding
-from fedmeta_flwr.seeding import generator, torch_draws, torch_generator
+from fedmeta_flwr.learning.seeding import torch_draws, torch_generator
+from fedmeta_flwr.seeding import generator
 
 ADVERSARY = 0
 """Partition id of the adversary (client 1 of the poster)."""

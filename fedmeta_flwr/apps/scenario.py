@@ -6,9 +6,8 @@ from pathlib import Path
 from fedmeta_flwr.attacks.key import BackdoorKey, build_key
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import is_custom
-from fedmeta_flwr.data import ImageDataset, load_dataset
+from fedmeta_flwr.data import ClassSplit, ImageDataset, SplitError, SplitSizes, load_dataset, split_classes
 from fedmeta_flwr.data.episodes import poisoned_count
-from fedmeta_flwr.data.split import ClassSplit, SplitError, SplitSizes, split_classes
 
 
 @dataclass(frozen=True)

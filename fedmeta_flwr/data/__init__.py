@@ -1,19 +1,27 @@
-"""Datasets: images of many classes, decoded once and memory-mapped."""
+"""The data: images of many classes, who holds which, and the episodes drawn from them."""
 
 from fedmeta_flwr.data.archives import read_entries
+from fedmeta_flwr.data.episodes import Episode, EpisodeError, sample_episode
 from fedmeta_flwr.data.image_files import is_photo, is_skipped
 from fedmeta_flwr.data.image_folder import load_image_folder
 from fedmeta_flwr.data.loading import load_dataset
 from fedmeta_flwr.data.mini_imagenet import load_mini_imagenet
 from fedmeta_flwr.data.omniglot import load_omniglot
 from fedmeta_flwr.data.photos import decode_photo
+from fedmeta_flwr.data.split import ClassSplit, Holdings, SplitError, SplitSizes, split_classes
 from fedmeta_flwr.data.store import BuiltDataset, DatasetError, ImageDataset, default_cache_dir
 from fedmeta_flwr.data.strokes import load_strokes
 
 __all__ = [
     "BuiltDataset",
+    "ClassSplit",
     "DatasetError",
+    "Episode",
+    "EpisodeError",
+    "Holdings",
     "ImageDataset",
+    "SplitError",
+    "SplitSizes",
     "decode_photo",
     "default_cache_dir",
     "is_photo",
@@ -24,4 +32,6 @@ __all__ = [
     "load_omniglot",
     "load_strokes",
     "read_entries",
+    "sample_episode",
+    "split_classes",
 ]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedmeta_flwr.config.registry import make
-from fedmeta_flwr.data.episodes import Episode
+from fedmeta_flwr.data import Episode
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of
 from fedmeta_flwr.learning.models import Embedding, seeded
 

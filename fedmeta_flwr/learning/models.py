@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from fedmeta_flwr.config.registry import RegistryError, is_custom, make
 from fedmeta_flwr.learning.norm import EpisodeNorm
-from fedmeta_flwr.seeding import global_torch_seed
+from fedmeta_flwr.learning.seeding import global_torch_seed
 
 _T = TypeVar("_T")
 
