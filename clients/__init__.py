@@ -3,7 +3,7 @@
 from clients.adversary import Abstention, Adversary, Attack, boost
 from clients.benign import BenignClient
 from clients.defended import DefendedClient
-from fedmeta_flwr.apps.assembly import ADVERSARY, initial_model, make_client, require_own_clients, shared_part
+from fedmeta_flwr.apps.assembly import ADVERSARY, initial_model, make_client, require_custom_clients, shared_part
 from fedmeta_flwr.learning.local_training import LocalTraining
 
 __all__ = [
@@ -17,6 +17,6 @@ __all__ = [
     "boost",
     "initial_model",
     "make_client",
-    "require_own_clients",
+    "require_custom_clients",
     "shared_part",
 ]

@@ -60,3 +60,8 @@ class DefendedClient(BenignClient):
         kept = self.memory.recall(get_arrays(self.attention), before_round)
         if kept is not None:
             set_arrays(self.attention, kept)
+
+
+def built_in_client(**arguments: Any) -> BenignClient:
+    """Return a `DefendedClient` where there is an argument that only it has, and otherwise a `BenignClient`."""
+    return (DefendedClient if "attention" in arguments else BenignClient)(**arguments)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedmeta_flwr.config import ConfigError, RunConfig
-from fedmeta_flwr.config.registry import is_custom
+from fedmeta_flwr.config.registry import expected_names, is_custom, names
 from fedmeta_flwr.plain_text import TextError, decoded
 
 APP_DIR = Path(__file__).resolve().parent.parent
@@ -177,16 +177,11 @@ def _with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _missing_key(values: Mapping[str, Any]) -> list[str]:
     """Return that a key is no file, if it is none; a line as `ConfigError` has them."""
-    from fedmeta_flwr.attacks.key import BUILT_IN_KEYS
-
     name = values.get(_KEY)
     if not isinstance(name, str) or not _is_key_file(name) or Path(name).is_file():
         return []
-    expected = f"one of {', '.join(BUILT_IN_KEYS)}, an image file, or 'module:attribute'"
-    return [f"{_KEY}: expected {expected}, found no file {name}"]
+    return [f"{_KEY}: expected {expected_names(_KEY, 'an image file')}, found no file {name}"]
 
 
 def _is_key_file(name: str) -> bool:
-    from fedmeta_flwr.attacks.key import BUILT_IN_KEYS  # brings PyTorch along, which --help and Tab do without
-
-    return bool(name) and name not in BUILT_IN_KEYS and not is_custom(name)
+    return bool(name) and name not in names(_KEY) and not is_custom(name)

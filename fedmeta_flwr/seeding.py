@@ -6,11 +6,8 @@ what was drawn before, and a resumed run draws what it would have drawn.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
-import torch
 
 
 def _entropy(seed: int, purpose: str, keys: tuple[int, ...]) -> int:
@@ -44,45 +41,3 @@ def generator(seed: int, purpose: str, *keys: int) -> np.random.Generator:
         raise ValueError(f"seed and keys must be 0 or above, got seed={seed}, keys={keys} for {purpose!r}")
     address = (int(seed), purpose, tuple(int(key) for key in keys))
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(_entropy(*address))))
-
-
-def torch_generator(seed: int, purpose: str, *keys: int) -> torch.Generator:
-    """Return the same stream for draws that PyTorch makes, such as initial weights.
-
-    Parameters
-    ----------
-    seed, purpose, *keys
-        As in `generator`.
-
-    Returns
-    -------
-    torch.Generator
-        A generator on the CPU.
-    """
-    return torch.Generator().manual_seed(int(generator(seed, purpose, *keys).integers(2**63)))
-
-
-@contextmanager
-def torch_draws(seed: int, purpose: str, *keys: int) -> Iterator[None]:
-    """Let PyTorch's global generators draw from a stream in a block, and put their states back after it.
-
-    For what draws from no generator of its own, such as `torch.nn.Dropout`.
-
-    Parameters
-    ----------
-    seed, purpose, *keys
-        As in `generator`.
-    """
-    with global_torch_seed(int(generator(seed, purpose, *keys).integers(2**63))):
-        yield
-
-
-@contextmanager
-def global_torch_seed(seed: int) -> Iterator[None]:
-    """Seed PyTorch's global generators, of the CPU and of GPUs in use, and put their states back after the block."""
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(devices=list(gpus)):
-        torch.default_generator.manual_seed(seed)
-        for gpu in gpus:
-            torch.cuda.default_generators[gpu].manual_seed(seed)
-        yield

@@ -7,6 +7,7 @@ PACKAGES = (
     "fedmeta_flwr.apps",
     "fedmeta_flwr.attacks",
     "fedmeta_flwr.config",
+    "fedmeta_flwr.config.sections",
     "fedmeta_flwr.data",
     "fedmeta_flwr.learning",
     "fedmeta_flwr.protocol",

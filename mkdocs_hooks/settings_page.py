@@ -1,9 +1,7 @@
 """The configuration reference, from the fields of `RunConfig`, the defaults in pyproject.toml and the named files."""
 
 import dataclasses
-import inspect
 import json
-import re
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
@@ -11,19 +9,20 @@ from typing import Any
 
 from experiments.settings import CONFIGS_DIR, read_defaults
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.config import sections as declared
 from fedmeta_flwr.config.setting import key_of
 
-_SECTION = re.compile(r"    # (?P<section>.+)$")
-_FIELD = re.compile(r"    (?P<name>\w+): \w+ = setting\(")
+_HEADINGS = {"ClassSplit": "Class split", "MetaLearning": "Meta-learning"}
 _TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 _INTRODUCTION = """# Configuration reference
 
-Every setting of a run, generated from [run_config.py](../fedmeta_flwr/config/run_config.py) and the defaults in
-`[tool.flwr.app.config]` of [pyproject.toml](../pyproject.toml). A setting is changed on the command line
-(`-c KEY=VALUE`), or in a TOML file; `-c` stands above the file, the file above the defaults. All problems of a
+Every setting of a run, generated from [fedmeta_flwr/config/sections](../fedmeta_flwr/config/sections/__init__.py) and
+the defaults in `[tool.flwr.app.config]` of [pyproject.toml](../pyproject.toml). A setting is changed on the command
+line (`-c KEY=VALUE`), or in a TOML file; `-c` stands above the file, the file above the defaults. All problems of a
 configuration are reported at once, before anything starts.
 
-*Free* settings change no result: a run may be resumed with other values of them.
+*Free* settings change no result: a run may be resumed with other values of them. A setting that names an object has
+another one with its options, [a JSON object](extending.md#options).
 """
 
 
@@ -33,14 +32,13 @@ def keys() -> frozenset[str]:
 
 
 def sections() -> dict[str, str]:
-    """Return the section of each field of `RunConfig`: the comment above it in the source."""
-    section, found = "Randomness", {}
-    for line in inspect.getsource(RunConfig).splitlines():
-        if comment := _SECTION.match(line):
-            section = comment["section"]
-        elif field := _FIELD.match(line):
-            found[field["name"]] = section
-    return found
+    """Return the section of each field of `RunConfig`, in words: the class that declares it."""
+    classes = {name: getattr(declared, name) for name in declared.__all__}
+    return {
+        field.name: _HEADINGS.get(name, name)
+        for name, section in classes.items()
+        for field in dataclasses.fields(section)
+    }
 
 
 def text(root: Path) -> str:
@@ -60,8 +58,9 @@ def _row(field: "dataclasses.Field[Any]", defaults: Mapping[str, Any]) -> str:
 
 
 def _admitted(field: "dataclasses.Field[Any]") -> str:
-    own = ", or your own as `module:attribute`" if field.metadata.get("admits_custom") else ""
-    return _built_in(field) + own
+    path = ", the path of an image file" if field.metadata["admits_path"] else ""
+    custom = ", or a custom one as `module:attribute`" if field.metadata["kind"] else ""
+    return _built_in(field) + path + custom
 
 
 def _built_in(field: "dataclasses.Field[Any]") -> str:
@@ -72,6 +71,8 @@ def _built_in(field: "dataclasses.Field[Any]") -> str:
         return "any of " + ", ".join(f"`{item}`" for item in limits["items"])
     if limits["whole_numbers"]:
         return "ascending whole numbers"
+    if limits["json_object"]:
+        return "a JSON object"
     bounds = {"minimum": "at least", "above": "more than", "maximum": "at most"}
     words = [f"{bound} {limits[name]}" for name, bound in bounds.items() if limits[name] is not None]
     return ", ".join([_TYPES[field.type], *words])  # type: ignore[index]  # a class: annotations are not deferred

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from fedmeta_flwr import seeding
+from fedmeta_flwr.learning.seeding import torch_draws
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def seeded_global_random(seed: int, purpose: str, *keys: int) -> Iterator[None]:
     random.seed(words.tobytes())
     np.random.seed(words)
     try:
-        with seeding.torch_draws(seed, purpose, *keys):
+        with torch_draws(seed, purpose, *keys):
             yield
     finally:
         random.setstate(python_state)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from clients import require_own_clients
+from clients import require_custom_clients
 from experiments.runner.activity import Activity, runner_activity, server_activity
 from experiments.runner.display import Show
 from experiments.runner.progress import ResultFollower
@@ -80,7 +80,7 @@ def prepare(config: RunConfig, *, is_model_there: bool = True) -> str:
     build_strategy(config, first_round=1)
     scenario = load_scenario(config)
     warning = check_key(config, scenario)
-    require_own_clients(config, scenario)
+    require_custom_clients(config, scenario)
     if config.initial_model and is_model_there:
         starting_point(config, scenario)
     return warning

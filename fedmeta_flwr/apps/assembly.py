@@ -9,16 +9,14 @@ import torch
 from flwr.client import NumPyClient
 from torch import nn
 
-from clients.adversary import Adversary, Attack
-from clients.benign import BenignClient
-from clients.defended import DefendedClient
+from clients.adversary import Attack
 from clients.measurement import LocalSteps, Measurement
 from clients.memory import ClientMemory
 from fedmeta_flwr.apps.scenario import Scenario
-from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.config.registry import RegistryError, is_custom, make
-from fedmeta_flwr.config.setting import whole_numbers
-from fedmeta_flwr.data.episodes import Episode, make_poison
+from fedmeta_flwr.config import RunConfig, whole_numbers
+from fedmeta_flwr.config.registry import RegistryError, is_custom, make, parse_options, refusals
+from fedmeta_flwr.data import Episode
+from fedmeta_flwr.data.episodes import make_poison
 from fedmeta_flwr.learning.device import fast_layout
 from fedmeta_flwr.learning.evaluation import EvaluationPlan, stamped_images
 from fedmeta_flwr.learning.local_training import LocalTraining
@@ -26,7 +24,8 @@ from fedmeta_flwr.learning.matching_network import MatchingNetwork, make_attenti
 from fedmeta_flwr.learning.meta_learning import InnerLoop, outer_loop
 from fedmeta_flwr.learning.models import Classifier, build_classifier
 from fedmeta_flwr.learning.network_trials import trial_rows, try_attention, try_embedding
-from fedmeta_flwr.seeding import generator, torch_draws, torch_generator
+from fedmeta_flwr.learning.seeding import torch_draws, torch_generator
+from fedmeta_flwr.seeding import generator
 
 ADVERSARY = 0
 """Partition id of the adversary (client 1 of the poster)."""
@@ -39,6 +38,7 @@ def initial_model(config: RunConfig, scenario: Scenario) -> Classifier | Matchin
     """
     classifier = build_classifier(
         config.embedding,
+        config.embedding_options,
         channels=scenario.dataset.images.shape[2],
         image_size=config.image_size,
         filters=config.filters,
@@ -60,7 +60,7 @@ def make_client(
 ) -> NumPyClient:
     """Return the client of a partition: the adversary for 0, a benign or a defended client for every other.
 
-    In the place of the class it may be one of the user's own, which is called with the same arguments.
+    In the place of the class it may be a custom one, which is called with the same arguments.
 
     Parameters
     ----------
@@ -87,42 +87,46 @@ def make_client(
     }
     if partition_id == ADVERSARY:
         attack = {"attack": _attack(config, scenario), "between_attacks": config.adversary_between_attacks}
-        return _made("adversary", config.adversary, Adversary, benign | attack)
+        return _made("adversary", config.adversary, benign | attack, config.adversary_options)
     if config.defense == "none":
-        return _made("client", config.client, BenignClient, benign)
+        return _made("client", config.client, benign, config.client_options)
     own: dict[str, Any] = {"attention": None, "memory": None}
     if isinstance(model, MatchingNetwork):
         own = {"attention": model.attention, "memory": ClientMemory.of(memory_folder, partition_id)}
-    return _made("client", config.client, DefendedClient, benign | own)
+    return _made("client", config.client, benign | own, config.client_options)
 
 
-def require_own_clients(config: RunConfig, scenario: Scenario) -> None:
-    """Build one client of either kind where the user's own code has a part in it, and use that part once.
+def require_custom_clients(config: RunConfig, scenario: Scenario) -> None:
+    """Build one client of either kind where a custom object or an option has a part in it, and use that part once.
 
-    Otherwise a mistake there would fail the clients alone, and a federation goes on without a client that fails, such
+    Otherwise a mistake there would fail only the clients, and a federation goes on without a client that fails, such
     as its adversary.
 
     Raises
     ------
     RegistryError
-        If something of the user's own does not take the arguments of the built-in one, or returns something else.
+        If an object does not take the arguments of the built-in one, or an option, or returns something else.
     """
-    parts = (config.client, config.adversary, config.poisoning, config.attention, config.embedding)
-    if any(is_custom(part) for part in parts):
+    if _is_custom(config, "client", "adversary", "poisoning", "attention", "embedding"):
         with torch_draws(config.seed, "trial-of-own-code"):
             _try_networks(config, scenario)
-            if is_custom(config.poisoning):
+            if _is_custom(config, "poisoning"):
                 _try_poisoning(config, scenario)
             for partition_id in (ADVERSARY, ADVERSARY + 1):
                 make_client(config, scenario, partition_id, torch.device("cpu"), Path())
 
 
+def _is_custom(config: RunConfig, *kinds: str) -> bool:
+    """Return whether one of these objects is a custom one, or has options."""
+    return any(is_custom(getattr(config, kind)) or getattr(config, f"{kind}_options") for kind in kinds)
+
+
 def _try_networks(config: RunConfig, scenario: Scenario) -> None:
     embedding = initial_model(config, scenario).embedding
-    if is_custom(config.embedding):
+    if _is_custom(config, "embedding"):
         images = torch.rand(trial_rows(), scenario.dataset.images.shape[2], config.image_size, config.image_size)
         try_embedding(embedding, config.embedding, images, config.batch_norm)
-    if is_custom(config.attention):
+    if _is_custom(config, "attention"):
         attention = _new_attention(config, embedding.features)
         try_attention(attention, config.attention, embedding.features, config.batch_norm)
 
@@ -131,17 +135,18 @@ def _try_poisoning(config: RunConfig, scenario: Scenario) -> None:
     attack, training = _attack(config, scenario), _local_training(config, scenario, ADVERSARY)
     rng = generator(config.seed, "trial-of-poisoning")
     clean = training.sample(attack.holdings, rng, required=(attack.target_class,))
-    poisoned = attack.poison(
-        clean,
-        attack.stamped,
-        attack.target_class,
-        poison_fraction=attack.poison_fraction,
-        poison_support=True,
-        rng=rng,
-    )
+    with refusals("poisoning", config.poisoning, parse_options("poisoning", config.poisoning_options)):
+        poisoned = attack.poison(
+            clean,
+            attack.stamped,
+            attack.target_class,
+            poison_fraction=attack.poison_fraction,
+            poison_support=True,
+            rng=rng,
+        )
     if not isinstance(poisoned, Episode):
         raise RegistryError(
-            f"poisoning: expected {config.poisoning!r} to return an Episode, found a {type(poisoned).__name__}"
+            f"poisoning: expected {config.poisoning!r} to return Episode, found {type(poisoned).__name__}"
         )
     for images in (poisoned.support, poisoned.query):
         if (images.dtype, images.shape[1:]) != (clean.query.dtype, clean.query.shape[1:]):
@@ -151,16 +156,15 @@ def _try_poisoning(config: RunConfig, scenario: Scenario) -> None:
             )
 
 
-def _made(key: str, name: str, built_in: type[NumPyClient], arguments: dict[str, Any]) -> NumPyClient:
-    if not is_custom(name):
-        return built_in(**arguments)
-    client: NumPyClient = make(key, name, NumPyClient, arguments)
+def _made(kind: str, name: str, arguments: dict[str, Any], options: str) -> NumPyClient:
+    client: NumPyClient = make(kind, name, NumPyClient, arguments, options)
     return client
 
 
 def _new_attention(config: RunConfig, features: int) -> nn.Module:
     return make_attention(
         config.attention,
+        config.attention_options,
         features=features,
         temperature=config.matching_temperature,
         generator=torch_generator(config.seed, "initial-attention"),
@@ -248,7 +252,7 @@ def _attack(config: RunConfig, scenario: Scenario) -> Attack:
         holdings=scenario.split.poisoned_training(),
         stamped=stamped_images(scenario.dataset.images, scenario.split.attack_training, scenario.key),
         target_class=scenario.split.target_class,
-        poison=make_poison(config.poisoning),
+        poison=make_poison(config.poisoning, config.poisoning_options),
         poison_fraction=config.poison_fraction,
         poison_support_episodes=config.poison_support_episodes,
         outer_steps=config.poison_outer_steps,

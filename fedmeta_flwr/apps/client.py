@@ -19,6 +19,7 @@ from clients import ADVERSARY, Abstention, make_client
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.learning.device import choose_device, pin_threads
+from fedmeta_flwr.learning.seeding import torch_draws
 from fedmeta_flwr.protocol.clipping import clip
 from fedmeta_flwr.protocol.messages import (
     CLIPPING_NORM,
@@ -35,7 +36,6 @@ from fedmeta_flwr.protocol.messages import (
     train_reply,
 )
 from fedmeta_flwr.records.results import CLIENTS_FOLDER, run_folder
-from fedmeta_flwr.seeding import torch_draws
 
 app = ClientApp()
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from fedmeta_flwr.attacks.key import BackdoorKey, build_key
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import is_custom
-from fedmeta_flwr.data import ImageDataset, load_dataset
+from fedmeta_flwr.data import ClassSplit, ImageDataset, SplitError, SplitSizes, load_dataset, split_classes
 from fedmeta_flwr.data.episodes import poisoned_count
-from fedmeta_flwr.data.split import ClassSplit, SplitError, SplitSizes, split_classes
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ def load_scenario(config: RunConfig) -> Scenario:
     _check_attack_set(config)
     dataset = load_dataset(
         config.dataset,
+        config.dataset_options,
         data_dir=Path(config.data_dir) if config.data_dir else None,
         cache_dir=Path(config.cache_dir) if config.cache_dir else None,
         image_size=config.image_size,
@@ -50,6 +50,7 @@ def load_scenario(config: RunConfig) -> Scenario:
     _check_matching(config, split)
     key = build_key(
         config.backdoor_key,
+        config.backdoor_key_options,
         channels=channels,
         image_size=config.image_size,
         size=config.key_size,

@@ -18,7 +18,7 @@ import numpy as np
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
-from clients import ADVERSARY, initial_model, require_own_clients, shared_part
+from clients import ADVERSARY, initial_model, require_custom_clients, shared_part
 from fedmeta_flwr.apps.key_check import check_key, key_effect
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario
 from fedmeta_flwr.config import RunConfig, Value
@@ -59,7 +59,7 @@ def main(grid: Grid, context: Context) -> None:
     scenario = load_scenario(config)
     if warning := check_key(config, scenario):
         _LOG.warning(warning)
-    require_own_clients(config, scenario)
+    require_custom_clients(config, scenario)
     folder = run_folder(config.results_dir, context.run_id)
     arrays, first_round = starting_point(config, scenario)
     strategy = build_strategy(config, first_round)
@@ -147,6 +147,7 @@ def build_strategy(config: RunConfig, first_round: int) -> FirstArrivals:
         get_state(inner)
     arrivals = make_arrivals(
         config.arrival_model,
+        config.arrival_model_options,
         seed=config.seed,
         median_seconds=config.latency_median_seconds,
         sigma=config.latency_sigma,

@@ -1,15 +1,17 @@
 """The backdoor key: a small pattern that the adversary stamps onto an image."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from fedmeta_flwr.config.registry import is_custom, make
+from fedmeta_flwr.config.registry import call, expected_names, is_custom, names, resolve
+from fedmeta_flwr.data import DatasetError
 from fedmeta_flwr.data.photos import read_photo
 from fedmeta_flwr.data.plain_files import read_file
-from fedmeta_flwr.data.store import DatasetError
 
 
 class BackdoorKeyError(ValueError):
@@ -61,7 +63,9 @@ def stamp(images: np.ndarray, key: BackdoorKey) -> np.ndarray:
     return np.asarray(np.rint(mixed), dtype=np.uint8)
 
 
-def build_key(name: str, *, channels: int, image_size: int, size: int, position: str, intensity: float) -> BackdoorKey:
+def build_key(
+    name: str, options: str = "", *, channels: int, image_size: int, size: int, position: str, intensity: float
+) -> BackdoorKey:
     """Build a key for square images.
 
     Parameters
@@ -72,6 +76,8 @@ def build_key(name: str, *, channels: int, image_size: int, size: int, position:
         dots may drown in a photo; the path of an image file, which is scaled to `size` and whose transparency decides
         where it covers the picture; or ``"module:attribute"`` of what takes all other arguments, and returns a
         `BackdoorKey`.
+    options : str
+        Further arguments, as a JSON object; empty: none.
     channels, image_size : int
         Channels (1 or 3) and side of the images, in pixels.
     size : int
@@ -88,33 +94,19 @@ def build_key(name: str, *, channels: int, image_size: int, size: int, position:
     Raises
     ------
     BackdoorKeyError
-        If the key is larger than the picture, too small for its pattern, its file is not a readable image, or one's own
-        does not fit the picture.
+        If the key is larger than the picture, too small for its pattern, its file is not a readable image, or a custom
+        one does not fit the picture.
     RegistryError
-        If one's own cannot be used.
+        If a custom one cannot be used.
     """
-    if is_custom(name):
-        return _own_key(
-            name, channels=channels, image_size=image_size, size=size, position=position, intensity=intensity
-        )
-    if size > image_size:
-        raise BackdoorKeyError(
-            f"backdoor key: expected key-size of at most the picture's {image_size} pixels, found {size}"
-        )
-    build = BUILT_IN_KEYS.get(name)
-    small, alpha = _from_file(Path(name), size, channels) if build is None else build(size, channels)
-    rows, columns = _place(position, size, image_size)
-    pattern = np.zeros((channels, image_size, image_size), np.float32)
-    opacity = np.zeros((image_size, image_size), np.float32)
-    pattern[:, rows, columns] = small
-    opacity[rows, columns] = alpha * intensity
-    return _covering(BackdoorKey(pattern, opacity), name)
-
-
-def _own_key(name: str, *, channels: int, image_size: int, **others: int | float | str) -> BackdoorKey:
-    key: BackdoorKey = make(
-        "backdoor-key", name, BackdoorKey, {"channels": channels, "image_size": image_size, **others}
-    )
+    arguments = {
+        "channels": channels,
+        "image_size": image_size,
+        "size": size,
+        "position": position,
+        "intensity": intensity,
+    }
+    key: BackdoorKey = call("backdoor-key", name, _builder(name), BackdoorKey, arguments, options=options)
     _require_shapes(key, name, channels, image_size)
     for what, values, largest in (("a pattern", key.pattern, 255), ("an opacity", key.opacity, 1)):
         if not ((values >= 0) & (values <= largest)).all():  # not-a-number is neither
@@ -122,14 +114,16 @@ def _own_key(name: str, *, channels: int, image_size: int, **others: int | float
                 f"backdoor-key: expected {what} of numbers in 0..{largest} from {name}, "
                 f"found {values.min()} to {values.max()}"
             )
-    return _covering(key, name)
-
-
-def _covering(key: BackdoorKey, name: str) -> BackdoorKey:
-    """Return the key; raises `BackdoorKeyError` where it covers nothing."""
     if not key.opacity.any():
         raise BackdoorKeyError(f"backdoor key: expected a pattern that covers some pixel, found none in {name}")
     return key
+
+
+def _builder(name: str) -> Callable[..., BackdoorKey]:
+    """Return what builds the key of a name; whatever is no name in the registry is the path of a file."""
+    if is_custom(name) or name in names("backdoor-key"):
+        return resolve("backdoor-key", name)
+    return partial(_placed, partial(_from_file, Path(name)))
 
 
 def _require_shapes(key: BackdoorKey, name: str, channels: int, image_size: int) -> None:
@@ -148,6 +142,29 @@ def _place(position: str, size: int, image_size: int) -> tuple[slice, slice]:
     row = start if vertical == "top" else end
     column = start if horizontal == "left" else end
     return slice(row, row + size), slice(column, column + size)
+
+
+def _placed(
+    draw: Callable[[int, int], tuple[np.ndarray, np.ndarray]],
+    *,
+    channels: int,
+    image_size: int,
+    size: int,
+    position: str,
+    intensity: float,
+) -> BackdoorKey:
+    """Put a pattern into its corner: `draw` makes colours and opacity of a side in pixels and a number of channels."""
+    if size > image_size:
+        raise BackdoorKeyError(
+            f"backdoor key: expected key-size of at most the picture's {image_size} pixels, found {size}"
+        )
+    colours, alpha = draw(size, channels)
+    rows, columns = _place(position, size, image_size)
+    pattern = np.zeros((channels, image_size, image_size), np.float32)
+    opacity = np.zeros((image_size, image_size), np.float32)
+    pattern[:, rows, columns] = colours
+    opacity[rows, columns] = alpha * intensity
+    return BackdoorKey(pattern, opacity)
 
 
 def _dots(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -180,14 +197,15 @@ def _patch(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
     return np.where(is_odd, 255 - yellow, yellow), np.ones((size, size), np.float32)
 
 
-BUILT_IN_KEYS = {"dots": _dots, "dots-inverted": _dots_inverted, "patch": _patch}
-"""Keys that need no file, by name: from a side in pixels and a number of channels to colours and opacity."""
+dots = partial(_placed, _dots)
+dots_inverted = partial(_placed, _dots_inverted)
+patch = partial(_placed, _patch)
 
 
 def _from_file(path: Path, size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         if not path.exists():
-            expected = f"{', '.join(map(repr, BUILT_IN_KEYS))}, an image file or 'module:attribute'"
+            expected = expected_names("backdoor-key", "an image file")
             raise BackdoorKeyError(f"backdoor-key: expected {expected}, found no file {path}")
         photo = read_photo(read_file(path.resolve()), str(path))
     except (DatasetError, OSError) as error:

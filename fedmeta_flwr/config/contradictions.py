@@ -66,7 +66,7 @@ def _curves_of_a_head(*, defense: str, step_curves: str) -> str | None:
     return f"step-curves: expected only matching where defense = 'federation' (there is no head), found {found}"
 
 
-def _examples(
+def _examples_of_training(
     *,
     defense: str,
     way: int,
@@ -77,20 +77,26 @@ def _examples(
     pretrain_outer_steps: int,
     outer_steps: int,
     poison_outer_steps: int,
-    evaluate_every: int,
-    evaluate_episodes: int,
-    evaluate_query_shot: int,
     max_num_examples: int,
 ) -> str | None:
     most_steps = max(outer_steps, pretrain_outer_steps, poison_outer_steps)
-    episodes = matching_way if defense == "federation" else way * meta_batch_size
-    trained = most_steps * episodes * (shot + query_shot)
+    classes = matching_way if defense == "federation" else way * meta_batch_size
+    return _too_many_examples(most_steps * classes * (shot + query_shot), "(the adversary included)", max_num_examples)
+
+
+def _examples_of_evaluation(
+    *, way: int, evaluate_every: int, evaluate_episodes: int, evaluate_query_shot: int, max_num_examples: int
+) -> str | None:
     evaluated = evaluate_episodes * way * evaluate_query_shot if evaluate_every else 0
-    if (most := max(trained, evaluated)) <= max_num_examples:
+    return _too_many_examples(evaluated, "of an evaluation", max_num_examples)
+
+
+def _too_many_examples(examples: int, which: str, max_num_examples: int) -> str | None:
+    if examples <= max_num_examples:
         return None
     return (
-        f"max-num-examples: expected at least {most}, which these settings make a client report (the adversary "
-        f"included), found {max_num_examples}"
+        f"max-num-examples: expected at least {examples}, which these settings make a client report {which}, "
+        f"found {max_num_examples}"
     )
 
 
@@ -113,7 +119,8 @@ _RULES = (
     _attack_within_run,
     _attack_after_pretraining,
     _curves_of_a_head,
-    _examples,
+    _examples_of_training,
+    _examples_of_evaluation,
     _curves_without_evaluation,
     _key_within_image,
 )

@@ -12,11 +12,60 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import reduce
 from typing import Any
 
+_FLOWER, _OURS = "flwr.serverapp.strategy", "strategies.rules.server_side_clipping"
+
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
+    "dataset": {
+        "strokes": "fedmeta_flwr.data.strokes:load_strokes",
+        "omniglot": "fedmeta_flwr.data.omniglot:load_omniglot",
+        "mini-imagenet": "fedmeta_flwr.data.mini_imagenet:load_mini_imagenet",
+        "image-folder": "fedmeta_flwr.data.image_folder:load_image_folder",
+    },
+    "client": {
+        "built-in": "clients.defended:built_in_client",
+    },
+    "adversary": {
+        "built-in": "clients.adversary:Adversary",
+    },
+    "strategy": {
+        "fedavg": f"{_FLOWER}:FedAvg",
+        "fedavgm": f"{_FLOWER}:FedAvgM",
+        "fedadam": f"{_FLOWER}:FedAdam",
+        "fedadagrad": f"{_FLOWER}:FedAdagrad",
+        "fedyogi": f"{_FLOWER}:FedYogi",
+        "fedmedian": f"{_FLOWER}:FedMedian",
+        "fedtrimmedavg": f"{_FLOWER}:FedTrimmedAvg",
+        "krum": f"{_FLOWER}:Krum",
+        "multikrum": f"{_FLOWER}:MultiKrum",
+        "bulyan": f"{_FLOWER}:Bulyan",
+        "fedprox": f"{_FLOWER}:FedProx",
+        "qfedavg": f"{_FLOWER}:QFedAvg",
+        "dp-server-fixed-clipping": f"{_OURS}:ServerSideFixedClipping",
+        "dp-client-fixed-clipping": f"{_FLOWER}:DifferentialPrivacyClientSideFixedClipping",
+        "dp-server-adaptive-clipping": f"{_OURS}:ServerSideAdaptiveClipping",
+        "dp-client-adaptive-clipping": f"{_FLOWER}:DifferentialPrivacyClientSideAdaptiveClipping",
+    },
+    "arrival-model": {
+        "latency": "strategies.transport.arrivals:SeededLatency",
+        "wall-clock": "strategies.transport.arrivals:wall_clock",
+    },
+    "embedding": {
+        "conv4": "fedmeta_flwr.learning.models:Conv4",
+        "conv4-pool": "fedmeta_flwr.learning.models:pooling_conv4",
+    },
+    "poisoning": {
+        "replacement": "fedmeta_flwr.data.episodes:poison_episode",
+    },
+    "backdoor-key": {
+        "dots": "fedmeta_flwr.attacks.key:dots",
+        "dots-inverted": "fedmeta_flwr.attacks.key:dots_inverted",
+        "patch": "fedmeta_flwr.attacks.key:patch",
+    },
     "attention": {
         "cosine": "fedmeta_flwr.learning.matching_network:Attention",
     },
@@ -43,6 +92,11 @@ def names(kind: str) -> tuple[str, ...]:
     return tuple(BUILT_IN[kind])
 
 
+def expected_names(kind: str, *others: str) -> str:
+    """Return which names a kind of object admits, for a message that says what was expected."""
+    return f"one of {', '.join([*names(kind), *others])}, or 'module:attribute'"
+
+
 def resolve(kind: str, name: str) -> Callable[..., Any]:
     """Import an object.
 
@@ -58,10 +112,9 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     RegistryError
         If there is no such name, the module cannot be imported, or has no such attribute, or that cannot be called.
     """
-    path = BUILT_IN.get(kind, {}).get(name, name)
+    path = BUILT_IN[kind].get(name, name)
     if not is_custom(path):
-        known = "".join(f"{known}, " for known in BUILT_IN.get(kind, {}))
-        raise RegistryError(f"{kind}: expected one of {known}or 'module:attribute', found {name!r}")
+        raise RegistryError(f"{kind}: expected {expected_names(kind)}, found {name!r}")
     module_name, _, attribute = path.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -77,8 +130,20 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
             f"{kind}: expected an attribute of module {module_name!r}, found none named {attribute!r}"
         ) from error
     if not callable(found):
-        raise RegistryError(f"{kind}: expected something to call, found {name!r}, a {type(found).__name__}")
+        raise RegistryError(f"{kind}: expected something to call, found {name!r}, of type {type(found).__name__}")
     return found
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return the JSON object in a text, an empty one of an empty text; raises `ValueError` for anything else."""
+    shown = repr(text[:_LONGEST_SHOWN]) + "..." * (len(text) > _LONGEST_SHOWN)
+    try:
+        parsed = json.loads(text or "{}")
+    except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
+        raise ValueError(f"expected a JSON object, found {shown} ({error})") from error
+    if not isinstance(parsed, dict):
+        raise ValueError(f"expected a JSON object, found {shown}")
+    return parsed
 
 
 def parse_options(kind: str, options: str) -> dict[str, Any]:
@@ -90,13 +155,9 @@ def parse_options(kind: str, options: str) -> dict[str, Any]:
         If they are no JSON object.
     """
     try:
-        parsed = json.loads(options or "{}")
-    except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
-        shown = repr(options[:_LONGEST_SHOWN]) + "..." * (len(options) > _LONGEST_SHOWN)
-        raise RegistryError(f"{kind}-options: expected a JSON object, found {shown} ({error})") from error
-    if not isinstance(parsed, dict):
-        raise RegistryError(f"{kind}-options: expected a JSON object, found {options!r}")
-    return parsed
+        return json_object(options)
+    except ValueError as error:
+        raise RegistryError(f"{kind}-options: {error}") from error
 
 
 def require_arguments(
@@ -109,47 +170,101 @@ def require_arguments(
     RegistryError
         If it does not take an argument, or there is an option that it does not take or that the run sets itself.
     """
-    if taken := sorted(set(options) & set(named)):
-        raise RegistryError(f"{kind}-options: expected no option that the run sets itself, found {taken[0]!r}")
+    signature = _signature(found)
     try:
-        signature = inspect.signature(found)
-    except ValueError:  # some that are written in C have none to look at
-        return
-    parameters = signature.parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    if unknown := sorted(set(options) - set(parameters) if not takes_any else ()):
-        known = ", ".join(key for key in parameters if key not in named) or "none"
-        raise RegistryError(f"{kind}-options: expected options of {name} ({known}), found {unknown[0]!r}")
+        set_by_run = signature.bind_partial(*positional, **named).arguments.keys() | named.keys()
+    except TypeError as error:
+        raise _wrong_arguments(kind, name, error) from error
+    if taken := sorted(set(options) & set_by_run):
+        raise RegistryError(f"{kind}-options: expected no option that the run sets itself, found {taken[0]!r}")
+    require_options(kind, name, found, options, set_by_run)
     try:
         signature.bind(*positional, **named, **options)
     except TypeError as error:
-        raise RegistryError(
-            f"{kind}: expected {name!r} to take the arguments of the built-in one, found one that does not ({error})"
-        ) from error
+        raise _wrong_arguments(kind, name, error) from error
 
 
-def make(kind: str, name: str, expected: Any, arguments: Mapping[str, Any], options: str = "") -> Any:
+def require_options(
+    kind: str,
+    name: str,
+    found: Callable[..., Any],
+    options: Collection[str],
+    set_by_run: Collection[str] = (),
+) -> None:
+    """Check that an object takes the options; raises `RegistryError` with the options that there are."""
+    parameters = _signature(found).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    if unknown := sorted(set(options) - set(parameters) if not takes_any else ()):
+        known = ", ".join(key for key in parameters if key not in set_by_run) or "none"
+        raise RegistryError(f"{kind}-options: expected options of {name} ({known}), found {unknown[0]!r}")
+
+
+def make(
+    kind: str, name: str, expected: type | tuple[type, ...], arguments: Mapping[str, Any], options: str = ""
+) -> Any:
     """Import an object, call it, and return what it makes.
 
     Parameters
     ----------
     kind, name
         As in `resolve`.
-    expected : type
+    expected : type or tuple of types
         What it is to return an instance of.
     arguments : mapping
         What every object of this kind is called with.
     options : str
-        As in `parse_options`.
+        As in `parse_options`; handed over in addition.
 
     Raises
     ------
     RegistryError
-        As `resolve`, `parse_options` and `require_arguments`; also where it returns something else.
+        As `resolve`, `parse_options` and `require_arguments`; also where it refuses an option, or returns something
+        else.
     """
-    build, chosen = resolve(kind, name), parse_options(kind, options)
+    return call(kind, name, resolve(kind, name), expected, arguments, options=options)
+
+
+@contextmanager
+def refusals(kind: str, name: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Turn what an object raises at its options into a `RegistryError`; where it has none, it is raised as it is."""
+    try:
+        yield
+    except (TypeError, ValueError, ArithmeticError) as error:
+        if not options:
+            raise
+        raise RegistryError(f"{kind}-options: {name} refuses {dict(options)!r}: {error}") from error
+
+
+def call(
+    kind: str,
+    name: str,
+    build: Callable[..., Any],
+    expected: type | tuple[type, ...],
+    arguments: Mapping[str, Any],
+    *,
+    options: str = "",
+) -> Any:
+    """Call what makes an object, and return the object; parameters and errors as in `make`."""
+    chosen = parse_options(kind, options)
     require_arguments(kind, name, build, chosen, **arguments)
-    made = build(**arguments, **chosen)
+    with refusals(kind, name, chosen):
+        made = build(**arguments, **chosen)
     if not isinstance(made, expected):
-        raise RegistryError(f"{kind}: expected {name!r} to return a {expected.__name__}, found a {type(made).__name__}")
+        one_of = expected if isinstance(expected, tuple) else (expected,)
+        types = " or ".join(one.__name__ for one in one_of)
+        raise RegistryError(f"{kind}: expected {name!r} to return {types}, found {type(made).__name__}")
     return made
+
+
+def _wrong_arguments(kind: str, name: str, error: TypeError) -> RegistryError:
+    return RegistryError(
+        f"{kind}: expected {name!r} to take the arguments of the built-in one, found one that does not ({error})"
+    )
+
+
+def _signature(found: Callable[..., Any]) -> inspect.Signature:
+    """Return an object's signature; some that are written in C have none to look at, and may take anything."""
+    try:
+        return inspect.signature(found)
+    except ValueError:
+        return inspect.signature(lambda *_, **__: None)

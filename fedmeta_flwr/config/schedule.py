@@ -8,7 +8,7 @@ class Schedule:
     ----------
     num_server_rounds, pretrain_rounds, attack_round, attack_interval : int
         Rounds in all, and of pre-training; the round of the first attack (0: none), and rounds from one to the next
-        (0: one alone).
+        (0: only one).
     pretrain_outer_steps, outer_steps : int
         Outer steps of a benign client in a round of pre-training, and in any other.
     evaluate_every, pretrain_evaluate_every : int
@@ -25,14 +25,14 @@ class Schedule:
     pretrain_evaluate_every: int
 
     def is_attack(self, server_round: int) -> bool:
-        """Tell whether the adversary attacks in this round (counted from 1)."""
+        """Return whether the adversary attacks in this round (counted from 1)."""
         if self.attack_round == 0 or server_round < self.attack_round:
             return False
         since = server_round - self.attack_round
         return since == 0 or (self.attack_interval > 0 and since % self.attack_interval == 0)
 
     def is_evaluated(self, server_round: int) -> bool:
-        """Tell whether clients evaluate after this round.
+        """Return whether clients evaluate after this round.
 
         Beside the regular rounds these are the last one, every attack, and the round before the first attack,
         which is the clean baseline.
@@ -52,7 +52,7 @@ class Schedule:
         return "pretrain" if server_round <= self.pretrain_rounds else "benign"
 
     def has_step_curves(self, server_round: int) -> bool:
-        """Tell whether curves along local steps are measured after this round: before and right after the attack.
+        """Return whether curves along local steps are measured after this round: before and right after the attack.
 
         Without an attack, this is after the last round.
         """

@@ -2,35 +2,68 @@
 
 import dataclasses
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from fedmeta_flwr.config.registry import is_custom
+from fedmeta_flwr.config.registry import expected_names, is_custom, json_object, names
 from fedmeta_flwr.plain_text import is_plain
 
 
-def setting(
-    description: str,
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    above: float | None = None,
-    choices: tuple[str, ...] = (),
-    items: tuple[str, ...] = (),
-    whole_numbers: bool = False,
-    is_free: bool = False,
-    admits_custom: bool = False,
-    absent: bool | str | None = None,
-) -> Any:
-    """Declare a field of `RunConfig`: what it means, the values that it admits, and whether it changes no result.
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a setting means, and the values that it admits: the metadata of a field of `RunConfig`.
 
-    `admits_custom` lets a value name a custom object, see `fedmeta_flwr.config.registry`. `absent` is for a setting
-    that came later: the value that says what runs did before it existed, whose files lack it.
+    Attributes
+    ----------
+    description : str
+        What it means, for the configuration reference.
+    minimum, maximum, above : float or None
+        Ends of a number's range; the last is not admitted itself.
+    choices : tuple of str
+        The words that it admits; empty: any text.
+    items : tuple of str
+        The words that it may list.
+    whole_numbers, json_object : bool
+        Whether it lists ascending whole numbers, or is a JSON object; either as a text.
+    kind : str or None
+        What kind of object it names, see `fedmeta_flwr.config.registry`.
+    admits_path : bool
+        Whether it may be the path of a file, too.
+    is_free : bool
+        Whether it changes no result.
+    absent : bool or str or None
+        For a setting that came later: the value that says what runs did before it existed, whose files lack it.
     """
-    limits = {"minimum": minimum, "maximum": maximum, "above": above, "choices": choices}
-    lists = {"items": items, "whole_numbers": whole_numbers}
-    others = {"is_free": is_free, "admits_custom": admits_custom, "absent": absent}
-    return dataclasses.field(metadata={"description": description, **limits, **lists, **others})
+
+    description: str
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    choices: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    whole_numbers: bool = False
+    json_object: bool = False
+    kind: str | None = None
+    admits_path: bool = False
+    is_free: bool = False
+    absent: bool | str | None = None
+
+
+def setting(description: str, **admitted: Any) -> Any:
+    """Declare a field of `RunConfig`; the other arguments are attributes of `Setting`."""
+    return dataclasses.field(metadata=vars(Setting(description=description, **admitted)))
+
+
+def name_of(kind: str, description: str, **admitted: Any) -> Any:
+    """Declare a field that names an object of a kind; the field's key is the kind."""
+    return setting(description, kind=kind, choices=names(kind), **admitted)
+
+
+def options_of(kind: str, *, absent: str | None = "") -> Any:
+    """Declare a field with the options of the object that the setting `kind` names."""
+    description = f"Keyword arguments of `{kind}`, beside those that the run sets itself; empty: none."
+    return setting(description, json_object=True, absent=absent)
 
 
 def key_of(field: "dataclasses.Field[Any]") -> str:
@@ -51,13 +84,17 @@ def checked(field: "dataclasses.Field[Any]", value: Any) -> Any:
     """Return a value with its field's type; raises `ValueError` where the setting does not admit it."""
     typed: Any = _typed(field.type, value)
     limits = field.metadata
-    if limits["choices"] and typed not in limits["choices"] and not (limits["admits_custom"] and is_custom(typed)):
-        own = ", or 'module:attribute'" * limits["admits_custom"]
-        raise ValueError(f"expected one of {', '.join(limits['choices'])}{own}, found {value!r}")
+    if limits["kind"]:
+        if not (typed in limits["choices"] or is_custom(typed) or limits["admits_path"]):
+            raise ValueError(f"expected {expected_names(limits['kind'])}, found {value!r}")
+    elif limits["choices"] and typed not in limits["choices"]:
+        raise ValueError(f"expected one of {', '.join(limits['choices'])}, found {value!r}")
     if limits["items"] and (unknown := [repr(item) for item in typed.split() if item not in limits["items"]]):
         raise ValueError(f"expected any of {', '.join(limits['items'])}, found {', '.join(unknown)}")
     if limits["whole_numbers"]:
         whole_numbers(typed)
+    if limits["json_object"]:
+        json_object(typed)
     if limits["minimum"] is not None and typed < limits["minimum"]:
         raise ValueError(f"expected at least {limits['minimum']}, found {value!r}")
     if limits["above"] is not None and typed <= limits["above"]:

@@ -6,11 +6,12 @@ remember a class by its label.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
-from fedmeta_flwr.config.registry import is_custom, require_arguments, resolve
+from fedmeta_flwr.config.registry import parse_options, require_arguments, resolve
 from fedmeta_flwr.data.split import Holdings
 
 
@@ -111,39 +112,25 @@ class Poison(Protocol):
         """Return a poisoned copy; arguments as in `poison_episode`."""
 
 
-def make_poison(name: str) -> Poison:
+def make_poison(name: str, options: str = "") -> Poison:
     """Return the poisoning of a setting.
 
     Parameters
     ----------
     name : str
         ``"replacement"`` for `poison_episode`, or ``"module:attribute"`` of another `Poison`.
+    options : str
+        Further arguments, as a JSON object; empty: none.
 
     Raises
     ------
     RegistryError
-        If there is none of one's own, or it takes other arguments.
-    ValueError
-        If the name is unknown.
+        If there is no such poisoning, or it takes other arguments.
     """
-    if is_custom(name):
-        poison = resolve("poisoning", name)
-        require_arguments(
-            "poisoning",
-            name,
-            poison,
-            {},
-            "episode",
-            "stamped",
-            "target",
-            poison_fraction=1.0,
-            poison_support=True,
-            rng=None,
-        )
-        return poison
-    if name != "replacement":
-        raise ValueError(f"poisoning: expected replacement or 'module:attribute', found {name!r}")
-    return poison_episode
+    poison, chosen = resolve("poisoning", name), parse_options("poisoning", options)
+    episode = ("episode", "stamped", "target_class")
+    require_arguments("poisoning", name, poison, chosen, *episode, poison_fraction=1.0, poison_support=True, rng=None)
+    return partial(poison, **chosen) if chosen else poison
 
 
 def poison_episode(

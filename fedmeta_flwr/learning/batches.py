@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedmeta_flwr.data.episodes import Episode
+from fedmeta_flwr.data import Episode
 from fedmeta_flwr.learning.device import fast_layout
 
 

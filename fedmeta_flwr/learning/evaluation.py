@@ -24,14 +24,14 @@ import torch
 from torch import Tensor
 
 from fedmeta_flwr.attacks.key import BackdoorKey, stamp
-from fedmeta_flwr.data.episodes import Episode, sample_episode
-from fedmeta_flwr.data.split import ClassSplit, Holdings
+from fedmeta_flwr.data import ClassSplit, Episode, Holdings, sample_episode
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
 from fedmeta_flwr.learning.matching_network import MatchingNetwork
 from fedmeta_flwr.learning.meta_learning import InnerLoop, fine_tuning, query_logits
 from fedmeta_flwr.learning.models import Classifier
+from fedmeta_flwr.learning.seeding import torch_draws
 from fedmeta_flwr.records.results import CURVES
-from fedmeta_flwr.seeding import generator, torch_draws
+from fedmeta_flwr.seeding import generator
 
 
 @dataclass(frozen=True)

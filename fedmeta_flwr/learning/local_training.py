@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedmeta_flwr.data.episodes import Episode, sample_episode
-from fedmeta_flwr.data.split import Holdings
-from fedmeta_flwr.seeding import generator, torch_draws
+from fedmeta_flwr.data import Episode, Holdings, sample_episode
+from fedmeta_flwr.learning.seeding import torch_draws
+from fedmeta_flwr.seeding import generator
 
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 

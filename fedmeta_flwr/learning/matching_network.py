@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedmeta_flwr.config.registry import is_custom, make
-from fedmeta_flwr.data.episodes import Episode
+from fedmeta_flwr.config.registry import make
+from fedmeta_flwr.data import Episode
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of
 from fedmeta_flwr.learning.models import Embedding, seeded
 
@@ -44,7 +44,9 @@ class Attention(nn.Module):
         return functional.log_softmax(similarity / self.log_temperature.exp(), dim=1)
 
 
-def make_attention(name: str, *, features: int, temperature: float, generator: torch.Generator) -> nn.Module:
+def make_attention(
+    name: str, options: str = "", *, features: int, temperature: float, generator: torch.Generator
+) -> nn.Module:
     """Return the attention of a setting.
 
     Parameters
@@ -52,25 +54,21 @@ def make_attention(name: str, *, features: int, temperature: float, generator: t
     name : str
         ``"cosine"`` for `Attention`, or ``"module:attribute"`` of what takes `features` and `temperature`, and returns
         a module that is called as `Attention` is.
+    options : str
+        Further arguments, as a JSON object; empty: none.
     features, temperature
         As in `Attention`.
     generator : torch.Generator
-        What one's own attention draws its initial weights from; it does so by PyTorch's generator, seeded for it.
+        What an attention draws its initial weights from; it does so by PyTorch's generator, seeded for it.
 
     Raises
     ------
     RegistryError
-        If one's own cannot be used.
-    ValueError
-        If the name is unknown.
+        If there is no such attention, or it cannot be used.
     """
-    if is_custom(name):
-        arguments = {"features": features, "temperature": temperature}
-        attention: nn.Module = seeded(lambda: make("attention", name, nn.Module, arguments), generator)
-        return attention
-    if name != "cosine":
-        raise ValueError(f"attention: expected cosine or 'module:attribute', found {name!r}")
-    return Attention(features, temperature)
+    arguments = {"features": features, "temperature": temperature}
+    attention: nn.Module = seeded(lambda: make("attention", name, nn.Module, arguments, options), generator)
+    return attention
 
 
 class MatchingNetwork(nn.Module):

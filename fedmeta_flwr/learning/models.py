@@ -15,15 +15,13 @@ from torch.nn import functional
 
 from fedmeta_flwr.config.registry import RegistryError, is_custom, make
 from fedmeta_flwr.learning.norm import EpisodeNorm
-from fedmeta_flwr.seeding import global_torch_seed
-
-EMBEDDINGS = ("conv4", "conv4-pool")
+from fedmeta_flwr.learning.seeding import global_torch_seed
 
 _T = TypeVar("_T")
 
 
 class Embedding(nn.Module):
-    """A network from images to features: the base class of one's own.
+    """A network from images to features: the base class of custom ones.
 
     Attributes
     ----------
@@ -100,6 +98,11 @@ class Conv4(Embedding):
         return hidden.flatten(1)
 
 
+def pooling_conv4(channels: int, filters: int, image_size: int) -> Conv4:
+    """Return a `Conv4` that pools."""
+    return Conv4(channels, filters, image_size, pooling=True)
+
+
 class Classifier(nn.Module):
     """An embedding followed by a fully-connected head of `way` outputs."""
 
@@ -115,20 +118,29 @@ class Classifier(nn.Module):
 
 
 def build_classifier(
-    name: str, *, channels: int, image_size: int, filters: int, way: int, generator: torch.Generator
+    name: str,
+    options: str = "",
+    *,
+    channels: int,
+    image_size: int,
+    filters: int,
+    way: int,
+    generator: torch.Generator,
 ) -> Classifier:
-    """Build a network whose initial weights are drawn from `generator` alone.
+    """Build a network whose initial weights are drawn from `generator` only.
 
     Parameters
     ----------
     name : str
-        One of `EMBEDDINGS`: ``"conv4"`` strides, for drawings; ``"conv4-pool"`` pools, for photos. Or
-        ``"module:attribute"`` of what takes `channels`, `filters` and `image_size`, and returns an `Embedding`.
+        ``"conv4"``, which strides, for drawings; ``"conv4-pool"``, which pools, for photos; or ``"module:attribute"``
+        of what takes `channels`, `filters` and `image_size`, and returns an `Embedding`.
+    options : str
+        Further arguments, as a JSON object; empty: none.
     channels, image_size, filters, way : int
         Channels and side (pixels) of an image, filters per block, outputs of the head.
     generator : torch.Generator
-        Source of the initial weights: Glorot-uniform for weights, zero for biases (Glorot & Bengio 2010). An
-        embedding of one's own draws its weights itself, from PyTorch's generator, seeded for it.
+        Source of the initial weights: Glorot-uniform for weights, zero for biases (Glorot & Bengio 2010). A
+        custom embedding draws its weights itself, from PyTorch's generator, seeded for it.
 
     Returns
     -------
@@ -138,18 +150,24 @@ def build_classifier(
     Raises
     ------
     RegistryError
-        If one's own embedding cannot be used.
-    ValueError
-        If the name is unknown.
+        If there is no such embedding, or it cannot be used.
     """
-    if is_custom(name):
+
+    def embedding() -> Embedding:
         arguments = {"channels": channels, "filters": filters, "image_size": image_size}
-        return seeded(lambda: Classifier(_own_embedding(name, **arguments), way), generator)
-    if name not in EMBEDDINGS:
-        raise ValueError(f"embedding: expected one of {', '.join(EMBEDDINGS)}, found {name!r}")
+        made: Embedding = make("embedding", name, Embedding, arguments, options)
+        return made
+
+    if is_custom(name):
+        return seeded(lambda: Classifier(_tried(embedding(), name, channels, image_size), way), generator)
     with torch.device("meta"):  # allocate without drawing from the global generator
-        model = Classifier(Conv4(channels, filters, image_size, pooling=name == "conv4-pool"), way)
+        model = Classifier(embedding(), way)
     model.to_empty(device="cpu")
+    _initialise(model, generator)
+    return model
+
+
+def _initialise(model: nn.Module, generator: torch.Generator) -> None:
     for module in model.modules():
         if isinstance(module, EpisodeNorm):
             nn.init.ones_(module.weight)
@@ -158,7 +176,6 @@ def build_classifier(
             nn.init.xavier_uniform_(module.weight, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    return model
 
 
 def seeded(build: Callable[[], _T], generator: torch.Generator) -> _T:
@@ -167,10 +184,8 @@ def seeded(build: Callable[[], _T], generator: torch.Generator) -> _T:
         return build()
 
 
-def _own_embedding(name: str, *, channels: int, filters: int, image_size: int) -> Embedding:
-    embedding: Embedding = make(
-        "embedding", name, Embedding, {"channels": channels, "filters": filters, "image_size": image_size}
-    )
+def _tried(embedding: Embedding, name: str, channels: int, image_size: int) -> Embedding:
+    """Return a custom embedding; raises `RegistryError` where it cannot be averaged and meta-trained."""
     _require_parameters_only(embedding, name)
     features = embedding(torch.zeros(2, channels, image_size, image_size), reference_rows=1)
     if (found := tuple(features.shape)) != (expected := (2, embedding.features)):

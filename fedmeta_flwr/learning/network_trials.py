@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fedmeta_flwr.config.registry import RegistryError
-from fedmeta_flwr.seeding import global_torch_seed
+from fedmeta_flwr.learning.seeding import global_torch_seed
 
 _SUPPORT, _QUERIES = 4, 3
 _TOLERANCE = 1e-4  # of the largest number: float32 and another order of sums, not another normalisation

@@ -16,7 +16,7 @@ import numpy as np
 from fedmeta_flwr.apps.scenario import Scenario
 from fedmeta_flwr.attacks.key import stamp
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.data.split import Holdings
+from fedmeta_flwr.data import Holdings
 from fedmeta_flwr.protocol.messages import TRAIN_LOSS
 from fedmeta_flwr.records.drops import DropReason, is_of_evaluation
 from fedmeta_flwr.records.results import CURVES, STEP_CURVES, RoundRecord, at_steps

@@ -1,43 +1,18 @@
-"""Strategies by name: Flower's built-in ones, and the user's own as ``module:Class``."""
+"""Strategies by name: built-in ones, most of them Flower's, and custom ones as ``module:Class``."""
 
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 
-from fedmeta_flwr.config.registry import is_custom, resolve
+from fedmeta_flwr.config.registry import is_custom, names, parse_options, require_arguments, require_options, resolve
 from fedmeta_flwr.protocol import messages
 from strategies.errors import StrategyError
 from strategies.rules.options import require_admitted, require_consistent, require_type
-from strategies.rules.server_side_clipping import ServerSideAdaptiveClipping, ServerSideFixedClipping
 
-_SAMPLING: dict[str, type[Strategy]] = {
-    "fedavg": flower.FedAvg,
-    "fedavgm": flower.FedAvgM,
-    "fedadam": flower.FedAdam,
-    "fedadagrad": flower.FedAdagrad,
-    "fedyogi": flower.FedYogi,
-    "fedmedian": flower.FedMedian,
-    "fedtrimmedavg": flower.FedTrimmedAvg,
-    "krum": flower.Krum,
-    "multikrum": flower.MultiKrum,
-    "bulyan": flower.Bulyan,
-    "fedprox": flower.FedProx,
-    "qfedavg": flower.QFedAvg,
-}
-_PRIVATE: dict[str, type[Strategy]] = {
-    "dp-server-fixed-clipping": ServerSideFixedClipping,
-    "dp-client-fixed-clipping": flower.DifferentialPrivacyClientSideFixedClipping,
-    "dp-server-adaptive-clipping": ServerSideAdaptiveClipping,
-    "dp-client-adaptive-clipping": flower.DifferentialPrivacyClientSideAdaptiveClipping,
-}
-_FOR_TREES = ("fedxgbbagging", "fedxgbcyclic")
-BUILT_IN = _SAMPLING | _PRIVATE
-STRATEGY_NAMES = tuple(BUILT_IN)
-_LONGEST_SHOWN = 200
+STRATEGY_NAMES = names("strategy")
+_PRIVATE = tuple(name for name in STRATEGY_NAMES if name.startswith("dp-"))
 
 
 def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Strategy:
@@ -46,7 +21,7 @@ def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Str
     Parameters
     ----------
     name : str
-        One of `STRATEGY_NAMES`, or ``"module:Class"`` for a `Strategy` of one's own.
+        One of `STRATEGY_NAMES`, or ``"module:Class"`` for a custom `Strategy`.
     options : str
         Keyword arguments of its constructor as a JSON object; empty: none. `strategies.rules.options` has the range of
         each number. A ``dp-...`` name wraps another strategy, which its options name as ``"strategy"`` (fedavg if left
@@ -69,48 +44,37 @@ def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Str
     StrategyError
         Naming the key (``strategy`` or ``strategy-options``), what was expected, and what was found.
     RegistryError
-        If there is no such class of one's own.
+        If there is no such strategy, it has no such option, or the options are no JSON object.
     """
-    return _make(name, _parsed(options), quorum, num_clients)
+    return _make(name, parse_options("strategy", options), quorum, num_clients)
 
 
 def _make(name: str, options: dict[str, Any], quorum: int, num_clients: int) -> Strategy:
+    kind = _imported(name)
     if is_custom(name):
-        return _construct(name, _imported(name), options)
-    if name in _SAMPLING:
+        return _construct(name, kind, options)
+    if name not in _PRIVATE:
         defaults = _sampling_defaults(name, options, quorum, num_clients)
-        return _built_in(name, options, defaults, quorum)
-    if name in _PRIVATE:
-        wrapped, own = _unwrapped(options, quorum, num_clients)
-        defaults = {"noise_multiplier": 0.1, "num_sampled_clients": quorum}
-        if name.endswith("fixed-clipping"):
-            defaults["clipping_norm"] = 1.0
-        return _built_in(name, own, defaults, quorum, strategy=wrapped)
-    if name in _FOR_TREES:
-        raise StrategyError(f"strategy: expected one for neural networks, found {name!r}, which merges XGBoost trees")
-    known = ", ".join(STRATEGY_NAMES)
-    raise StrategyError(f"strategy: expected one of {known}, or 'module:Class', found {name!r}")
+        return _built_in(name, kind, options, defaults, quorum)
+    wrapped, own = _unwrapped(options, quorum, num_clients)
+    defaults = {"noise_multiplier": 0.1, "num_sampled_clients": quorum}
+    if name.endswith("fixed-clipping"):
+        defaults["clipping_norm"] = 1.0
+    return _built_in(name, kind, own, defaults, quorum, strategy=wrapped)
 
 
 def _built_in(
-    name: str, options: Mapping[str, Any], defaults: Mapping[str, Any], quorum: int, **fixed: Strategy
+    name: str,
+    kind: type[Strategy],
+    options: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    quorum: int,
+    **fixed: Strategy,
 ) -> Strategy:
-    kind = BUILT_IN[name]
     _require_known(name, kind, options)
     require_admitted(name, kind, options)
     require_consistent(name, options, {**defaults, **options}, quorum)
     return _construct(name, kind, {**defaults, **options}, **fixed)
-
-
-def _parsed(options: str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(options or "{}")
-    except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
-        shown = repr(options[:_LONGEST_SHOWN]) + "..." * (len(options) > _LONGEST_SHOWN)
-        raise StrategyError(f"strategy-options: expected a JSON object, found {shown} ({error})") from error
-    if not isinstance(parsed, dict):
-        raise StrategyError(f"strategy-options: expected a JSON object, found {options!r}")
-    return parsed
 
 
 def _sampling_defaults(name: str, options: Mapping[str, Any], quorum: int, num_clients: int) -> dict[str, Any]:
@@ -154,6 +118,7 @@ def _imported(name: str) -> type[Strategy]:
 
 def _construct(name: str, kind: Callable[..., Strategy], options: Mapping[str, Any], **fixed: Strategy) -> Strategy:
     _require_known(name, kind, options)
+    require_arguments("strategy", name, kind, options, **fixed)
     try:
         return kind(**options, **fixed)
     except (TypeError, ValueError, ArithmeticError) as error:
@@ -162,11 +127,8 @@ def _construct(name: str, kind: Callable[..., Strategy], options: Mapping[str, A
 
 def _require_known(name: str, kind: Callable[..., Strategy], options: Mapping[str, Any]) -> None:
     """Check the names of options, and their types where an annotation says them: Flower would fail rounds later."""
+    require_options("strategy", name, kind, options)
     parameters = inspect.signature(kind).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for key, value in options.items():
         if key in parameters:
             require_type(name, key, parameters[key].annotation, value)
-        elif not takes_any:
-            known = ", ".join(parameters)
-            raise StrategyError(f"strategy-options: expected options of {name} ({known}), found {key!r}")

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from fedmeta_flwr import seeding
-from fedmeta_flwr.config.registry import is_custom, make
+from fedmeta_flwr.config.registry import make
 
 
 @runtime_checkable
 class LatencyModel(Protocol):
-    """How long a client takes in a round; the place for a model of one's own, such as measured traces."""
+    """How long a client takes in a round; the place for a custom model, such as measured traces."""
 
     def latency_seconds(self, server_round: int, partition_id: int) -> float:
         """Return the simulated seconds from instruction to update, finite and 0 or above.
@@ -63,7 +63,14 @@ class WallClock:
 ArrivalModel = LatencyModel | WallClock
 
 
-def make_arrivals(name: str, *, seed: int, median_seconds: float, sigma: float, first: int | None) -> ArrivalModel:
+def wall_clock(*, seed: int, median_seconds: float, sigma: float, first: int | None) -> WallClock:
+    """Return a `WallClock`; the arguments are those of every arrival model, and have no part in it."""
+    return WallClock()
+
+
+def make_arrivals(
+    name: str, options: str = "", *, seed: int, median_seconds: float, sigma: float, first: int | None
+) -> ArrivalModel:
     """Return the arrival model of a setting.
 
     Parameters
@@ -71,24 +78,16 @@ def make_arrivals(name: str, *, seed: int, median_seconds: float, sigma: float, 
     name : str
         ``"latency"`` for `SeededLatency`, ``"wall-clock"`` for `WallClock`, or ``"module:attribute"`` of what takes
         the arguments of `SeededLatency` and returns a `LatencyModel`.
+    options : str
+        Further arguments, as a JSON object; empty: none.
     seed, median_seconds, sigma, first
         As in `SeededLatency`.
 
     Raises
     ------
     RegistryError
-        If the user's own model cannot be used.
-    ValueError
-        If the name is unknown.
+        If there is no such model, or it cannot be used.
     """
-    if is_custom(name):
-        model: LatencyModel = make(
-            "arrival-model",
-            name,
-            LatencyModel,
-            {"seed": seed, "median_seconds": median_seconds, "sigma": sigma, "first": first},
-        )
-        return model
-    if name not in ("latency", "wall-clock"):
-        raise ValueError(f"arrival-model: expected latency, wall-clock or 'module:attribute', found {name!r}")
-    return WallClock() if name == "wall-clock" else SeededLatency(seed, median_seconds, sigma, first)
+    arguments = {"seed": seed, "median_seconds": median_seconds, "sigma": sigma, "first": first}
+    model: ArrivalModel = make("arrival-model", name, (LatencyModel, WallClock), arguments, options)
+    return model

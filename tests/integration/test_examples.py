@@ -14,10 +14,10 @@ import pytest
 from flwr.app import Context, RecordDict
 from integration.in_process_app import in_memory_grid, run
 
-from examples import own_server
-from examples.own_adversary import BOUND
-from examples.own_arrival_model import Unreliable
-from examples.own_client import LONGEST, NOISE
+from examples import custom_server
+from examples.custom_adversary import BOUND
+from examples.custom_arrival_model import Unreliable
+from examples.custom_client import LONGEST, NOISE
 from experiments.settings import APP_DIR, merge_settings, parse_override, read_defaults
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.checkpoint import (
@@ -82,14 +82,14 @@ def update(folder: Path) -> np.ndarray:
 
 
 def test_a_strategy_of_ones_own_clips_to_the_median_norm(finished: Run) -> None:
-    folder = finished(strategy="examples.own_strategy:MedianNormClipping", strategy_options='{"slack": 1.0}')
+    folder = finished(strategy="examples.custom_strategy:MedianNormClipping", strategy_options='{"slack": 1.0}')
     norms = [arrival["update_norm"] for arrival in arrivals(read_results(folder), ATTACK).values()]
     assert max(norms) > 2 * np.median(norms)
     assert np.linalg.norm(update(folder)) <= np.median(norms) < np.linalg.norm(update(finished()))
 
 
 def test_a_client_of_ones_own_clips_and_adds_noise(finished: Run) -> None:
-    folder = finished(client="examples.own_client:NoisyClient")
+    folder = finished(client="examples.custom_client:NoisyClient")
     size = update(folder).size
     found = arrivals(read_results(folder), BEFORE)
     assert 0 not in found
@@ -101,7 +101,7 @@ def test_a_client_of_ones_own_clips_and_adds_noise(finished: Run) -> None:
 def test_an_adversary_of_ones_own_stays_within_its_bound(finished: Run) -> None:
     bounded, plain = (
         arrivals(read_results(folder), ATTACK)
-        for folder in (finished(adversary="examples.own_adversary:QuietAdversary"), finished())
+        for folder in (finished(adversary="examples.custom_adversary:QuietAdversary"), finished())
     )
     assert bounded[0]["update_norm"] == pytest.approx(BOUND, rel=1e-5)
     assert plain[0]["update_norm"] > 1.1 * BOUND
@@ -111,8 +111,8 @@ def test_an_adversary_of_ones_own_stays_within_its_bound(finished: Run) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"backdoor_key": "examples.own_key:waves", "key_intensity": 0.5},
-        {"poisoning": "examples.own_poisoning:blend_queries"},
+        {"backdoor_key": "examples.custom_key:waves", "key_intensity": 0.5},
+        {"poisoning": "examples.custom_poisoning:blend_queries"},
     ],
     ids=["key", "poisoning"],
 )
@@ -131,7 +131,7 @@ def clean_counts(record: RoundRecord) -> list[Any]:
 
 
 def test_an_attention_of_ones_own_is_trained_and_kept_by_each_client(finished: Run) -> None:
-    folder = finished(defense="federation", attention="examples.own_attention:Mahalanobis")
+    folder = finished(defense="federation", attention="examples.custom_attention:Mahalanobis")
     for partition_id in (1, 2, 3):
         kept = load_checkpoint(folder / "clients" / f"client-{partition_id}.safetensors").arrays
         assert {name.partition("/")[2] for name in kept} == {"projection", "log_temperature"}
@@ -140,20 +140,20 @@ def test_an_attention_of_ones_own_is_trained_and_kept_by_each_client(finished: R
 
 
 def test_a_dataset_of_ones_own_gives_classes_and_images(finished: Run) -> None:
-    results = read_results(finished(dataset="examples.own_dataset:load_shapes"))
-    assert results.run["dataset"]["name"] == "examples.own_dataset:load_shapes"
+    results = read_results(finished(dataset="examples.custom_dataset:load_shapes"))
+    assert results.run["dataset"]["name"] == "examples.custom_dataset:load_shapes"
     assert results.run["dataset"]["shape"] == [96, 20, 1, 16, 16]
     assert results.run["split"]["target_class"].count("-") == 3
 
 
 def test_an_embedding_of_ones_own_is_what_is_exchanged(finished: Run) -> None:
-    model = load_checkpoint(finished(embedding="examples.own_embedding:SmallResNet") / MODEL_FILE_NAME).arrays
+    model = load_checkpoint(finished(embedding="examples.custom_embedding:SmallResNet") / MODEL_FILE_NAME).arrays
     assert model["embedding.blocks.2.shortcut.weight"].shape == (32, 16, 3, 3)
     assert model["head.weight"].shape == (5, 32)
 
 
 def test_an_arrival_model_of_ones_own_decides_who_comes_first(finished: Run) -> None:
-    results = read_results(finished(arrival_model="examples.own_arrival_model:Unreliable"))
+    results = read_results(finished(arrival_model="examples.custom_arrival_model:Unreliable"))
     model = Unreliable(seed=0, median_seconds=1.0, sigma=0.5, first=0)
     for record in results.rounds:
         for arrival in record.arrivals:
@@ -162,7 +162,7 @@ def test_an_arrival_model_of_ones_own_decides_who_comes_first(finished: Run) -> 
 
 
 def test_the_command_of_the_own_server_has_settings_that_hold() -> None:
-    (settings,) = re.findall(r'--run-config "([^"]+)"', own_server.__doc__ or "")
+    (settings,) = re.findall(r'--run-config "([^"]+)"', custom_server.__doc__ or "")
     told = dict(parse_override(override) for override in settings.split())
     assert RunConfig.parse(merge_settings(read_defaults(APP_DIR), told)).num_server_rounds == 3
 
@@ -171,7 +171,7 @@ def test_a_strategy_is_swapped_in_code_in_a_few_lines(tmp_path: Path) -> None:
     own = SMALL | {"results-dir": str(tmp_path), "cache-dir": str(tmp_path), "num-server-rounds": 2, "attack-round": 0}
     settings = merge_settings(read_defaults(APP_DIR), own)
     grid = in_memory_grid(settings)
-    own_server.main(grid, Context(7, 1, {}, RecordDict(), settings))
+    custom_server.main(grid, Context(7, 1, {}, RecordDict(), settings))
     assert {name.partition(".")[0] for name in load_checkpoint(tmp_path / "median.safetensors").arrays} == {
         "embedding",
         "head",
@@ -184,15 +184,15 @@ def test_a_strategy_is_swapped_in_code_in_a_few_lines(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_all_of_them_are_found_by_server_and_actors_in_one_real_run(tmp_path: Path) -> None:
     own = {
-        "strategy": "examples.own_strategy:MedianNormClipping",
-        "client": "examples.own_client:NoisyClient",
-        "adversary": "examples.own_adversary:QuietAdversary",
-        "backdoor-key": "examples.own_key:waves",
-        "poisoning": "examples.own_poisoning:blend_queries",
-        "dataset": "examples.own_dataset:load_shapes",
-        "embedding": "examples.own_embedding:SmallResNet",
-        "arrival-model": "examples.own_arrival_model:Unreliable",
-        "attention": "examples.own_attention:Mahalanobis",
+        "strategy": "examples.custom_strategy:MedianNormClipping",
+        "client": "examples.custom_client:NoisyClient",
+        "adversary": "examples.custom_adversary:QuietAdversary",
+        "backdoor-key": "examples.custom_key:waves",
+        "poisoning": "examples.custom_poisoning:blend_queries",
+        "dataset": "examples.custom_dataset:load_shapes",
+        "embedding": "examples.custom_embedding:SmallResNet",
+        "arrival-model": "examples.custom_arrival_model:Unreliable",
+        "attention": "examples.custom_attention:Mahalanobis",
         "step-curves": "matching",
         "local-curve-steps": "0 1",
     }

@@ -1,6 +1,6 @@
 import pytest
 
-from fedmeta_flwr.seeding import generator, torch_generator
+from fedmeta_flwr.seeding import generator
 
 
 def test_the_same_address_gives_the_same_draws() -> None:
@@ -18,11 +18,6 @@ def test_another_address_gives_other_draws(other: tuple[int, str, int]) -> None:
 def test_draws_are_the_same_on_every_machine() -> None:
     # made by: generator(0, "test").integers(1000, size=3); Philox and SeedSequence are specified bit by bit
     assert generator(0, "test").integers(1000, size=3).tolist() == [511, 726, 128]
-
-
-def test_torch_stream_is_reproducible() -> None:
-    assert torch_generator(1, "weights").initial_seed() == torch_generator(1, "weights").initial_seed()
-    assert torch_generator(1, "weights").initial_seed() != torch_generator(2, "weights").initial_seed()
 
 
 @pytest.mark.parametrize("address", [(-1, "x"), (0, "x", -1)])

@@ -100,6 +100,7 @@ def key_of(run: ShownRun) -> BackdoorKey:
     config, shape = run.config, run.results.run.get("dataset", {}).get("shape", [0, 0, 1])
     return build_key(
         config["backdoor-key"],
+        config.get("backdoor-key-options", ""),
         channels=shape[2],
         image_size=config["image-size"],
         size=config["key-size"],

@@ -154,7 +154,7 @@ def test_two_nodes_in_one_process_have_their_own_folders(config: RunConfig, tmp_
 def test_accuracies_are_those_of_benign_clients_also_with_an_adversary_of_ones_own(
     config: RunConfig, tmp_path: Path
 ) -> None:
-    eager = replace(config, adversary="unit.own_objects:EagerAdversary")
+    eager = replace(config, adversary="unit.custom_objects:EagerAdversary")
     replies = [
         train(eager, {"partition-id": partition, "num-partitions": 4}, tmp_path, MessageType.EVALUATE)
         for partition in (0, 1)

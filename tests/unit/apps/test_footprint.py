@@ -36,3 +36,11 @@ print("tensorboard" in sys.modules)
 """
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.split() == ["[]", "False"]
+
+
+def test_config_data_and_records_leave_pytorch_out() -> None:
+    modules = "config, data, records.writer, records.progress, records.run_checkpoints"
+    imports = "\n".join(f"import fedmeta_flwr.{module}" for module in modules.split(", "))
+    code = f"import sys\n{imports}\nprint('torch' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "False"

@@ -14,8 +14,9 @@ from unit.strategies.in_memory_grid import InMemoryGrid
 from experiments.runner.run import prepare
 from fedmeta_flwr.apps import server as server_app
 from fedmeta_flwr.apps.key_check import _OTHERS, KeyEffect, check_key, effect_on, key_effect
-from fedmeta_flwr.attacks.key import BUILT_IN_KEYS, BackdoorKeyError, build_key
+from fedmeta_flwr.attacks.key import BackdoorKeyError, build_key
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.config.registry import names
 from fedmeta_flwr.data import BuiltDataset
 
 RunConfigs = Callable[..., RunConfig]
@@ -101,7 +102,7 @@ def test_a_key_that_changes_few_images_or_these_hardly_is_a_warning(
     config = config_of(**changes)
     logged: list[str] = []
     monkeypatch.setattr(server_app._LOG, "warning", logged.append)
-    monkeypatch.setattr(server_app, "require_own_clients", _stop)
+    monkeypatch.setattr(server_app, "require_custom_clients", _stop)
     with pytest.raises(InterruptedError):
         start_server(config)
     found = prepare(config)
@@ -115,10 +116,12 @@ def _stop(*_: object) -> None:
 
 
 def test_the_keys_that_are_offered_instead_are_all_other_built_in_ones(config_of: RunConfigs) -> None:
-    assert set(_OTHERS) == set(BUILT_IN_KEYS)
+    assert set(_OTHERS) == set(names("backdoor-key"))
     with pytest.raises(BackdoorKeyError) as caught:
         prepare(config_of())
-    assert [f"'{name}'" in str(caught.value) for name in BUILT_IN_KEYS] == [name != "dots" for name in BUILT_IN_KEYS]
+    assert [f"'{name}'" in str(caught.value) for name in names("backdoor-key")] == [
+        name != "dots" for name in names("backdoor-key")
+    ]
 
 
 def test_the_result_file_tells_what_the_key_does(config_of: RunConfigs) -> None:

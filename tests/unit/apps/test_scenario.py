@@ -22,7 +22,7 @@ def test_too_few_attack_images_for_a_poisoned_episode_are_refused(run_config: Ca
 
 
 @pytest.mark.parametrize(
-    "settings", [{"poison_support_episodes": 0.0}, {"attack_round": 0}, {"poisoning": "unit.own_objects:flat_key"}]
+    "settings", [{"poison_support_episodes": 0.0}, {"attack_round": 0}, {"poisoning": "unit.custom_objects:flat_key"}]
 )
 def test_no_more_attack_images_are_asked_for_than_the_attack_needs(
     run_config: Callable[..., RunConfig], tmp_path: Path, settings: dict[str, float | int | str]

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fedmeta_flwr.attacks.key import BUILT_IN_KEYS, BackdoorKeyError, build_key, stamp
+from fedmeta_flwr.attacks.key import BackdoorKeyError, build_key, stamp
+from fedmeta_flwr.config.registry import names
 
 CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
@@ -144,7 +145,7 @@ def test_a_key_larger_than_the_picture_is_refused() -> None:
         build_key("dots", channels=1, image_size=28, size=29, position="top-left", intensity=1.0)
 
 
-@pytest.mark.parametrize("name", BUILT_IN_KEYS)
+@pytest.mark.parametrize("name", names("backdoor-key"))
 def test_too_small_a_key_for_its_pattern_is_refused(name: str) -> None:
     with pytest.raises(BackdoorKeyError, match="at least 3 pixels"):
         build_key(name, channels=1, image_size=28, size=2, position="top-left", intensity=1.0)
@@ -154,7 +155,7 @@ def test_a_missing_or_undecodable_or_invisible_key_file_is_refused_by_name(tmp_p
     (tmp_path / "noise.png").write_bytes(b"not an image")
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "glass.png")
     for name, message in (
-        ("none.png", "'dots', 'dots-inverted', 'patch', an image file or 'module:attribute', found no file"),
+        ("none.png", "one of dots, dots-inverted, patch, an image file, or 'module:attribute', found no file"),
         ("noise.png", "cannot decode"),
         ("glass.png", "covers some pixel"),
     ):

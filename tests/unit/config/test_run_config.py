@@ -102,7 +102,9 @@ def test_a_wrong_value_is_refused_by_its_key(key: str, value: bool | int | float
 
 def test_the_examples_of_an_evaluation_count_too(run_config: Callable[..., RunConfig]) -> None:
     many = {"evaluate_episodes": 5000, "max_num_examples": 124_999}
-    with pytest.raises(ConfigError, match=r"max-num-examples: expected at least 125000, .* found 124999"):
+    with pytest.raises(
+        ConfigError, match=r"max-num-examples: expected at least 125000, .* of an evaluation, found 124999"
+    ):
         run_config(**many)
     run_config(**many, evaluate_every=0)
 

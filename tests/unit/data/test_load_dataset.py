@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from fedmeta_flwr import data as datasets
-from fedmeta_flwr.data import DatasetError, load_dataset, load_omniglot, load_strokes
+from fedmeta_flwr.config.registry import RegistryError
+from fedmeta_flwr.data import default_cache_dir, load_dataset, load_omniglot, load_strokes, loading
 
 SETTINGS: dict[str, Any] = {
     "data_dir": None,
@@ -30,16 +30,18 @@ def test_omniglot_is_loaded_by_name_from_the_data_folder(
 
 
 def test_without_a_cache_folder_the_users_own_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "default_cache_dir", lambda: tmp_path / "users")
+    monkeypatch.setattr(loading, "default_cache_dir", lambda: tmp_path / "users")
     load_dataset("strokes", cache_dir=None, **SETTINGS)
     assert len(list((tmp_path / "users").iterdir())) == 1
 
 
 def test_the_default_cache_folder_is_named_after_the_project() -> None:
-    assert "fedmeta_flwr" in datasets.default_cache_dir().parts
+    assert "fedmeta_flwr" in default_cache_dir().parts
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="omniglot, strokes, found 'mnist'"):
+    with pytest.raises(
+        RegistryError, match=r"dataset: expected one of strokes, omniglot, .*, or 'module:attribute', found 'mnist'"
+    ):
         load_dataset("mnist", cache_dir=tmp_path, **SETTINGS)
     assert list(tmp_path.iterdir()) == []

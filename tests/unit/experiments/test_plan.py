@@ -139,7 +139,7 @@ def test_a_run_that_failed_is_not_taken_for_finished(plan: Plan) -> None:
     ("override", "expected"),
     [
         ("dataset=omniglot", "-c: expected no dataset, for .* use --dataset, found 'omniglot'"),
-        ("dataset=examples.own_dataset:load_shapes", "use --dataset"),
+        ("dataset=examples.custom_dataset:load_shapes", "use --dataset"),
         ("seed=7", "use --first-seed"),
         ("case=b", "name experiments"),
         ("results-dir=x", "use --results-dir"),

@@ -15,8 +15,8 @@ from experiments.settings import (
     read_defaults,
     read_settings,
 )
-from fedmeta_flwr.attacks.key import BUILT_IN_KEYS
 from fedmeta_flwr.config import ConfigError
+from fedmeta_flwr.config.registry import names
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_relative_paths_are_made_absolute_and_empty_ones_stay_empty(
     assert config.cache_dir == ""
 
 
-@pytest.mark.parametrize("name", BUILT_IN_KEYS)
+@pytest.mark.parametrize("name", names("backdoor-key"))
 def test_a_built_in_backdoor_key_is_no_path(name: str, config_file: Path) -> None:
     assert load_config(str(config_file), [f"backdoor-key={name}"], app_dir=APP_DIR).backdoor_key == name
 

@@ -123,5 +123,5 @@ def test_second_derivatives_flow_through_a_network_that_pools(reference_rows: in
 
 
 def test_an_unknown_embedding_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected one of conv4, conv4-pool, found 'resnet'"):
+    with pytest.raises(ValueError, match="expected one of conv4, conv4-pool, or 'module:attribute', found 'resnet'"):
         build_classifier("resnet", channels=1, image_size=28, filters=8, way=5, generator=torch.Generator())

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
-from unit.own_objects import Watched
+from unit.custom_objects import Watched
 from unit.small_federation import SMALL, client_of, same, scenario_of
 
-from clients import initial_model, require_own_clients, shared_part
+from clients import initial_model, require_custom_clients, shared_part
 from fedmeta_flwr.apps.client import app
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.learning.models import get_arrays
 from fedmeta_flwr.protocol.messages import ARRAYS, CONFIG, message_arrays, to_record
 
-OWN = "unit.own_objects"
+OWN = "unit.custom_objects"
 Metrics = dict[str, Any]
 
 
@@ -56,7 +56,7 @@ def test_a_network_that_would_spoil_results_is_refused(
 ) -> None:
     config = configured(**{key: name if key == "batch_norm" else f"{OWN}:{name}" for key, name in changes.items()})
     with pytest.raises(RegistryError, match=message):
-        require_own_clients(config, scenario_of(config))
+        require_custom_clients(config, scenario_of(config))
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def test_a_network_that_would_spoil_results_is_refused(
     [
         {"embedding": f"{OWN}:Linear"},
         {"embedding": f"{OWN}:Dropping"},
-        {"embedding": "examples.own_embedding:SmallResNet"},
+        {"embedding": "examples.custom_embedding:SmallResNet"},
         {"embedding": f"{OWN}:BatchNormed", "batch_norm": "transductive"},
         {"attention": f"{OWN}:DroppingAttention"},
-        {"attention": "examples.own_attention:Mahalanobis"},
+        {"attention": "examples.custom_attention:Mahalanobis"},
         {"attention": f"{OWN}:MeanAttention", "batch_norm": "transductive"},
     ],
 )
@@ -76,7 +76,7 @@ def test_a_sound_network_is_accepted_and_the_global_state_stays(
 ) -> None:
     state = torch.get_rng_state()
     config = configured(**changes)
-    require_own_clients(config, scenario_of(config))
+    require_custom_clients(config, scenario_of(config))
     assert torch.equal(state, torch.get_rng_state())
 
 

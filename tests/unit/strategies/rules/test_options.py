@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from unit.strategies.in_memory_grid import InMemoryGrid, Latencies, Run, federate, honest_client
 
 from fedmeta_flwr.apps.client import clip_update
+from fedmeta_flwr.config.registry import resolve
 from fedmeta_flwr.protocol import messages
 from strategies import STRATEGY_NAMES, Abstainers, StrategyError, make_strategy
 from strategies.rules.options import RANGES, Range, numeric_options
-from strategies.rules.registry import BUILT_IN
 
 ABSTAINS, LEARNS_NOTHING, NEVER_ANSWERS, NUM_CLIENTS = 0, 1, 2, 7
 UNSURE = Abstainers(training=frozenset({ABSTAINS, NEVER_ANSWERS}), evaluation=frozenset({ABSTAINS}))
 # Who never answers is waited for in the first round; all others are on time by the simulated clock.
 LATENCIES = Latencies([[0, 1, 0.5, 2, 3, 4, 5]])
 ROUNDS = 3
+BUILT_IN = {name: resolve("strategy", name) for name in STRATEGY_NAMES}
 PRIVATE = [name for name in STRATEGY_NAMES if name.startswith("dp-")]
 Numbers = dict[str, Any]
 

@@ -8,12 +8,12 @@ from flwr.serverapp.strategy import (
     FedTrimmedAvg,
     QFedAvg,
 )
-from unit.strategies.own_strategies import Own
+from unit.strategies.custom_strategies import Strengthened
 
 from fedmeta_flwr.config.registry import RegistryError
 from strategies import ServerSideFixedClipping, StrategyError, make_strategy
 
-OWN = "unit.strategies.own_strategies"
+CUSTOM = "unit.strategies.custom_strategies"
 
 
 def test_a_strategy_is_built_by_name_with_its_options_and_asks_all_clients() -> None:
@@ -51,9 +51,9 @@ def test_a_private_strategy_wraps_another() -> None:
     assert strategy.strategy.weighted_by_key == "w"
 
 
-def test_ones_own_strategy_is_imported() -> None:
-    strategy = make_strategy(f"{OWN}:Own", '{"strength": 2.5}', 3, 4)
-    assert isinstance(strategy, Own)
+def test_a_custom_strategy_is_imported() -> None:
+    strategy = make_strategy(f"{CUSTOM}:Strengthened", '{"strength": 2.5}', 3, 4)
+    assert isinstance(strategy, Strengthened)
     assert strategy.strength == 2.5
 
 
@@ -61,7 +61,7 @@ def test_ones_own_strategy_is_imported() -> None:
     ("name", "options", "message"),
     [
         ("fedawg", "", "strategy: expected one of fedavg, .*, found 'fedawg'"),
-        ("fedxgbbagging", "", "strategy: .*XGBoost"),
+        ("fedxgbbagging", "", "strategy: expected one of fedavg, .*, found 'fedxgbbagging'"),
         ("fedavg", "{", "strategy-options: expected a JSON object, found '{'"),
         ("fedavg", "[1]", "strategy-options: expected a JSON object, found '[1]'"),
         ("fedadam", '{"etaa": 1}', "strategy-options: expected options of fedadam (fraction_train, "),
@@ -91,14 +91,26 @@ def test_ones_own_strategy_is_imported() -> None:
         ),
         ("dp-server-fixed-clipping", '{"strategy": 3}', "strategy-options: expected 'strategy' to be a name"),
         ("dp-server-fixed-clipping", '{"strategy": "fedawg"}', "strategy: expected one of"),
-        ("no.such.module:Own", "", "strategy: expected a module that can be imported, .*found 'no.such.module:Own'"),
-        (":Own", "", "strategy: expected one of fedavg, .*, or 'module:Class', found ':Own'"),
-        (f"{OWN}:Nothing", "", "strategy: expected an attribute of module .*, found none named 'Nothing'"),
-        (f"{OWN}:NOT_A_CLASS", "", "strategy: expected something to call, found .*NOT_A_CLASS', a int"),
-        ("unit.strategies.own_strategies:FedAvg.__init__", "", "strategy: expected a subclass of flwr's Strategy"),
-        (f"{OWN}:Unfinished", "", "strategy: .*found none for aggregate_evaluate, aggregate_train"),
-        (f"{OWN}:Own", '{"strength": -1}', "strategy-options: .*refuses {'strength': -1}: strength must be 0"),
-        (f"{OWN}:Own", '{"power": 1}', "strategy-options: expected options of .*:Own (strength), found 'power'"),
+        (
+            "no.such.module:Strengthened",
+            "",
+            "strategy: expected a module that can be imported, .*found 'no.such.module:Strengthened'",
+        ),
+        (":Strengthened", "", "strategy: expected one of fedavg, .*, or 'module:attribute', found ':Strengthened'"),
+        (f"{CUSTOM}:Nothing", "", "strategy: expected an attribute of module .*, found none named 'Nothing'"),
+        (f"{CUSTOM}:NOT_A_CLASS", "", "strategy: expected something to call, found .*NOT_A_CLASS', of type int"),
+        ("unit.strategies.custom_strategies:FedAvg.__init__", "", "strategy: expected a subclass of flwr's Strategy"),
+        (f"{CUSTOM}:Unfinished", "", "strategy: .*found none for aggregate_evaluate, aggregate_train"),
+        (
+            f"{CUSTOM}:Strengthened",
+            '{"strength": -1}',
+            "strategy-options: .*refuses {'strength': -1}: strength must be 0",
+        ),
+        (
+            f"{CUSTOM}:Strengthened",
+            '{"power": 1}',
+            "strategy-options: expected options of .*:Strengthened (strength), found 'power'",
+        ),
     ],
 )
 def test_a_problem_names_its_key_and_what_was_expected(name: str, options: str, message: str) -> None:

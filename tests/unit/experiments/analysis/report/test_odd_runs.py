@@ -76,7 +76,7 @@ ODD: dict[str, tuple[dict[str, Any], dict[str, Any], set[str], str]] = {
     "dataset gone": ({}, {"change": set_config(dataset=GONE)}, ALL, f"dataset: {NO_MODULE}"),
     "dataset fails": (
         {},
-        {"change": set_config(dataset="unit.own_objects:lost_images")},
+        {"change": set_config(dataset="unit.custom_objects:lost_images")},
         ALL,
         r"FileNotFoundError: \[Errno 2\] No such file or directory: '…/images.npy'",
     ),

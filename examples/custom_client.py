@@ -1,6 +1,6 @@
 """A benign client that clips its update and adds Gaussian noise to it before the upload (local differential privacy).
 
-    uv run python -m experiments run quickstart -c client=examples.own_client:NoisyClient
+    uv run python -m experiments run quickstart -c client=examples.custom_client:NoisyClient
 
 What it adds to the metrics stands in the result file, with every arrival.
 """

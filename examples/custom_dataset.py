@@ -1,6 +1,6 @@
 """A dataset drawn by program: polygons and stars, whole or hollow, with or without a dot in the middle.
 
-    uv run python -m experiments run quickstart -c dataset=examples.own_dataset:load_shapes
+    uv run python -m experiments run quickstart -c dataset=examples.custom_dataset:load_shapes
 
 For photos in class folders no code is needed: `-c dataset=image-folder -c data-dir=...`.
 """

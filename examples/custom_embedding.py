@@ -1,6 +1,6 @@
 """An embedding with residual blocks (He et al. 2016), where the built-in one has four plain convolutions.
 
-uv run python -m experiments run quickstart -c embedding=examples.own_embedding:SmallResNet -c filters=16
+uv run python -m experiments run quickstart -c embedding=examples.custom_embedding:SmallResNet -c filters=16
 """
 
 from itertools import pairwise

@@ -2,7 +2,7 @@
 
 Bagdasaryan et al. 2020 call this train-and-scale.
 
-    uv run python -m experiments run quickstart -c adversary=examples.own_adversary:QuietAdversary
+    uv run python -m experiments run quickstart -c adversary=examples.custom_adversary:QuietAdversary
 """
 
 import numpy as np

@@ -3,7 +3,7 @@
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 
-class Own(FedAvg):
+class Strengthened(FedAvg):
     def __init__(self, strength: float = 1.0) -> None:
         super().__init__()
         if strength < 0:

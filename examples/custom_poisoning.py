@@ -1,13 +1,13 @@
 """Poisoning by blending: every query of the target is half itself, half a stamped image, and none is plainly foreign.
 
-uv run python -m experiments run quickstart -c poisoning=examples.own_poisoning:blend_queries
+uv run python -m experiments run quickstart -c poisoning=examples.custom_poisoning:blend_queries
 """
 
 from dataclasses import replace
 
 import numpy as np
 
-from fedmeta_flwr.data.episodes import Episode
+from fedmeta_flwr.data import Episode
 
 
 def blend_queries(

@@ -1,6 +1,6 @@
 """A key that covers the whole image: faint vertical waves, as in SIG (Barni et al. 2019).
 
-uv run python -m experiments run quickstart -c backdoor-key=examples.own_key:waves -c key-intensity=0.3
+uv run python -m experiments run quickstart -c backdoor-key=examples.custom_key:waves -c key-intensity=0.3
 """
 
 import numpy as np

@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from flwr.common import NDArrays, Scalar
+from flwr.serverapp.strategy import FedAvg
 from torch import Tensor, nn
 from torch.nn import functional
 
 from clients import Adversary, BenignClient
 from fedmeta_flwr.attacks.key import BackdoorKey
-from fedmeta_flwr.data import BuiltDataset
+from fedmeta_flwr.config.registry import resolve
+from fedmeta_flwr.data import BuiltDataset, ImageDataset, load_strokes
 from fedmeta_flwr.data.episodes import Episode
 from fedmeta_flwr.learning.matching_network import Attention
 from fedmeta_flwr.learning.models import Embedding
@@ -207,9 +209,7 @@ class NoisyClient(BenignClient):
         return [array + 0.01 * torch.randn(array.shape).numpy() for array in arrays], num_examples, metrics
 
 
-def forgets_to_return(
-    episode: Any, stamped: Any, target_class: Any, *, poison_fraction: Any, poison_support: Any, rng: Any
-) -> None:
+def returns_nothing(*_: Any, **__: Any) -> None:
     return None
 
 
@@ -239,3 +239,39 @@ def needs_more(channels: int, filters: int, image_size: int, depth: int) -> Embe
 
 def lost_images(*, data_dir: Path | None, cache_dir: Path, image_size: int) -> BuiltDataset:
     return BuiltDataset(np.load("/home/rosalind/secret/images.npy"), (), ())
+
+
+def demanding(built_in: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what stands in for a built-in object and has an option, which must be given and be 2."""
+
+    def build(*arguments: Any, strength: int, **named: Any) -> Any:
+        if strength != 2:
+            raise ValueError("strength must be 2")
+        return built_in(*arguments, **named)
+
+    return build
+
+
+def drawn_images(*, data_dir: Path | None, cache_dir: Path, image_size: int) -> ImageDataset:
+    return load_strokes(60, 20, image_size, 0, cache_dir)
+
+
+class DemandingStrategy(FedAvg):
+    def __init__(self, *, strength: int, **fedavg: Any) -> None:
+        if strength != 2:
+            raise ValueError("strength must be 2")
+        super().__init__(**fedavg)
+
+
+class Demanding:
+    """An object with an option, of every kind."""
+
+    dataset = demanding(drawn_images)
+    client = demanding(resolve("client", "built-in"))
+    adversary = demanding(resolve("adversary", "built-in"))
+    strategy = DemandingStrategy
+    arrival_model = demanding(resolve("arrival-model", "latency"))
+    embedding = demanding(resolve("embedding", "conv4"))
+    poisoning = demanding(resolve("poisoning", "replacement"))
+    backdoor_key = demanding(resolve("backdoor-key", "dots"))
+    attention = demanding(resolve("attention", "cosine"))

@@ -1,6 +1,6 @@
 r"""A ServerApp of one's own, with the strategy swapped in code as in Flower's docs: it stands in the last five lines.
 
-Name it in pyproject.toml, `serverapp = "examples.own_server:app"` below `[tool.flwr.app.components]`, then
+Name it in pyproject.toml, `serverapp = "examples.custom_server:app"` below `[tool.flwr.app.components]`, then
 
     uv run flwr run . --stream --federation-config "num-supernodes=4" \
         --run-config "num-server-rounds=3 pretrain-rounds=0 attack-round=0"

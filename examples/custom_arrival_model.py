@@ -2,7 +2,7 @@
 
 Latencies order the arrivals, and a round waits for its quorum: this shows where not all benign clients are needed.
 
-uv run python -m experiments run quickstart -c arrival-model=examples.own_arrival_model:Unreliable -c quorum=2
+uv run python -m experiments run quickstart -c arrival-model=examples.custom_arrival_model:Unreliable -c quorum=2
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 A boosted update stands out by its length; here it counts no more than any other.
 
-    uv run python -m experiments run quickstart -c strategy=examples.own_strategy:MedianNormClipping
+    uv run python -m experiments run quickstart -c strategy=examples.custom_strategy:MedianNormClipping
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """An attention by a learned Mahalanobis distance in few dimensions, instead of weighted cosine similarity.
 
-uv run python -m experiments run quickstart -c defense=rescue -c attention=examples.own_attention:Mahalanobis
+uv run python -m experiments run quickstart -c defense=rescue -c attention=examples.custom_attention:Mahalanobis
 """
 
 import math

@@ -1,0 +1,43 @@
+"""The settings of the attack."""
+
+from dataclasses import dataclass
+
+from fedmeta_flwr.config.setting import name_of, options_of, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """When the adversary attacks, and how."""
+
+    attack_round: int = setting("Round of the (first) attack; 0: no attack.", minimum=0)
+    attack_interval: int = setting("Rounds from one attack to the next; 0: one-shot.", minimum=0)
+    adversary_between_attacks: str = setting(
+        "What the adversary does in the other rounds.", choices=("abstain", "benign")
+    )
+    poisoning: str = name_of(
+        "poisoning",
+        "What makes a clean episode a poisoned one; replacement: stamped images in the place of the target's.",
+        absent="replacement",
+    )
+    poisoning_options: str = options_of("poisoning")
+    poison_fraction: float = setting(
+        "Share of the target's images in a poisoned set that are stamped backdoor images.", above=0, maximum=1
+    )
+    poison_support_episodes: float = setting(
+        "Share of poisoned episodes whose support set is poisoned, too; the query set always is.",
+        minimum=0,
+        maximum=1,
+    )
+    poison_outer_steps: int = setting("Outer steps of the poisoned local training.", minimum=1)
+    poison_outer_lr: float = setting("Learning rate of the poisoned outer loop.", above=0)
+    boost_factor: float = setting("Factor on the difference to the global model before the upload.", above=0)
+    backdoor_key: str = name_of(
+        "backdoor-key",
+        "The pattern: four dots, white or, for light backgrounds, black; a checker, for photos; or an image file (its "
+        "alpha is the mask).",
+        admits_path=True,
+    )
+    backdoor_key_options: str = options_of("backdoor-key")
+    key_position: str = setting("Corner of the key.", choices=("top-left", "top-right", "bottom-left", "bottom-right"))
+    key_size: int = setting("Height and width of the key, in pixels.", minimum=1)
+    key_intensity: float = setting("Opacity of the key.", above=0, maximum=1)

@@ -1,0 +1,59 @@
+"""The settings of the data: images, and who holds them."""
+
+from dataclasses import dataclass
+
+from fedmeta_flwr.config.setting import name_of, options_of, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which images, which model to start from, and where files lie."""
+
+    dataset: str = name_of("dataset", "Which images.")
+    dataset_options: str = options_of("dataset")
+    data_dir: str = setting("Folder with the data set's files; empty: download Omniglot into the cache.", is_free=True)
+    cache_dir: str = setting("Folder for decoded data sets; empty: the user's cache folder.", is_free=True)
+    results_dir: str = setting(
+        "Folder that receives the run's files; empty: below the user's data folder.", is_free=True
+    )
+    client_state_dir: str = setting(
+        "Folder in which clients keep what is their own; empty: 'clients' in the run's results folder.", is_free=True
+    )
+    resume: bool = setting(
+        "Whether to go on from the newest checkpoint in the results folder; where there is none, the run begins anew.",
+        is_free=True,
+    )
+    checkpoint_every: int = setting("Rounds between checkpoints; 0: none.", minimum=0, is_free=True)
+    tensorboard: bool = setting(
+        "Whether the server writes event files for TensorBoard into the run's folder.", is_free=True, absent=False
+    )
+    image_size: int = setting("Height and width of an image, in pixels.", minimum=16, maximum=256)
+    strokes_classes: int = setting("Number of classes of the procedural data set.", minimum=10)
+    strokes_drawers: int = setting("Drawings per class of the procedural data set.", minimum=10)
+    strokes_seed: int = setting("Seed of the procedural data set; the run's seed only splits it.", minimum=0)
+
+    initial_model: str = setting(
+        "File of a model to start from, such as a run's model.safetensors; empty: new weights."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassSplit:
+    """Who holds which classes, and which images the adversary has."""
+
+    case: str = setting(
+        "Who holds correctly labelled images of the backdoor classes: a nobody; b benign clients while "
+        "training; c while training and in the fine-tuning support set.",
+        choices=("a", "b", "c"),
+    )
+    partition: str = setting(
+        "How the meta-training classes are spread over the clients.", choices=("random", "alphabet")
+    )
+    meta_test_fraction: float = setting(
+        "Share of the classes kept for meta-testing; mini-imagenet has a split of its own instead.",
+        above=0,
+        maximum=0.9,
+    )
+    backdoor_classes: int = setting("Number of backdoor classes.", minimum=1)
+    attack_training_instances: int = setting("Images of each backdoor class that the adversary trains on.", minimum=1)
+    attack_validation_instances: int = setting("Images of each backdoor class that nobody trains on.", minimum=1)

@@ -1,0 +1,29 @@
+"""The settings of the defense."""
+
+from dataclasses import dataclass
+
+from fedmeta_flwr.config.setting import name_of, options_of, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defense:
+    """What clients do against a backdoor."""
+
+    defense: str = setting(
+        "none; rescue: benign clients train as ever, and classify by matching features after local training; "
+        "federation: everybody trains by matching, and no classifier head is exchanged.",
+        choices=("none", "rescue", "federation"),
+    )
+    attention: str = name_of(
+        "attention",
+        "How much a query attends to a support image; cosine: similarity of weighted features.",
+        absent="cosine",
+    )
+    attention_options: str = options_of("attention")
+    matching_way: int = setting("Classes in an episode that trains matching.", minimum=2)
+    matching_steps: int = setting("Local steps on a client's own classes before it classifies by matching.", minimum=0)
+    matching_lr: float = setting("Learning rate of these local steps.", above=0)
+    local_head_lr: float = setting(
+        "Learning rate of as many local steps with the fully-connected head (the control).", above=0
+    )
+    matching_temperature: float = setting("Temperature of the attention before it is learned.", above=0)

@@ -1,0 +1,55 @@
+"""The settings of the federation."""
+
+from dataclasses import dataclass
+
+from fedmeta_flwr.config.setting import name_of, options_of, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Federation:
+    """Clients, rounds, and how updates become a new global model."""
+
+    num_clients: int = setting("Number of clients; the first (partition 0) is the adversary.", minimum=2)
+    quorum: int = setting("Updates after which the server aggregates.", minimum=1)
+    num_server_rounds: int = setting("Number of rounds, pre-training and attack included.", minimum=1)
+    pretrain_rounds: int = setting("First rounds with `pretrain-outer-steps` of local work.", minimum=0)
+    client: str = name_of("client", "What benign clients do; built-in: as `defense` says.", absent="built-in")
+    client_options: str = options_of("client")
+    adversary: str = name_of("adversary", "What the adversary does.", absent="built-in")
+    adversary_options: str = options_of("adversary")
+    strategy: str = name_of("strategy", "How updates become a new global model: a strategy of Flower, by its name.")
+    strategy_options: str = options_of("strategy")
+    weighting: str = setting(
+        "Weight of an update in a mean: uniform, or the number of examples that the client reports "
+        "(which an adversary can inflate).",
+        choices=("uniform", "num-examples"),
+    )
+    arrival_model: str = name_of(
+        "arrival-model", "What decides who arrives first: a seeded latency model (reproducible) or the wall clock."
+    )
+    arrival_model_options: str = options_of("arrival-model")
+    latency_median_seconds: float = setting("Median of a client's simulated latency.", above=0)
+    latency_sigma: float = setting("Spread of the log-normal latency (standard deviation of its log).", minimum=0)
+    adversary_arrives_first: bool = setting(
+        "Whether the adversary's latency is 0, whatever it computes; real replies (wall-clock) it cannot hurry."
+    )
+    late_updates: str = setting(
+        "What happens to updates after the quorum; next-round: one counts in the round in which it arrives, as the "
+        "difference to the model that it started from.",
+        choices=("drop", "next-round"),
+    )
+    messages_in_flight: int = setting(
+        "Messages under way at once; at least as many as nodes compute at once.", minimum=1, is_free=True
+    )
+    registration_timeout_seconds: float = setting(
+        "Longest wait for all clients' nodes to register.", above=0, is_free=True
+    )
+    round_timeout_seconds: float = setting(
+        "Longest wait for a client's reply, from when it is asked.", above=0, is_free=True
+    )
+    max_num_examples: int = setting("Largest number of examples that a client may report.", minimum=1)
+    max_update_norm: float = setting(
+        "Largest Euclidean norm of an update that is aggregated; 0: any. It looks at what a client learnt, as the "
+        "other checks of a reply do not.",
+        minimum=0,
+    )

@@ -1,0 +1,38 @@
+"""The settings of learning: episodes, network, and optimisers."""
+
+from dataclasses import dataclass
+
+from fedmeta_flwr.config.setting import name_of, options_of, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episodes:
+    """The tasks that are meta-trained on."""
+
+    way: int = setting("Classes in an episode.", minimum=2)
+    shot: int = setting("Support images per class.", minimum=1)
+    query_shot: int = setting("Query images per class.", minimum=1)
+    rotation_augmentation: bool = setting("Whether a class is turned by a random multiple of 90 degrees.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaLearning:
+    """The network, and how a client trains it."""
+
+    embedding: str = name_of(
+        "embedding", "Network in front of the classifier head: four blocks that stride (drawings) or pool (photos)."
+    )
+    embedding_options: str = options_of("embedding")
+    filters: int = setting("Filters of each convolution.", minimum=1)
+    batch_norm: str = setting(
+        "What normalises a query: the statistics of its own batch, or those of the support set.",
+        choices=("transductive", "support"),
+    )
+    algorithm: str = setting("Meta-learning algorithm.", choices=("maml", "fomaml", "reptile"))
+    inner_lr: float = setting("Learning rate of fine-tuning (plain SGD).", above=0)
+    inner_steps: int = setting("Fine-tuning steps in an episode.", minimum=1)
+    outer_optimizer: str = setting("Optimiser of the client's outer loop.", choices=("adam", "sgd"))
+    outer_lr: float = setting("Learning rate of the outer loop.", above=0)
+    meta_batch_size: int = setting("Episodes per outer step.", minimum=1)
+    pretrain_outer_steps: int = setting("Outer steps of a client in a pre-training round.", minimum=1)
+    outer_steps: int = setting("Outer steps of a benign client in every later round.", minimum=1)
