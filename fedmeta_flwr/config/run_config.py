@@ -82,11 +82,12 @@ class RunConfig(Schedule):
         maximum=0.9,
     )
     backdoor_classes: int = setting("Number of backdoor classes.", minimum=1)
-    attack_training_instances: int = setting("Images of each backdoor class that the adversary trains on.", minimum=1)
+    attack_training_instances: int = setting("Images of each backdoor class that adversaries train on.", minimum=1)
     attack_validation_instances: int = setting("Images of each backdoor class that nobody trains on.", minimum=1)
 
     # Federation
-    num_clients: int = setting("Number of clients; the first (partition 0) is the adversary.", minimum=2)
+    num_clients: int = setting("Number of clients; the first ones (from partition 0) are the adversaries.", minimum=2)
+    num_adversaries: int = setting("Number of colluding adversaries among the clients.", minimum=1, absent=1)
     quorum: int = setting("Updates after which the server aggregates.", minimum=1)
     num_server_rounds: int = setting("Number of rounds, pre-training and attack included.", minimum=1)
     pretrain_rounds: int = setting("First rounds with `pretrain-outer-steps` of local work.", minimum=0)
@@ -96,7 +97,7 @@ class RunConfig(Schedule):
         admits_custom=True,
         absent="built-in",
     )
-    adversary: str = setting("What the adversary does.", choices=("built-in",), admits_custom=True, absent="built-in")
+    adversary: str = setting("What an adversary does.", choices=("built-in",), admits_custom=True, absent="built-in")
     strategy: str = setting(
         "A built-in Flower strategy by name, or the user's own as 'module:Class'.", admits_custom=True
     )
@@ -114,7 +115,7 @@ class RunConfig(Schedule):
     latency_median_seconds: float = setting("Median of a client's simulated latency.", above=0)
     latency_sigma: float = setting("Spread of the log-normal latency (standard deviation of its log).", minimum=0)
     adversary_arrives_first: bool = setting(
-        "Whether the adversary's latency is 0, whatever it computes; real replies (wall-clock) it cannot hurry."
+        "Whether an adversary's latency is 0, whatever it computes; real replies (wall-clock) it cannot hurry."
     )
     late_updates: str = setting(
         "What happens to updates after the quorum; next-round: one counts in the round in which it arrives, as the "
@@ -166,8 +167,18 @@ class RunConfig(Schedule):
     # Attack
     attack_round: int = setting("Round of the (first) attack; 0: no attack.", minimum=0)
     attack_interval: int = setting("Rounds from one attack to the next; 0: one-shot.", minimum=0)
-    adversary_between_attacks: str = setting(
-        "What the adversary does in the other rounds.", choices=("abstain", "benign")
+    adversary_between_attacks: str = setting("What adversaries do in the other rounds.", choices=("abstain", "benign"))
+    attack: str = setting(
+        "What adversaries upload in a round of attack; model-replacement: a boosted update of poisoned local training.",
+        choices=("model-replacement",),
+        admits_custom=True,
+        absent="model-replacement",
+    )
+    attack_options: str = setting("Keyword arguments of the attack, as a JSON object; empty: none.", absent="")
+    attack_images: str = setting(
+        "Whether several adversaries share the attack training images, or each has its part of them.",
+        choices=("shared", "divided"),
+        absent="shared",
     )
     poisoning: str = setting(
         "What makes a clean episode a poisoned one; replacement: stamped images in the place of the target's.",
@@ -185,7 +196,9 @@ class RunConfig(Schedule):
     )
     poison_outer_steps: int = setting("Outer steps of the poisoned local training.", minimum=1)
     poison_outer_lr: float = setting("Learning rate of the poisoned outer loop.", above=0)
-    boost_factor: float = setting("Factor on the difference to the global model before the upload.", above=0)
+    boost_factor: float = setting(
+        "Factor on the difference to the global model before the upload, of all adversaries together.", above=0
+    )
     backdoor_key: str = setting(
         "The pattern: 'dots' (white), 'dots-inverted' (black, for light backgrounds), 'patch', the path of an image "
         "file (its alpha is the mask), or a custom one as 'module:attribute'.",

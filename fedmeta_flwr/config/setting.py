@@ -20,7 +20,7 @@ def setting(
     whole_numbers: bool = False,
     is_free: bool = False,
     admits_custom: bool = False,
-    absent: bool | str | None = None,
+    absent: bool | int | str | None = None,
 ) -> Any:
     """Declare a field of `RunConfig`: what it means, the values that it admits, and whether it changes no result.
 

@@ -154,7 +154,7 @@ def test_an_embedding_of_ones_own_is_what_is_exchanged(finished: Run) -> None:
 
 def test_an_arrival_model_of_ones_own_decides_who_comes_first(finished: Run) -> None:
     results = read_results(finished(arrival_model="examples.own_arrival_model:Unreliable"))
-    model = Unreliable(seed=0, median_seconds=1.0, sigma=0.5, first=0)
+    model = Unreliable(seed=0, median_seconds=1.0, sigma=0.5, first=frozenset({0}))
     for record in results.rounds:
         for arrival in record.arrivals:
             expected = model.latency_seconds(record.server_round, arrival["partition_id"])

@@ -30,7 +30,16 @@ from fedmeta_flwr.records.writer import ResultsWriter
 from strategies import FirstArrivals, SeededLatency, make_arrivals
 
 OWN = "unit.own_objects"
-LATER = {"client", "adversary", "poisoning", "attention"}
+LATER = {
+    "client",
+    "adversary",
+    "num-adversaries",
+    "attack",
+    "attack-options",
+    "attack-images",
+    "poisoning",
+    "attention",
+}
 """The settings that came after version 0.1."""
 
 
@@ -128,7 +137,7 @@ def test_a_dataset_has_the_size_that_is_asked_for_and_is_read_only(tmp_path: Pat
 
 
 def test_an_arrival_model_may_be_an_attribute_of_an_attribute() -> None:
-    arguments: dict[str, Any] = {"seed": 4, "median_seconds": 2.0, "sigma": 0.1, "first": None}
+    arguments: dict[str, Any] = {"seed": 4, "median_seconds": 2.0, "sigma": 0.1, "first": frozenset()}
     assert make_arrivals(f"{OWN}:Nested.Latency", **arguments) == SeededLatency(**arguments)
     with pytest.raises(RegistryError, match=r"arrival-model: expected .* to take the arguments of the built-in one"):
         make_arrivals(f"{OWN}:needs_more", **arguments)

@@ -77,7 +77,7 @@ def test_every_rule_is_about_settings_that_there_are() -> None:
         ("data-dir", "caf\udce9", r"a text that UTF-8 can hold, without NUL, found 'caf\\udce9'"),
         ("data-dir", "a\0b", r"a text that UTF-8 can hold, without NUL, found 'a\\x00b'"),
         ("quorum", 5, "at most num-clients = 4"),
-        ("quorum", 4, "while the adversary abstains"),
+        ("quorum", 4, "while adversaries abstain"),
         ("pretrain-rounds", 10**6, "at most num-server-rounds"),
         ("attack-round", 10**6, "at most num-server-rounds"),
         ("attack-round", 1, "more than pretrain-rounds"),
