@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedmeta_flwr.attacks.key import BackdoorKey, build_key
+from fedmeta_flwr.attacks.poisoning import poisoned_count
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import is_custom
 from fedmeta_flwr.data import ImageDataset, load_dataset
-from fedmeta_flwr.data.episodes import poisoned_count
 from fedmeta_flwr.data.roles import Roles
 from fedmeta_flwr.data.split import ClassSplit, SplitError, SplitSizes, split_classes
 

@@ -17,6 +17,9 @@ from functools import reduce
 from typing import Any
 
 BUILT_IN: Mapping[str, Mapping[str, str]] = {
+    "attack": {
+        "model-replacement": "fedmeta_flwr.attacks.model_replacement:ModelReplacement",
+    },
     "attention": {
         "cosine": "fedmeta_flwr.learning.matching_network:Attention",
     },

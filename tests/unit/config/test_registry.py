@@ -20,7 +20,6 @@ from fedmeta_flwr.attacks.key import BackdoorKeyError, build_key
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.config.registry import RegistryError, is_custom, resolve
 from fedmeta_flwr.data import DatasetError, ImageDataset, load_dataset
-from fedmeta_flwr.data.episodes import make_poison, poison_episode
 from fedmeta_flwr.learning.matching_network import make_attention
 from fedmeta_flwr.learning.models import build_classifier, get_arrays
 from fedmeta_flwr.records.checkpoint import SUFFIX, CheckpointError, save_checkpoint
@@ -141,15 +140,6 @@ def test_an_arrival_model_may_be_an_attribute_of_an_attribute() -> None:
     assert make_arrivals(f"{OWN}:Nested.Latency", **arguments) == SeededLatency(**arguments)
     with pytest.raises(RegistryError, match=r"arrival-model: expected .* to take the arguments of the built-in one"):
         make_arrivals(f"{OWN}:needs_more", **arguments)
-
-
-def test_the_built_in_poisoning_has_a_name() -> None:
-    assert make_poison("replacement") is poison_episode
-
-
-def test_a_poisoning_with_other_arguments_is_refused() -> None:
-    with pytest.raises(RegistryError, match=r"poisoning: expected .* to take the arguments .*too many positional"):
-        make_poison(f"{OWN}:flat_key")
 
 
 def test_all_own_objects_that_cannot_be_used_are_told_at_once_before_anything_starts(
