@@ -4,13 +4,13 @@ A new attack is one class that derives from `Attack`, or from `LayeredAttack` wh
 added. What more an attacker may come to know is one more attribute of `Knowledge`.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from flwr.common import Scalar
 from torch import nn
 
@@ -67,7 +67,8 @@ class Knowledge:
     federation : Federation
         What everybody knows.
     model : Classifier or MatchingNetwork
-        The architecture, on the device on which it is trained; its weights are anybody's until `load` sets them.
+        The architecture, on the device on which it is trained, with the private part that an attacker begins with; an
+        attack trains copies, see `model_with`.
     shared : torch.nn.Module
         The part of `model` that is exchanged, which may be all of it.
     training : LocalTraining
@@ -109,9 +110,11 @@ class Knowledge:
         """Return the factor on this attacker's update: all colluders attack in the same round, each with its share."""
         return self.boost_factor / len(self.federation.roles.adversaries)
 
-    def load(self, arrays: Arrays) -> None:
-        """Give the shared part of the model these weights."""
-        set_arrays(self.shared, arrays)
+    def model_with(self, arrays: Arrays) -> tuple[Any, nn.Module]:
+        """Return a new model whose shared part has these weights, and that part."""
+        model, shared = copy.deepcopy((self.model, self.shared))
+        set_arrays(shared, arrays)
+        return model, shared
 
     def clean_episode(self, rng: np.random.Generator) -> Episode:
         """Draw an episode as a benign client does: of the attacker's own classes."""
@@ -215,18 +218,15 @@ class LayeredAttack(Attack):
     def local_update(self, turn: Turn) -> Upload:
         """Train on `episode` under the layers, and return the local model as the layers change it."""
         knowledge = self.knowledge
-        knowledge.load(turn.global_arrays)
+        model, shared = knowledge.model_with(turn.global_arrays)
         loss = knowledge.training.train(
-            knowledge.model,
+            model,
             self.episode,
             server_round=turn.server_round,
             outer_steps=knowledge.outer_steps,
             outer_lr=knowledge.outer_lr,
             proximal_mu=0.0,
-            prepare=self._prepare,
+            prepare=lambda optimizer: around_steps(optimizer, list(shared.parameters()), self.layer),
         )
-        arrays = self.layer.change_upload(turn.global_arrays, get_arrays(knowledge.shared))
+        arrays = self.layer.change_upload(turn.global_arrays, get_arrays(shared))
         return Upload(arrays, knowledge.training.num_examples(knowledge.outer_steps), {TRAIN_LOSS: loss})
-
-    def _prepare(self, optimizer: torch.optim.Optimizer) -> None:
-        around_steps(optimizer, list(self.knowledge.shared.parameters()), self.layer)
