@@ -4,7 +4,7 @@ Its poisoned episodes are those of Chen, Golubchik & Paolieri 2020.
 """
 
 from fedmeta_flwr.attacks.base import Knowledge, LayeredAttack
-from fedmeta_flwr.attacks.layers import Boost, Layer
+from fedmeta_flwr.attacks.layers import Boost
 
 
 class ModelReplacement(LayeredAttack):
@@ -14,9 +14,7 @@ class ModelReplacement(LayeredAttack):
     ----------
     knowledge : Knowledge
         What the attacker knows.
-    *layers : Layer
-        What acts before the boost.
     """
 
-    def __init__(self, knowledge: Knowledge, *layers: Layer) -> None:
-        super().__init__(knowledge, *layers, Boost(knowledge.boost_share))
+    def __init__(self, knowledge: Knowledge) -> None:
+        super().__init__(knowledge, Boost(knowledge.boost_share))
