@@ -1,6 +1,8 @@
 """A model replacement that touches few weights: of its update it uploads only the largest coordinates, boosted.
 
-uv run python -m experiments run quickstart -c attack=examples.custom_attack:FewWeights -c 'attack-options={"share": 0.1}'
+uv run python -m experiments run quickstart -c attack=examples.custom_attack:FewWeights
+
+`-c 'attack-options={"share": 0.05}'` sets the share.
 """
 
 from collections.abc import Mapping

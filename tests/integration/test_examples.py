@@ -113,7 +113,7 @@ def test_a_custom_attack_moves_a_share_of_the_weights(finished: Run) -> None:
     share = {"attack": "examples.custom_attack:FewWeights", "attack_options": '{"share": 0.2}'}
     folder, plain = (finished(quorum=1, **own) for own in (share, {}))
     assert np.mean(update(folder) != 0) == pytest.approx(0.2, abs=0.01)
-    assert np.mean(update(plain) != 0) > 0.9
+    assert np.mean(update(plain) != 0) > 0.7
     norms = [arrivals(read_results(run), ATTACK)[0]["update_norm"] for run in (folder, plain)]
     assert 0.3 * norms[1] < norms[0] < norms[1]
 

@@ -122,7 +122,7 @@ def test_an_attack_with_options_and_a_memory_goes_through_run_claims_and_report(
     ("named", "message"),
     [
         (("Momentum", '{"speed": 1}'), r"attack-options: expected options of .*:Momentum \(factor\), found 'speed'"),
-        ("Momentum", "[1]", r"attack-options: expected a JSON object, found '\[1\]'"),
+        (("Momentum", "[1]"), r"attack-options: expected a JSON object, found '\[1\]'"),
         (("Momentum", '{"knowledge": 1}'), "attack-options: expected no option that the run sets itself"),
         (("no_attack", ""), "attack: expected '.*:no_attack' to return a Attack, found a str"),
         (("Silent", ""), "attack: expected '.*:Silent' to return an Upload, found a NoneType"),
