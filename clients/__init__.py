@@ -1,20 +1,17 @@
 """The parties of the federation, as Flower NumPyClients."""
 
-from clients.adversary import Abstention, Adversary, Attack, boost
+from clients.adversary import Abstention, Adversary
 from clients.benign import BenignClient
 from clients.defended import DefendedClient
-from fedmeta_flwr.apps.assembly import ADVERSARY, initial_model, make_client, require_custom_clients, shared_part
+from fedmeta_flwr.apps.assembly import initial_model, make_client, require_custom_clients, shared_part
 from fedmeta_flwr.learning.local_training import LocalTraining
 
 __all__ = [
-    "ADVERSARY",
     "Abstention",
     "Adversary",
-    "Attack",
     "BenignClient",
     "DefendedClient",
     "LocalTraining",
-    "boost",
     "initial_model",
     "make_client",
     "require_custom_clients",

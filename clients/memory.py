@@ -31,13 +31,13 @@ class ClientMemory:
         """Return the memory of one client."""
         return cls(folder / f"client-{partition_id}{SUFFIX}")
 
-    def recall(self, expected: Mapping[str, np.ndarray], before_round: int) -> dict[str, np.ndarray] | None:
+    def recall(self, expected: Mapping[str, np.ndarray] | None, before_round: int) -> dict[str, np.ndarray] | None:
         """Return what was kept last before a round, or None for a client that has kept nothing yet.
 
         Parameters
         ----------
-        expected : mapping of str to np.ndarray
-            Arrays of the architecture at hand.
+        expected : mapping of str to np.ndarray, or None
+            Arrays of the architecture at hand; None: any are admitted.
         before_round : int
             The round that begins.
 
@@ -48,7 +48,10 @@ class ClientMemory:
         """
         kept = self._read()
         earlier = [server_round for server_round in kept if server_round < before_round]
-        return Checkpoint(self.file, kept[max(earlier)], {}).fitted(expected) if earlier else None
+        if not earlier:
+            return None
+        arrays = kept[max(earlier)]
+        return arrays if expected is None else Checkpoint(self.file, arrays, {}).fitted(expected)
 
     def keep(self, arrays: Mapping[str, np.ndarray], server_round: int, oldest_round: int) -> None:
         """Write what the client has after a round.

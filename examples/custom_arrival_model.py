@@ -23,12 +23,12 @@ class Unreliable:
     seed: int
     median_seconds: float
     sigma: float
-    first: int | None
+    first: frozenset[int]
     dropout: float = 0.1
 
     def latency_seconds(self, server_round: int, partition_id: int) -> float:
         """Return a function of its arguments alone, so that a run can be repeated and resumed."""
-        if partition_id == self.first:
+        if partition_id in self.first:
             return 0.0
         rng = generator(self.seed, "own-latency", server_round, partition_id)
         if rng.random() < self.dropout:

@@ -23,11 +23,12 @@ import torch
 from flwr.common import NDArrays
 from matplotlib.figure import Figure
 
-from clients import Adversary, BenignClient, boost, make_client
+from clients import Adversary, BenignClient, make_client
 from clients.measurement import Accuracies
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.attacks.key import stamp
+from fedmeta_flwr.attacks.layers import boost
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.learning.device import pin_threads
 from fedmeta_flwr.records.results import CURVES
@@ -119,7 +120,7 @@ def mean(models: Sequence[NDArrays]) -> NDArrays:
     return [np.mean(np.stack(arrays), axis=0) for arrays in zip(*models, strict=True)]
 
 
-benign = [benign_client(partition_id) for partition_id in (1, 2, 3)]
+benign = [benign_client(partition_id) for partition_id in scenario.roles.benign]
 clean = benign[0].get_parameters({})
 for server_round in range(1, pretrain_rounds + 1):
     answers = [client.fit(clean, {"server-round": server_round}) for client in benign]
@@ -134,14 +135,13 @@ for server_round in range(1, pretrain_rounds + 1):
 
 # %%
 honest = replace(config, boost_factor=1.0)  # boosted by hand below
-adversary = make_client(honest, scenario, 0, torch.device("cpu"), arguments.out)
+(partition_id,) = scenario.roles.adversaries
+adversary = make_client(honest, scenario, partition_id, torch.device("cpu"), arguments.out)
 assert isinstance(adversary, Adversary)
-attack, rng = adversary.attack, generator(config.seed, "walkthrough")
-episode = adversary.training.sample(attack.holdings, rng, required=(attack.target_class,))
-poisoned_episode = attack.poison(
-    episode, attack.stamped, attack.target_class, poison_fraction=config.poison_fraction, poison_support=False, rng=rng
-)
-label = episode.label_of(attack.target_class)
+known, rng = adversary.attack.knowledge, generator(config.seed, "walkthrough")
+clean_support = replace(known, poisoning=replace(known.poisoning, poison_support_episodes=0.0))
+poisoned_episode = clean_support.poisoned_episode(rng)
+label = poisoned_episode.label_of(known.target_class)
 save_images(
     "poisoned-episode.png",
     {
@@ -165,7 +165,7 @@ def distance(one: NDArrays, other: NDArrays) -> float:
     return float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(one, other, strict=True))))
 
 
-boosted = boost(clean, local, config.boost_factor)
+boosted = [boost(old, new, config.boost_factor) for old, new in zip(clean, local, strict=True)]
 others = [client.fit(clean, {"server-round": attack_round})[0] for client in benign[:2]]
 poisoned = mean([boosted, *others])
 print(f"length of the updates: adversary {distance(boosted, clean):.2f}, others", end=" ")

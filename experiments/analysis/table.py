@@ -3,6 +3,7 @@
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from experiments.analysis.roles import recorded_roles
 from experiments.catalog import EXPERIMENTS
 from fedmeta_flwr.records.drops import describe_drop
 from fedmeta_flwr.records.results import CURVES, ResultsError, RoundRecord, RunResults
@@ -41,16 +42,17 @@ def milestones(results: RunResults) -> dict[str, RoundRecord]:
 
 
 def missed_attack(results: RunResults) -> str:
-    """Say that the adversary's update was not among those of the (first) attack's round, or the run begins later."""
-    from clients import ADVERSARY  # brings PyTorch along
-
+    """Say that no adversary's update was among those of the (first) attack's round, or the run begins later."""
     attack_round = results.run["config"]["attack-round"]
     if attack_round and results.rounds and (first := results.rounds[0].server_round) > attack_round:
         return f"The attack of round {attack_round} did not take place: the run begins with round {first}."
     record = next((one for one in results.rounds if one.server_round == attack_round), None)
-    if record is None or not record.arrivals or any(one["partition_id"] == ADVERSARY for one in record.arrivals):
+    if record is None or not record.arrivals:
         return ""
-    reasons = [describe_drop(one) for one in record.dropped if one["partition_id"] == ADVERSARY]
+    roles = recorded_roles(results.run["config"])
+    if any(roles.is_adversary(one["partition_id"]) for one in record.arrivals):
+        return ""
+    reasons = [describe_drop(one) for one in record.dropped if roles.is_adversary(one["partition_id"])]
     return f"The attack of round {attack_round} did not count: {'; '.join(reasons) or 'no update came'}."
 
 

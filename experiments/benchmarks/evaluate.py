@@ -12,6 +12,7 @@ from experiments.benchmarks import bare_loop
 from experiments.benchmarks.race import Contender, Tell, Turn, race
 from experiments.benchmarks.workload import CPU, INNER_STEPS, SHOT, WAY, Workload, as_task, drawings, in_default_layout
 from fedmeta_flwr.attacks.key import build_key
+from fedmeta_flwr.data.roles import Roles
 from fedmeta_flwr.data.split import ClassSplit, SplitSizes, split_classes
 from fedmeta_flwr.learning.batches import to_batch
 from fedmeta_flwr.learning.device import fast_layout
@@ -64,7 +65,7 @@ def evaluation_plan(workload: Workload, episodes: int) -> EvaluationPlan:
 def _split(classes: int, instances: int) -> ClassSplit:
     sizes = SplitSizes(
         case="a",
-        num_clients=4,
+        roles=Roles.with_first_adversaries(1, num_clients=4),
         partition="random",
         meta_test_fraction=0.25,
         backdoor_classes=4,

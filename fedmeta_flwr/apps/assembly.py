@@ -9,26 +9,20 @@ import torch
 from flwr.client import NumPyClient
 from torch import nn
 
-from clients.adversary import Attack
 from clients.measurement import LocalSteps, Measurement
 from clients.memory import ClientMemory
+from fedmeta_flwr.apps.attacker import knowledge_of, make_attack, try_attack
 from fedmeta_flwr.apps.scenario import Scenario
 from fedmeta_flwr.config import RunConfig, whole_numbers
-from fedmeta_flwr.config.registry import RegistryError, is_custom, make, parse_options, refusals
-from fedmeta_flwr.data import Episode
-from fedmeta_flwr.data.episodes import make_poison
+from fedmeta_flwr.config.registry import is_custom, make
 from fedmeta_flwr.learning.device import fast_layout
-from fedmeta_flwr.learning.evaluation import EvaluationPlan, stamped_images
+from fedmeta_flwr.learning.evaluation import EvaluationPlan
 from fedmeta_flwr.learning.local_training import LocalTraining
 from fedmeta_flwr.learning.matching_network import MatchingNetwork, make_attention, matching_loop
 from fedmeta_flwr.learning.meta_learning import InnerLoop, outer_loop
 from fedmeta_flwr.learning.models import Classifier, build_classifier
 from fedmeta_flwr.learning.network_trials import trial_rows, try_attention, try_embedding
 from fedmeta_flwr.learning.seeding import torch_draws, torch_generator
-from fedmeta_flwr.seeding import generator
-
-ADVERSARY = 0
-"""Partition id of the adversary (client 1 of the poster)."""
 
 
 def initial_model(config: RunConfig, scenario: Scenario) -> Classifier | MatchingNetwork:
@@ -58,7 +52,7 @@ def shared_part(model: Classifier | MatchingNetwork) -> nn.Module:
 def make_client(
     config: RunConfig, scenario: Scenario, partition_id: int, device: torch.device, memory_folder: Path
 ) -> NumPyClient:
-    """Return the client of a partition: the adversary for 0, a benign or a defended client for every other.
+    """Return the client of a partition: an adversary, a benign or a defended client.
 
     In the place of the class it may be a custom one, which is called with the same arguments.
 
@@ -76,7 +70,27 @@ def make_client(
         Where a client keeps what is its own.
     """
     model = initial_model(config, scenario).to(device).to(memory_format=fast_layout(device))
-    benign: dict[str, Any] = {
+    benign = _benign_arguments(config, scenario, partition_id, model)
+    if scenario.roles.is_adversary(partition_id):
+        attack = {
+            "attack": make_attack(config, knowledge_of(config, scenario, partition_id, benign)),
+            "is_attack": config.is_attack,
+            "between_attacks": config.adversary_between_attacks,
+            "memory": ClientMemory.of(memory_folder, partition_id),
+        }
+        return _made("adversary", config.adversary, benign | attack, config.adversary_options)
+    if config.defense == "none":
+        return _made("client", config.client, benign, config.client_options)
+    own: dict[str, Any] = {"attention": None, "memory": None}
+    if isinstance(model, MatchingNetwork):
+        own = {"attention": model.attention, "memory": ClientMemory.of(memory_folder, partition_id)}
+    return _made("client", config.client, benign | own, config.client_options)
+
+
+def _benign_arguments(
+    config: RunConfig, scenario: Scenario, partition_id: int, model: Classifier | MatchingNetwork
+) -> dict[str, Any]:
+    return {
         "model": model,
         "shared": shared_part(model),
         "training": _local_training(config, scenario, partition_id),
@@ -85,15 +99,6 @@ def make_client(
         "outer_lr": config.outer_lr,
         "measurement": _measurement(config, scenario, partition_id),
     }
-    if partition_id == ADVERSARY:
-        attack = {"attack": _attack(config, scenario), "between_attacks": config.adversary_between_attacks}
-        return _made("adversary", config.adversary, benign | attack, config.adversary_options)
-    if config.defense == "none":
-        return _made("client", config.client, benign, config.client_options)
-    own: dict[str, Any] = {"attention": None, "memory": None}
-    if isinstance(model, MatchingNetwork):
-        own = {"attention": model.attention, "memory": ClientMemory.of(memory_folder, partition_id)}
-    return _made("client", config.client, benign | own, config.client_options)
 
 
 def require_custom_clients(config: RunConfig, scenario: Scenario) -> None:
@@ -107,12 +112,12 @@ def require_custom_clients(config: RunConfig, scenario: Scenario) -> None:
     RegistryError
         If an object does not take the arguments of the built-in one, or an option, or returns something else.
     """
-    if _is_custom(config, "client", "adversary", "poisoning", "attention", "embedding"):
-        with torch_draws(config.seed, "trial-of-own-code"):
+    parts = ("client", "adversary", "attack", "poisoning", "attention", "embedding")
+    if _is_custom(config, *parts):
+        with torch_draws(config.seed, "trial-of-custom-objects"):
             _try_networks(config, scenario)
-            if _is_custom(config, "poisoning"):
-                _try_poisoning(config, scenario)
-            for partition_id in (ADVERSARY, ADVERSARY + 1):
+            _try_attack(config, scenario)
+            for partition_id in (scenario.roles.colluders[0], scenario.roles.first_benign):
                 make_client(config, scenario, partition_id, torch.device("cpu"), Path())
 
 
@@ -131,29 +136,10 @@ def _try_networks(config: RunConfig, scenario: Scenario) -> None:
         try_attention(attention, config.attention, embedding.features, config.batch_norm)
 
 
-def _try_poisoning(config: RunConfig, scenario: Scenario) -> None:
-    attack, training = _attack(config, scenario), _local_training(config, scenario, ADVERSARY)
-    rng = generator(config.seed, "trial-of-poisoning")
-    clean = training.sample(attack.holdings, rng, required=(attack.target_class,))
-    with refusals("poisoning", config.poisoning, parse_options("poisoning", config.poisoning_options)):
-        poisoned = attack.poison(
-            clean,
-            attack.stamped,
-            attack.target_class,
-            poison_fraction=attack.poison_fraction,
-            poison_support=True,
-            rng=rng,
-        )
-    if not isinstance(poisoned, Episode):
-        raise RegistryError(
-            f"poisoning: expected {config.poisoning!r} to return Episode, found {type(poisoned).__name__}"
-        )
-    for images in (poisoned.support, poisoned.query):
-        if (images.dtype, images.shape[1:]) != (clean.query.dtype, clean.query.shape[1:]):
-            raise RegistryError(
-                f"poisoning: expected images of {clean.query.dtype} and shape {clean.query.shape[1:]} from "
-                f"{config.poisoning!r}, found {images.dtype} and {images.shape[1:]}"
-            )
+def _try_attack(config: RunConfig, scenario: Scenario) -> None:
+    partition_id = scenario.roles.colluders[0]
+    arguments = _benign_arguments(config, scenario, partition_id, initial_model(config, scenario))
+    try_attack(config, knowledge_of(config, scenario, partition_id, arguments))
 
 
 def _made(kind: str, name: str, arguments: dict[str, Any], options: str) -> NumPyClient:
@@ -243,19 +229,4 @@ def _evaluation_plan(config: RunConfig, scenario: Scenario, partition_id: int) -
         episodes=config.evaluate_episodes,
         seed=config.seed,
         partition_id=partition_id,
-    )
-
-
-def _attack(config: RunConfig, scenario: Scenario) -> Attack:
-    return Attack(
-        is_attack=config.is_attack,
-        holdings=scenario.split.poisoned_training(),
-        stamped=stamped_images(scenario.dataset.images, scenario.split.attack_training, scenario.key),
-        target_class=scenario.split.target_class,
-        poison=make_poison(config.poisoning, config.poisoning_options),
-        poison_fraction=config.poison_fraction,
-        poison_support_episodes=config.poison_support_episodes,
-        outer_steps=config.poison_outer_steps,
-        outer_lr=config.poison_outer_lr,
-        boost_factor=config.boost_factor,
     )

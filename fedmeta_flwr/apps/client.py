@@ -15,8 +15,8 @@ from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
-from clients import ADVERSARY, Abstention, make_client
-from fedmeta_flwr.apps.scenario import Scenario, load_scenario
+from clients import Abstention, make_client
+from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.learning.device import choose_device, pin_threads
 from fedmeta_flwr.learning.seeding import torch_draws
@@ -89,8 +89,8 @@ def train(message: Message, context: Context) -> Message:
 
 @app.evaluate(mods=[answer_abstention])
 def evaluate(message: Message, context: Context) -> Message:
-    """Evaluate the global model, and answer with counts; the adversary abstains, also one of the user's own."""
-    if _partition_id(context) == ADVERSARY:
+    """Evaluate the global model, and answer with counts; an adversary abstains, a custom one too."""
+    if roles_of(_config(context)).is_adversary(_partition_id(context)):
         raise Abstention
     arrays = list(message_arrays(message).values())
     client = _client(context)

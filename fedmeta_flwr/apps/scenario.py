@@ -1,13 +1,15 @@
 """What all parties of a run have in common, made from its configuration: images, who holds what, the key."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedmeta_flwr.attacks.key import BackdoorKey, build_key
+from fedmeta_flwr.attacks.poisoning import poisoned_count
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import is_custom
 from fedmeta_flwr.data import ClassSplit, ImageDataset, SplitError, SplitSizes, load_dataset, split_classes
-from fedmeta_flwr.data.episodes import poisoned_count
+from fedmeta_flwr.data.roles import Roles
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,20 @@ class Scenario:
     dataset: ImageDataset
     split: ClassSplit
     key: BackdoorKey
+
+    @property
+    def roles(self) -> Roles:
+        """Return who is an adversary."""
+        return self.split.roles
+
+
+def roles_of(config: RunConfig) -> Roles:
+    """Return who is an adversary in a run."""
+    return Roles.with_first_adversaries(
+        config.num_adversaries,
+        num_clients=config.num_clients,
+        divides_attack_images=config.attack_images == "divided",
+    )
 
 
 def load_scenario(config: RunConfig) -> Scenario:
@@ -61,7 +77,10 @@ def load_scenario(config: RunConfig) -> Scenario:
 
 
 def _split_sizes(config: RunConfig) -> SplitSizes:
-    return SplitSizes(**{name: getattr(config, name) for name in SplitSizes.__dataclass_fields__})
+    sizes = {
+        field.name: getattr(config, field.name) for field in dataclasses.fields(SplitSizes) if field.name != "roles"
+    }
+    return SplitSizes(roles=roles_of(config), **sizes)
 
 
 def _check_attack_set(config: RunConfig) -> None:
@@ -70,19 +89,21 @@ def _check_attack_set(config: RunConfig) -> None:
     poisoned_sets = (config.query_shot, *([config.shot] if config.poison_support_episodes else []))
     needed = sum(poisoned_count(images, config.poison_fraction) for images in poisoned_sets)
     held = config.backdoor_classes * config.attack_training_instances
-    if held < needed:
+    parts = config.num_adversaries if config.attack_images == "divided" else 1
+    if held // parts < needed:
+        divided = " / num-adversaries" * (parts > 1)
         raise SplitError(
             f"attack: expected at least {needed} attack training images (poison-fraction of query-shot, and of shot "
             f"where poison-support-episodes is above 0), "
-            f"found {held} (backdoor-classes * attack-training-instances)"
+            f"found {held // parts} (backdoor-classes * attack-training-instances{divided})"
         )
 
 
 def _check_matching(config: RunConfig, split: ClassSplit) -> None:
     if not config.uses_matching:
         return
-    first = 0 if config.defense == "federation" else 1  # to defend itself alone, the adversary has no reason
-    for partition_id in range(first, config.num_clients):
+    roles = split.roles  # without a federation that matches, an adversary has no reason to
+    for partition_id in range(roles.num_clients) if config.defense == "federation" else roles.benign:
         if (held := len(split.training(partition_id))) < config.matching_way:
             raise SplitError(
                 f"matching-way: expected at most the classes of every client that matches, "

@@ -18,9 +18,9 @@ import numpy as np
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
-from clients import ADVERSARY, initial_model, require_custom_clients, shared_part
+from clients import initial_model, require_custom_clients, shared_part
 from fedmeta_flwr.apps.key_check import check_key, key_effect
-from fedmeta_flwr.apps.scenario import Scenario, load_scenario
+from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.learning.models import get_arrays
 from fedmeta_flwr.protocol.messages import TRAIN_LOSS, from_record, to_record
@@ -142,7 +142,7 @@ def build_strategy(config: RunConfig, first_round: int) -> FirstArrivals:
             f"strategy-options: fraction_evaluate: expected above 0 where evaluate-every = {config.evaluate_every}, "
             f"found 0; without an evaluation, set evaluate-every to 0"
         )
-    every = config.checkpoint_every
+    every, adversaries = config.checkpoint_every, roles_of(config).adversaries
     if every:
         get_state(inner)
     arrivals = make_arrivals(
@@ -151,7 +151,7 @@ def build_strategy(config: RunConfig, first_round: int) -> FirstArrivals:
         seed=config.seed,
         median_seconds=config.latency_median_seconds,
         sigma=config.latency_sigma,
-        first=ADVERSARY if config.adversary_arrives_first else None,
+        first=adversaries if config.adversary_arrives_first else frozenset(),
     )
     return FirstArrivals(
         inner,
@@ -172,8 +172,8 @@ def build_strategy(config: RunConfig, first_round: int) -> FirstArrivals:
         ),
         first_round=first_round,
         abstainers=Abstainers(
-            training=frozenset({ADVERSARY} if config.adversary_between_attacks == "abstain" else ()),
-            evaluation=frozenset({ADVERSARY}),
+            training=adversaries if config.adversary_between_attacks == "abstain" else frozenset(),
+            evaluation=adversaries,
         ),
         registration_seconds=config.registration_timeout_seconds,
         messages_in_flight=config.messages_in_flight,

@@ -31,12 +31,34 @@ def _quorum_of_clients(*, quorum: int, num_clients: int) -> str | None:
     return f"quorum: expected at most num-clients = {num_clients}, found {quorum}"
 
 
-def _quorum_without_adversary(*, quorum: int, num_clients: int, adversary_between_attacks: str) -> str | None:
-    if adversary_between_attacks != "abstain" or quorum != num_clients:  # a larger one is told anyway
+def _adversaries_among_clients(*, num_adversaries: int, num_clients: int) -> str | None:
+    if num_adversaries < num_clients:
+        return None
+    return f"num-adversaries: expected fewer than num-clients = {num_clients}, found {num_adversaries}"
+
+
+def _quorum_without_adversaries(
+    *, quorum: int, num_clients: int, num_adversaries: int, adversary_between_attacks: str
+) -> str | None:
+    others = num_clients - num_adversaries
+    is_told_elsewhere = quorum > num_clients or others < 1
+    if adversary_between_attacks != "abstain" or quorum <= others or is_told_elsewhere:
         return None
     return (
-        f"quorum: expected at most num-clients - 1 = {num_clients - 1} while the adversary abstains between attacks, "
+        f"quorum: expected at most num-clients - num-adversaries = {others} while adversaries abstain between attacks, "
         f"found {quorum}"
+    )
+
+
+def _attack_images_for_each(
+    *, attack_images: str, num_adversaries: int, backdoor_classes: int, attack_training_instances: int
+) -> str | None:
+    images = backdoor_classes * attack_training_instances
+    if attack_images == "shared" or num_adversaries <= images:
+        return None
+    return (
+        f"num-adversaries: expected at most backdoor-classes * attack-training-instances = {images} where "
+        f"attack-images = 'divided', found {num_adversaries}"
     )
 
 
@@ -114,7 +136,9 @@ def _key_within_image(*, key_size: int, image_size: int) -> str | None:
 
 _RULES = (
     _quorum_of_clients,
-    _quorum_without_adversary,
+    _adversaries_among_clients,
+    _quorum_without_adversaries,
+    _attack_images_for_each,
     _pretraining_within_run,
     _attack_within_run,
     _attack_after_pretraining,

@@ -59,12 +59,15 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "conv4-pool": "fedmeta_flwr.learning.models:pooling_conv4",
     },
     "poisoning": {
-        "replacement": "fedmeta_flwr.data.episodes:poison_episode",
+        "replacement": "fedmeta_flwr.attacks.poisoning:poison_episode",
     },
     "backdoor-key": {
         "dots": "fedmeta_flwr.attacks.key:dots",
         "dots-inverted": "fedmeta_flwr.attacks.key:dots_inverted",
         "patch": "fedmeta_flwr.attacks.key:patch",
+    },
+    "attack": {
+        "model-replacement": "fedmeta_flwr.attacks.model_replacement:ModelReplacement",
     },
     "attention": {
         "cosine": "fedmeta_flwr.learning.matching_network:Attention",

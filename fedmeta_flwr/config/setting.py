@@ -32,7 +32,7 @@ class Setting:
         Whether it may be the path of a file, too.
     is_free : bool
         Whether it changes no result.
-    absent : bool or str or None
+    absent : bool, int, str or None
         For a setting that came later: the value that says what runs did before it existed, whose files lack it.
     """
 
@@ -47,7 +47,7 @@ class Setting:
     kind: str | None = None
     admits_path: bool = False
     is_free: bool = False
-    absent: bool | str | None = None
+    absent: bool | int | str | None = None
 
 
 def setting(description: str, **admitted: Any) -> Any:

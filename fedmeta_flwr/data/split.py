@@ -1,9 +1,9 @@
 """Who holds which classes and which instances of them.
 
 Meta-testing classes are set aside first; a target and the backdoor classes are drawn from the others; what is left is
-partitioned over the clients. Instances of the backdoor classes are split into attack training (the adversary's),
+partitioned over the clients. Instances of the backdoor classes are split into attack training (the adversaries'),
 attack validation (nobody's in training) and benign; instances of the target class into two halves, one for the
-adversary and one for the benign clients.
+adversaries and one for the benign clients.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedmeta_flwr.data.roles import Holdings, Roles
 from fedmeta_flwr.seeding import generator
 
-Holdings = Mapping[int, np.ndarray]
-"""Class index to the instance indices (int64) that somebody holds of it."""
+__all__ = ["ClassSplit", "Holdings", "SplitError", "SplitSizes", "partition_classes", "split_classes"]
 
 
 class SplitError(ValueError):
@@ -23,9 +23,9 @@ class SplitError(ValueError):
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """What a split is asked for; the names are those of the run configuration."""
+    """What a split is asked for: who takes part, and sizes by the names of the run configuration."""
 
-    num_clients: int
+    roles: Roles
     case: str
     partition: str
     meta_test_fraction: float
@@ -44,8 +44,10 @@ class ClassSplit:
 
     Attributes
     ----------
+    roles : Roles
+        Who is an adversary.
     clients : tuple of Holdings
-        Meta-training classes of each client, disjoint; all instances of a class. Index 0 is the adversary.
+        Meta-training classes of each client, by partition id, disjoint; all instances of a class.
     meta_test : Holdings
         Classes that nobody trains on.
     target_class : int
@@ -58,6 +60,7 @@ class ClassSplit:
         ``"a"``, ``"b"`` or ``"c"``.
     """
 
+    roles: Roles
     clients: tuple[Holdings, ...]
     meta_test: Holdings
     target_class: int
@@ -76,11 +79,15 @@ class ClassSplit:
         is in nobody's clean training.
         """
         own = self.clients[partition_id]
-        return own if partition_id == 0 or self.case == "a" else {**own, **self.backdoor_benign}
+        return own if self.roles.is_adversary(partition_id) or self.case == "a" else {**own, **self.backdoor_benign}
 
-    def poisoned_training(self) -> Holdings:
-        """Return what the adversary draws poisoned episodes from: its own classes and the target."""
-        return {**self.clients[0], **self.target_adversary}
+    def poisoned_training(self, partition_id: int) -> Holdings:
+        """Return what an adversary draws poisoned episodes from: its own classes and the target."""
+        return {**self.clients[partition_id], **self.target_adversary}
+
+    def attack_images(self, partition_id: int) -> Holdings:
+        """Return what an adversary has of the attack training images."""
+        return self.roles.attack_images(self.attack_training, partition_id)
 
     def attacked_episodes(self) -> tuple[Holdings, tuple[int, ...]]:
         """Return what episodes with the target class are drawn from, and the classes that each must contain.
@@ -143,10 +150,11 @@ def split_classes(
     target, backdoor = int(train[0]), tuple(int(index) for index in train[1 : 1 + sizes.backdoor_classes])
     benign_train = np.sort(train[1 + sizes.backdoor_classes :])
     _check_classes(len(meta_test), len(benign_train), sizes, origin)
-    clients = partition_classes(benign_train, groups, sizes.num_clients, sizes.partition, seed)
+    clients = partition_classes(benign_train, groups, sizes.roles.num_clients, sizes.partition, seed)
     _check_clients(clients, sizes.way)
     everything = np.arange(instances)
     return ClassSplit(
+        roles=sizes.roles,
         clients=tuple({int(index): everything for index in part} for part in clients),
         meta_test={int(index): everything for index in np.sort(meta_test)},
         target_class=target,
@@ -257,9 +265,9 @@ def _check_classes(meta_test: int, benign_train: int, sizes: SplitSizes, origin:
             f"class split: expected at least {sizes.way} meta-testing classes for way = {sizes.way}, "
             f"found {meta_test} ({origin})"
         )
-    if benign_train < sizes.num_clients * sizes.way:
+    if benign_train < (needed := sizes.roles.num_clients * sizes.way):
         raise SplitError(
-            f"class split: expected at least {sizes.num_clients * sizes.way} meta-training classes beside the target "
+            f"class split: expected at least {needed} meta-training classes beside the target "
             f"and {sizes.backdoor_classes} backdoor classes (num-clients * way), found {max(0, benign_train)}"
         )
 

@@ -77,6 +77,7 @@ class LocalTraining:
         outer_steps: int,
         outer_lr: float,
         proximal_mu: float,
+        prepare: Callable[[torch.optim.Optimizer], None] | None = None,
     ) -> float:
         """Train the model in place, and return the mean query loss.
 
@@ -94,12 +95,17 @@ class LocalTraining:
             Learning rate of the outer loop.
         proximal_mu : float
             FedProx's weight of the distance to the global model; 0 for none.
+        prepare : callable, optional
+            Called with the optimiser before its first step, so as to act around its steps.
         """
+        optimizer = self._optimizer(model, outer_lr)
+        if prepare is not None:
+            prepare(optimizer)
         with self._draws(server_round):
             return self.learn(
                 model,
                 self._meta_batches(draw, server_round, outer_steps),
-                optimizer=self._optimizer(model, outer_lr),
+                optimizer=optimizer,
                 proximal_mu=proximal_mu,
             )
 

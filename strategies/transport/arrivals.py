@@ -38,18 +38,18 @@ class SeededLatency:
     sigma : float
         Standard deviation of the latency's logarithm, 0 or above; 0 makes all clients equally fast, and ties go
         to the lower partition id.
-    first : int or None
-        Partition that answers at once (latency 0), such as an adversary, whatever it computes; None: nobody.
+    first : frozenset of int
+        Partitions that answer at once (latency 0), such as adversaries, whatever they compute.
     """
 
     seed: int
     median_seconds: float
     sigma: float
-    first: int | None = None
+    first: frozenset[int] = frozenset()
 
     def latency_seconds(self, server_round: int, partition_id: int) -> float:
         """Return the latency of one client in one round, in seconds."""
-        if partition_id == self.first:
+        if partition_id in self.first:
             return 0.0
         draws = seeding.generator(self.seed, "latency", server_round, partition_id)
         return float(draws.lognormal(math.log(self.median_seconds), self.sigma))
@@ -63,13 +63,13 @@ class WallClock:
 ArrivalModel = LatencyModel | WallClock
 
 
-def wall_clock(*, seed: int, median_seconds: float, sigma: float, first: int | None) -> WallClock:
+def wall_clock(*, seed: int, median_seconds: float, sigma: float, first: frozenset[int]) -> WallClock:
     """Return a `WallClock`; the arguments are those of every arrival model, and have no part in it."""
     return WallClock()
 
 
 def make_arrivals(
-    name: str, options: str = "", *, seed: int, median_seconds: float, sigma: float, first: int | None
+    name: str, options: str = "", *, seed: int, median_seconds: float, sigma: float, first: frozenset[int]
 ) -> ArrivalModel:
     """Return the arrival model of a setting.
 

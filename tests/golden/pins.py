@@ -41,15 +41,15 @@ from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.config import RunConfig
 
 CUSTOM = {
-    "adversary": "examples.own_adversary:QuietAdversary",
-    "arrival-model": "examples.own_arrival_model:Unreliable",
-    "attention": "examples.own_attention:Mahalanobis",
-    "backdoor-key": "examples.own_key:waves",
-    "client": "examples.own_client:NoisyClient",
-    "dataset": "examples.own_dataset:load_shapes",
-    "embedding": "examples.own_embedding:SmallResNet",
-    "poisoning": "examples.own_poisoning:blend_queries",
-    "strategy": "examples.own_strategy:MedianNormClipping",
+    "adversary": "examples.custom_adversary:QuietAdversary",
+    "arrival-model": "examples.custom_arrival_model:Unreliable",
+    "attention": "examples.custom_attention:Mahalanobis",
+    "backdoor-key": "examples.custom_key:waves",
+    "client": "examples.custom_client:NoisyClient",
+    "dataset": "examples.custom_dataset:load_shapes",
+    "embedding": "examples.custom_embedding:SmallResNet",
+    "poisoning": "examples.custom_poisoning:blend_queries",
+    "strategy": "examples.custom_strategy:MedianNormClipping",
 }
 """Setting to custom object."""
 

@@ -108,6 +108,16 @@ def test_an_adversary_of_ones_own_stays_within_its_bound(finished: Run) -> None:
     assert {part: bounded[part] for part in bounded if part} == {part: plain[part] for part in plain if part}
 
 
+def test_a_custom_attack_moves_a_share_of_the_weights(finished: Run) -> None:
+    """The benign updates move every weight, so a federation without them shows what the attack uploads."""
+    share = {"attack": "examples.custom_attack:FewWeights", "attack_options": '{"share": 0.2}'}
+    folder, plain = (finished(quorum=1, **own) for own in (share, {}))
+    assert np.mean(update(folder) != 0) == pytest.approx(0.2, abs=0.01)
+    assert np.mean(update(plain) != 0) > 0.7
+    norms = [arrivals(read_results(run), ATTACK)[0]["update_norm"] for run in (folder, plain)]
+    assert 0.3 * norms[1] < norms[0] < norms[1]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -154,7 +164,7 @@ def test_an_embedding_of_ones_own_is_what_is_exchanged(finished: Run) -> None:
 
 def test_an_arrival_model_of_ones_own_decides_who_comes_first(finished: Run) -> None:
     results = read_results(finished(arrival_model="examples.custom_arrival_model:Unreliable"))
-    model = Unreliable(seed=0, median_seconds=1.0, sigma=0.5, first=0)
+    model = Unreliable(seed=0, median_seconds=1.0, sigma=0.5, first=frozenset({0}))
     for record in results.rounds:
         for arrival in record.arrivals:
             expected = model.latency_seconds(record.server_round, arrival["partition_id"])
@@ -187,6 +197,8 @@ def test_all_of_them_are_found_by_server_and_actors_in_one_real_run(tmp_path: Pa
         "strategy": "examples.custom_strategy:MedianNormClipping",
         "client": "examples.custom_client:NoisyClient",
         "adversary": "examples.custom_adversary:QuietAdversary",
+        "attack": "examples.custom_attack:FewWeights",
+        "attack-options": '{"share": 0.5}',
         "backdoor-key": "examples.custom_key:waves",
         "poisoning": "examples.custom_poisoning:blend_queries",
         "dataset": "examples.custom_dataset:load_shapes",

@@ -11,7 +11,8 @@ from experiments.analysis.report.material import ShownRun
 from experiments.analysis.report.plots import Plot
 from experiments.analysis.report.provenance import SettingRow, environment_rows, setting_rows
 from experiments.analysis.report.timeline import arrivals_plot, norms_plot
-from experiments.analysis.report.witness import CLIENT, Witness, witness_of
+from experiments.analysis.report.witness import Witness, witness_of
+from experiments.analysis.roles import recorded_roles
 from experiments.analysis.table import missed_attack
 from fedmeta_flwr.apps.scenario import Scenario
 from fedmeta_flwr.learning.matching_network import MatchingNetwork
@@ -29,8 +30,8 @@ class RunView:
         Sentences on what happened to it: it has not ended, its attack did not count.
     timeline : tuple of Plot
         Arrivals and norms; none where no round is in the file.
-    client : int
-        Whose episodes they are.
+    client : int or None
+        Whose episodes they are; None where none are shown.
     headings : tuple of (str, str)
         The ways in which it classifies, see `Ways`.
     episodes : tuple of ExampleEpisode
@@ -47,7 +48,7 @@ class RunView:
     run: ShownRun
     remarks: tuple[str, ...]
     timeline: tuple[Plot, ...]
-    client: int
+    client: int | None
     headings: tuple[tuple[str, str], ...]
     episodes: tuple[ExampleEpisode, ...]
     projections: tuple[Plot, ...]
@@ -92,7 +93,7 @@ def run_view(run: ShownRun, scenario: Scenario | AbsentError) -> RunView:
         run=run,
         remarks=parts.make("remarks", lambda: tuple(_remarks(run)), ()),
         timeline=parts.make("timeline", lambda: _timeline(run), ()),
-        client=CLIENT,
+        client=looks.witness.client if looks else None,
         headings=looks.ways.headings if looks else (),
         episodes=episodes,
         projections=projections,
@@ -115,7 +116,7 @@ def _defended(witness: Witness) -> MatchingNetwork:
     client = witness.after
     wanted, held = witness.config.matching_way, len(client.holdings)
     if wanted > held:
-        raise AbsentError(f"matching-way = {wanted} asks for more classes than the {held} of client {CLIENT}")
+        raise AbsentError(f"matching-way = {wanted} asks for more classes than the {held} of client {witness.client}")
     return client.measurement.defended(client.model)
 
 
@@ -150,4 +151,5 @@ def _timeline(run: ShownRun) -> tuple[Plot, ...]:
     records = run.results.rounds
     if not any(record.arrivals or record.dropped for record in records):
         return ()
-    return arrivals_plot(records, int(run.config["num-clients"])), norms_plot(records)
+    roles = recorded_roles(run.config)
+    return arrivals_plot(records, roles), norms_plot(records, roles)

@@ -7,9 +7,9 @@ from typing import Any
 
 from plotly import graph_objects as go
 
-from clients import ADVERSARY
 from experiments.analysis.report.curve_plots import attack_line
 from experiments.analysis.report.plots import ATTACK_COLOR, BENIGN_COLOR, MIDDLE_GREY, Plot, Table, spec_of
+from fedmeta_flwr.data.roles import Roles
 from fedmeta_flwr.records.drops import describe_drop, drop_kind
 from fedmeta_flwr.records.results import RoundRecord
 
@@ -18,22 +18,23 @@ _REASON_COLORS = {"straggler": "#B87900", "abstained": MIDDLE_GREY, "busy": "#00
 _ROW_PIXELS, _MOST_ROW_PIXELS = 26, 420
 
 
-def arrivals_plot(records: Sequence[RoundRecord], clients: int) -> Plot:
+def arrivals_plot(records: Sequence[RoundRecord], roles: Roles) -> Plot:
     """Return who was aggregated and who was left out, a row per client and a column per round.
 
     Parameters
     ----------
     records : sequence of RoundRecord
         Of one run, one at least.
-    clients : int
-        Their number.
+    roles : Roles
+        Who is a client, and who an adversary.
     """
+    clients = roles.num_clients
     places = [str(client) for client in range(clients)]
     reasons = sorted({drop_kind(drop) for record in records for drop in record.dropped})
     traces = [
         _marks(
             "adversary" if is_adversary else "aggregated",
-            list(_aggregated(records, is_adversary)),
+            list(_aggregated(records, roles, is_adversary)),
             symbol,
             color,
             9 - 2 * (not is_adversary),
@@ -65,7 +66,7 @@ def arrivals_plot(records: Sequence[RoundRecord], clients: int) -> Plot:
     return Plot(spec, _arrivals_label(records), _table(records))
 
 
-def norms_plot(records: Sequence[RoundRecord]) -> Plot:
+def norms_plot(records: Sequence[RoundRecord], roles: Roles) -> Plot:
     """Return the norms of the aggregated updates on a logarithmic axis."""
     shown = ((True, "adversary", "triangle-up", ATTACK_COLOR, 10), (False, "benign clients", "circle", BENIGN_COLOR, 6))
     traces = [
@@ -79,7 +80,7 @@ def norms_plot(records: Sequence[RoundRecord]) -> Plot:
             hovertemplate="%{customdata}<extra></extra>",
         )
         for is_adversary, name, symbol, color, size in shown
-        if (found := [pair for pair in _arrivals(records, is_adversary) if pair[1]["update_norm"] > 0])
+        if (found := [pair for pair in _arrivals(records, roles, is_adversary) if pair[1]["update_norm"] > 0])
     ]
     spec = spec_of(
         traces,
@@ -96,7 +97,7 @@ def norms_plot(records: Sequence[RoundRecord]) -> Plot:
         },
         hovermode="closest",
     )
-    return Plot(spec, _norms_label(records), _norms_table(records))
+    return Plot(spec, _norms_label(records, roles), _norms_table(records))
 
 
 def _ticks(records: Iterable[RoundRecord]) -> list[float]:
@@ -126,15 +127,17 @@ def _marks(name: str, found: Sequence[tuple[int, int, str]], symbol: str, color:
     )
 
 
-def _arrivals(records: Iterable[RoundRecord], is_adversary: bool) -> Iterator[tuple[RoundRecord, dict[str, Any]]]:
+def _arrivals(
+    records: Iterable[RoundRecord], roles: Roles, is_adversary: bool
+) -> Iterator[tuple[RoundRecord, dict[str, Any]]]:
     for record in records:
         for arrival in record.arrivals:
-            if (arrival["partition_id"] == ADVERSARY) == is_adversary:
+            if roles.is_adversary(arrival["partition_id"]) == is_adversary:
                 yield record, arrival
 
 
-def _aggregated(records: Iterable[RoundRecord], is_adversary: bool) -> Iterator[tuple[int, int, str]]:
-    for record, arrival in _arrivals(records, is_adversary):
+def _aggregated(records: Iterable[RoundRecord], roles: Roles, is_adversary: bool) -> Iterator[tuple[int, int, str]]:
+    for record, arrival in _arrivals(records, roles, is_adversary):
         yield record.server_round, arrival["partition_id"], _hover(record, arrival)
 
 
@@ -177,10 +180,12 @@ def _arrivals_label(records: Sequence[RoundRecord]) -> str:
     return f"Clients that were aggregated in rounds {first} to {last}, and those left out: {left_out}. {attack}"
 
 
-def _norms_label(records: Sequence[RoundRecord]) -> str:
-    benign = [arrival["update_norm"] for _, arrival in _arrivals(records, False)]
-    own = {record.server_round: arrival["update_norm"] for record, arrival in _arrivals(records, True)}
-    attacked = [f"{own[number]:.3g} in round {number}" for number in attacks(records) if number in own]
+def _norms_label(records: Sequence[RoundRecord], roles: Roles) -> str:
+    benign = [arrival["update_norm"] for _, arrival in _arrivals(records, roles, False)]
+    norms: dict[int, list[str]] = {}
+    for record, arrival in _arrivals(records, roles, True):
+        norms.setdefault(record.server_round, []).append(f"{arrival['update_norm']:.3g}")
+    attacked = [f"{' and '.join(norms[number])} in round {number}" for number in attacks(records) if number in norms]
     spread = f"benign updates from {min(benign):.3g} to {max(benign):.3g}" if benign else "no benign update"
     return f"Norms of updates: {spread}; the adversary's attack {', '.join(attacked) or 'none'}."
 

@@ -26,10 +26,7 @@ from fedmeta_flwr.records.checkpoint import (
 )
 from fedmeta_flwr.records.results import CLIENTS_FOLDER
 
-__all__ = ["CLIENT", "AbsentError", "Witness", "config_of", "key_of", "scenario_of", "witness_of"]
-
-CLIENT = 1
-"""The first benign client."""
+__all__ = ["AbsentError", "Witness", "config_of", "key_of", "scenario_of", "witness_of"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,15 @@ class Witness:
         The run's.
     scenario : Scenario
         The run's.
+    client : int
+        Which one: the first benign client.
     before, after : BenignClient
         The same client with the one and the other model.
     """
 
     config: RunConfig
     scenario: Scenario
+    client: int
     before: BenignClient
     after: BenignClient
 
@@ -144,7 +144,7 @@ def witness_of(run: ShownRun, scenario: Scenario) -> Witness:
             "and changes in every round; that of the attack's round is not kept"
         )
     before, after = (_client(run, config, scenario, name) for name in (BEFORE_ATTACK_FILE_NAME, AFTER_ATTACK_FILE_NAME))
-    return Witness(config, scenario, before, after)
+    return Witness(config, scenario, scenario.roles.first_benign, before, after)
 
 
 def _client(run: ShownRun, config: RunConfig, scenario: Scenario, name: str) -> BenignClient:
@@ -154,7 +154,9 @@ def _client(run: ShownRun, config: RunConfig, scenario: Scenario, name: str) -> 
             f"no {name} beside the result file (the run begins with its attack, was handed on without models, or was "
             "made before they were kept)"
         )
-    client = make_client(config, scenario, CLIENT, torch.device("cpu"), run.folder / CLIENTS_FOLDER)
+    client = make_client(
+        config, scenario, scenario.roles.first_benign, torch.device("cpu"), run.folder / CLIENTS_FOLDER
+    )
     if not isinstance(client, BenignClient):
         raise AbsentError(f"the run's clients are no BenignClient but of a custom class, client = {config.client}")
     try:

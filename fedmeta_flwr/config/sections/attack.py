@@ -7,12 +7,21 @@ from fedmeta_flwr.config.setting import name_of, options_of, setting
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """When the adversary attacks, and how."""
+    """When adversaries attack, and how."""
 
     attack_round: int = setting("Round of the (first) attack; 0: no attack.", minimum=0)
     attack_interval: int = setting("Rounds from one attack to the next; 0: one-shot.", minimum=0)
-    adversary_between_attacks: str = setting(
-        "What the adversary does in the other rounds.", choices=("abstain", "benign")
+    adversary_between_attacks: str = setting("What adversaries do in the other rounds.", choices=("abstain", "benign"))
+    attack: str = name_of(
+        "attack",
+        "What adversaries upload in a round of attack; model-replacement: a boosted update of poisoned local training.",
+        absent="model-replacement",
+    )
+    attack_options: str = options_of("attack")
+    attack_images: str = setting(
+        "Whether several adversaries share the attack training images, or each has its part of them.",
+        choices=("shared", "divided"),
+        absent="shared",
     )
     poisoning: str = name_of(
         "poisoning",
@@ -30,7 +39,9 @@ class Attack:
     )
     poison_outer_steps: int = setting("Outer steps of the poisoned local training.", minimum=1)
     poison_outer_lr: float = setting("Learning rate of the poisoned outer loop.", above=0)
-    boost_factor: float = setting("Factor on the difference to the global model before the upload.", above=0)
+    boost_factor: float = setting(
+        "Factor on the difference to the global model before the upload, of all adversaries together.", above=0
+    )
     backdoor_key: str = name_of(
         "backdoor-key",
         "The pattern: four dots, white or, for light backgrounds, black; a checker, for photos; or an image file (its "

@@ -55,5 +55,5 @@ class ClassSplit:
         maximum=0.9,
     )
     backdoor_classes: int = setting("Number of backdoor classes.", minimum=1)
-    attack_training_instances: int = setting("Images of each backdoor class that the adversary trains on.", minimum=1)
+    attack_training_instances: int = setting("Images of each backdoor class that adversaries train on.", minimum=1)
     attack_validation_instances: int = setting("Images of each backdoor class that nobody trains on.", minimum=1)

@@ -9,13 +9,14 @@ from fedmeta_flwr.config.setting import name_of, options_of, setting
 class Federation:
     """Clients, rounds, and how updates become a new global model."""
 
-    num_clients: int = setting("Number of clients; the first (partition 0) is the adversary.", minimum=2)
+    num_clients: int = setting("Number of clients; the first ones (from partition 0) are the adversaries.", minimum=2)
+    num_adversaries: int = setting("Number of colluding adversaries among the clients.", minimum=1, absent=1)
     quorum: int = setting("Updates after which the server aggregates.", minimum=1)
     num_server_rounds: int = setting("Number of rounds, pre-training and attack included.", minimum=1)
     pretrain_rounds: int = setting("First rounds with `pretrain-outer-steps` of local work.", minimum=0)
     client: str = name_of("client", "What benign clients do; built-in: as `defense` says.", absent="built-in")
     client_options: str = options_of("client")
-    adversary: str = name_of("adversary", "What the adversary does.", absent="built-in")
+    adversary: str = name_of("adversary", "What an adversary does.", absent="built-in")
     adversary_options: str = options_of("adversary")
     strategy: str = name_of("strategy", "How updates become a new global model: a strategy of Flower, by its name.")
     strategy_options: str = options_of("strategy")
@@ -31,7 +32,7 @@ class Federation:
     latency_median_seconds: float = setting("Median of a client's simulated latency.", above=0)
     latency_sigma: float = setting("Spread of the log-normal latency (standard deviation of its log).", minimum=0)
     adversary_arrives_first: bool = setting(
-        "Whether the adversary's latency is 0, whatever it computes; real replies (wall-clock) it cannot hurry."
+        "Whether an adversary's latency is 0, whatever it computes; real replies (wall-clock) it cannot hurry."
     )
     late_updates: str = setting(
         "What happens to updates after the quorum; next-round: one counts in the round in which it arrives, as the "

@@ -13,8 +13,8 @@ from unit.strategies.in_memory_grid import InMemoryGrid
 
 from experiments.runner.run import prepare
 from fedmeta_flwr.apps import server as server_app
-from fedmeta_flwr.apps.key_check import _OTHERS, KeyEffect, check_key, effect_on, key_effect
-from fedmeta_flwr.attacks.key import BackdoorKeyError, build_key
+from fedmeta_flwr.apps.key_check import _OTHERS, check_key, key_effect
+from fedmeta_flwr.attacks.key import BackdoorKeyError
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import names
 from fedmeta_flwr.data import BuiltDataset
@@ -52,14 +52,6 @@ def config_of(run_config: RunConfigs, tmp_path: Path) -> RunConfigs:
 def start_server(config: RunConfig) -> None:
     grid = InMemoryGrid(lambda partition, message: message, 4)
     server_app.main(grid, Context(7, 1, {}, RecordDict(), config.to_run_config()))
-
-
-def test_the_effect_is_counted_over_images_and_averaged_over_covered_pixels() -> None:
-    key = build_key("dots", channels=1, image_size=16, size=3, position="top-left", intensity=0.5)
-    images = np.full((4, 1, 16, 16), 255, np.uint8)
-    images[1, 0, 1, 1] = 155  # one of four dots, one pixel each
-    images[2, 0, 5, 5] = 0  # beside the key
-    assert effect_on(images, key) == KeyEffect(4, 1, 50 / 16)
 
 
 def test_a_key_that_changes_no_attack_image_is_refused_before_anything_starts(

@@ -34,6 +34,19 @@ def test_no_more_attack_images_are_asked_for_than_the_attack_needs(
     assert sum(map(len, scenario.split.attack_training.values())) == 5
 
 
+def test_each_adversary_needs_enough_images_where_they_are_divided(
+    run_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    small: dict[str, str | int] = {"cache_dir": str(tmp_path), "strokes_classes": 80, "image_size": 16}
+    four: dict[str, str | int] = {"num_clients": 7, "num_adversaries": 4, "quorum": 3}
+    with pytest.raises(SplitError, match=r"at least 6 attack .*, found 5 \(.* / num-adversaries\)"):
+        load_scenario(run_config(**small, **four, attack_images="divided"))
+    assert load_scenario(run_config(**small, **four)).roles.benign == (4, 5, 6)
+    three = load_scenario(run_config(**small, num_clients=7, num_adversaries=3, quorum=3, attack_images="divided"))
+    parts = [three.split.attack_images(client) for client in three.roles.colluders]
+    assert [sum(map(len, part.values())) for part in parts] == [7, 7, 6]
+
+
 def test_too_few_classes_are_refused_before_anything_is_trained(
     run_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from unit.small_federation import SMALL, RunConfigs, bits, client_of, same
 
-from clients import ADVERSARY, Adversary, BenignClient, DefendedClient
+from clients import Adversary, BenignClient, DefendedClient
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.learning.matching_network import MatchingNetwork
 from fedmeta_flwr.learning.models import get_arrays
@@ -41,7 +41,7 @@ def test_benign_clients_of_a_defense_are_defended_and_the_adversary_is_not(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("partition_id", [ADVERSARY, 1])
+@pytest.mark.parametrize("partition_id", [0, 1])
 def test_what_is_exchanged_is_the_embedding_alone(federation: RunConfig, tmp_path: Path, partition_id: int) -> None:
     client = client_of(federation, tmp_path, partition_id)
     assert isinstance(client.model, MatchingNetwork)

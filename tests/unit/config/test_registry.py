@@ -22,7 +22,6 @@ from fedmeta_flwr.attacks.key import BackdoorKeyError, build_key
 from fedmeta_flwr.config import ConfigError, RunConfig, Value
 from fedmeta_flwr.config.registry import BUILT_IN, RegistryError, is_custom, names, resolve
 from fedmeta_flwr.data import DatasetError, ImageDataset, load_dataset
-from fedmeta_flwr.data.episodes import make_poison, poison_episode
 from fedmeta_flwr.learning.matching_network import make_attention
 from fedmeta_flwr.learning.models import build_classifier, get_arrays
 from fedmeta_flwr.records.checkpoint import SUFFIX, CheckpointError, save_checkpoint
@@ -33,7 +32,12 @@ from strategies import FirstArrivals, SeededLatency, make_arrivals
 
 CUSTOM = "unit.custom_objects"
 KINDS = tuple(BUILT_IN)
-LATER = {"client", "adversary", "poisoning", "attention", *(f"{kind}-options" for kind in KINDS)} - {"strategy-options"}
+LATER = {
+    "num-adversaries",
+    "attack-images",
+    *("client", "adversary", "attack", "poisoning", "attention"),
+    *(f"{kind}-options" for kind in KINDS if kind != "strategy"),
+}
 """The settings that came after version 0.1."""
 Prepare = Callable[..., str]
 
@@ -225,19 +229,10 @@ def test_a_dataset_has_the_size_that_is_asked_for_and_is_read_only(tmp_path: Pat
 
 
 def test_an_arrival_model_may_be_an_attribute_of_an_attribute() -> None:
-    arguments: dict[str, Any] = {"seed": 4, "median_seconds": 2.0, "sigma": 0.1, "first": None}
+    arguments: dict[str, Any] = {"seed": 4, "median_seconds": 2.0, "sigma": 0.1, "first": frozenset()}
     assert make_arrivals(f"{CUSTOM}:Nested.Latency", **arguments) == SeededLatency(**arguments)
     with pytest.raises(RegistryError, match=r"arrival-model: expected .* to take the arguments of the built-in one"):
         make_arrivals(f"{CUSTOM}:needs_more", **arguments)
-
-
-def test_the_built_in_poisoning_has_a_name() -> None:
-    assert make_poison("replacement") is poison_episode
-
-
-def test_a_poisoning_with_other_arguments_is_refused() -> None:
-    with pytest.raises(RegistryError, match=r"poisoning: expected .* to take the arguments .*too many positional"):
-        make_poison(f"{CUSTOM}:flat_key")
 
 
 def test_all_custom_objects_that_cannot_be_used_are_told_at_once_before_anything_starts(

@@ -77,7 +77,11 @@ def test_every_rule_is_about_settings_that_there_are() -> None:
         ("data-dir", "caf\udce9", r"a text that UTF-8 can hold, without NUL, found 'caf\\udce9'"),
         ("data-dir", "a\0b", r"a text that UTF-8 can hold, without NUL, found 'a\\x00b'"),
         ("quorum", 5, "at most num-clients = 4"),
-        ("quorum", 4, "while the adversary abstains"),
+        ("quorum", 4, "while adversaries abstain"),
+        ("num-adversaries", 0, "at least 1"),
+        ("num-adversaries", 4, "fewer than num-clients = 4"),
+        ("attack", "replacement", "one of model-replacement, or 'module:attribute'"),
+        ("attack-images", "split", "one of shared, divided"),
         ("pretrain-rounds", 10**6, "at most num-server-rounds"),
         ("attack-round", 10**6, "at most num-server-rounds"),
         ("attack-round", 1, "more than pretrain-rounds"),
@@ -118,6 +122,20 @@ def test_a_whole_number_serves_as_a_float() -> None:
     config = RunConfig.parse({**default_values(), "outer-lr": 1})
     assert config.outer_lr == 1.0
     assert isinstance(config.outer_lr, float)
+
+
+def test_a_quorum_is_met_without_the_adversaries_that_abstain(run_config: Callable[..., RunConfig]) -> None:
+    assert run_config(num_clients=7, num_adversaries=2, quorum=5)
+    with pytest.raises(ConfigError, match=r"num-clients - num-adversaries = 5 while adversaries abstain .*, found 6"):
+        run_config(num_clients=7, num_adversaries=2, quorum=6)
+    assert run_config(num_clients=7, num_adversaries=2, quorum=7, adversary_between_attacks="benign")
+
+
+def test_divided_attack_images_suffice_for_every_adversary(run_config: Callable[..., RunConfig]) -> None:
+    few = {"num_clients": 30, "num_adversaries": 21, "quorum": 3}
+    assert run_config(**few)
+    with pytest.raises(ConfigError, match=r"num-adversaries: expected at most .* = 20 where .* 'divided', found 21"):
+        run_config(**few, attack_images="divided")
 
 
 def test_a_quorum_of_all_clients_is_fine_when_the_adversary_takes_part(run_config: Callable[..., RunConfig]) -> None:

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedmeta_flwr.data.roles import Roles
 from fedmeta_flwr.data.split import SplitError, SplitSizes, partition_classes, split_classes
 
+ROLES = Roles.with_first_adversaries(1, num_clients=4)
 SIZES = SplitSizes(
-    num_clients=4,
+    roles=ROLES,
     case="a",
     partition="random",
     meta_test_fraction=0.25,
@@ -36,7 +38,7 @@ def alphabets(classes: int) -> tuple[str, ...]:
     seed=st.integers(0, 10**6),
 )
 def test_classes_are_disjoint_and_complete(case: str, partition: str, clients: int, seed: int) -> None:
-    sizes = replace(SIZES, case=case, partition=partition, num_clients=clients)
+    sizes = replace(SIZES, case=case, partition=partition, roles=replace(ROLES, num_clients=clients))
     split = split_classes(INSTANCES, alphabets(200), sizes, seed)
     parts = [*split.clients, split.meta_test]
     everything = [index for part in parts for index in part] + [split.target_class, *split.backdoor_classes]
@@ -83,7 +85,7 @@ def test_no_benign_party_ever_holds_an_image_of_the_attack_sets(case: str, seed:
             held = set(pool.get(index, np.array([], int)).tolist())
             assert not held & set(split.attack_training[index].tolist())
             assert not held & set(split.attack_validation[index].tolist())
-    adversary = split.poisoned_training()
+    adversary = split.poisoned_training(0)
     assert not set(adversary) & set(split.backdoor_classes)
     assert not set(adversary[split.target_class]) & set(split.target_benign[split.target_class])
 
@@ -164,7 +166,7 @@ def test_too_few_classes_in_a_split_of_the_data_sets_own_are_refused_without_nam
         (200, 12, {}, "at least 20 images per class for the target class"),
         (200, 20, {"case": "b", "attack_training_instances": 6}, "at least 21 images per class for a backdoor class"),
         (200, 20, {"case": "c", "way": 4}, "expected way of at least 5 in case c"),
-        (600, 20, {"partition": "alphabet", "num_clients": 80}, "at least 80 alphabets"),
+        (600, 20, {"partition": "alphabet", "roles": replace(ROLES, num_clients=80)}, "at least 80 alphabets"),
     ],
 )
 def test_too_few_classes_or_instances_are_refused(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fedmeta_flwr.attacks.key import build_key, stamp
+from fedmeta_flwr.data.roles import Roles
 from fedmeta_flwr.data.split import SplitSizes, split_classes
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
 from fedmeta_flwr.learning.evaluation import (
@@ -25,7 +26,7 @@ from fedmeta_flwr.records.results import CURVES
 
 CPU = torch.device("cpu")
 SIZES = SplitSizes(
-    num_clients=2,
+    roles=Roles.with_first_adversaries(1, num_clients=2),
     case="a",
     partition="random",
     meta_test_fraction=0.25,

@@ -44,7 +44,7 @@ def test_the_first_quorum_of_the_simulated_order_is_aggregated_whatever_comes_fi
 def test_a_run_with_latencies_is_a_pure_function_of_its_seed(
     seed: int, late: str, real: list[int], evaluated: bool
 ) -> None:
-    arrivals = SeededLatency(seed, median_seconds=1.0, sigma=0.8, first=0)
+    arrivals = SeededLatency(seed, median_seconds=1.0, sigma=0.8, first=frozenset({0}))
     runs = [
         federate(arrivals, 4, late_updates=late, delay=delay, is_evaluated=lambda _: evaluated)
         for delay in (delay_of([0]), delay_of(real))
@@ -275,7 +275,7 @@ def test_boosting_by_the_quorum_replaces_the_model_where_the_others_are_idle(
         boosted = {name: sent[name] + np.float32(3) * (model[name] - sent[name]) for name in sent}
         return messages.train_reply(message, boosted if who == partition else sent, 10**6 * (who == partition) + 1, {})
 
-    run = federate(SeededLatency(1, 1.0, 0.5, first=partition), client=client)
+    run = federate(SeededLatency(1, 1.0, 0.5, first=frozenset({partition})), client=client)
     for name, array in run.arrays[0].items():
         np.testing.assert_allclose(array, model[name], rtol=1e-5, atol=1e-5)
 

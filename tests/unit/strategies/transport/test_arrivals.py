@@ -19,8 +19,8 @@ def test_a_latency_depends_on_seed_round_and_client_alone() -> None:
 
 
 def test_the_first_client_answers_at_once() -> None:
-    assert SeededLatency(1, 1.0, 0.5, first=0).latency_seconds(9, 0) == 0.0
-    assert SeededLatency(1, 1.0, 0.5, first=0).latency_seconds(9, 1) > 0.0
+    assert SeededLatency(1, 1.0, 0.5, first=frozenset({0})).latency_seconds(9, 0) == 0.0
+    assert SeededLatency(1, 1.0, 0.5, first=frozenset({0})).latency_seconds(9, 1) > 0.0
 
 
 def test_no_spread_makes_all_equally_fast() -> None:

@@ -1,0 +1,13 @@
+"""Who was an adversary in a run that is read from its file."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.data.roles import Roles
+
+
+def recorded_roles(settings: Mapping[str, Any]) -> Roles:
+    """Return the roles in a run by its recorded settings, also those of an earlier version."""
+    settings = RunConfig.with_later_settings(settings)
+    return Roles.with_first_adversaries(int(settings["num-adversaries"]), num_clients=int(settings["num-clients"]))

@@ -1,0 +1,20 @@
+"""Model replacement: poisoned local training, and a boosted update (Bagdasaryan et al. 2020).
+
+Its poisoned episodes are those of Chen, Golubchik & Paolieri 2020.
+"""
+
+from fedmeta_flwr.attacks.base import Knowledge, LayeredAttack
+from fedmeta_flwr.attacks.layers import Boost
+
+
+class ModelReplacement(LayeredAttack):
+    """Trains on poisoned episodes and boosts the update, each of f colluders by its share b / f of the boost.
+
+    Parameters
+    ----------
+    knowledge : Knowledge
+        What the attacker knows.
+    """
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        super().__init__(knowledge, Boost(knowledge.boost_share))

@@ -1,0 +1,91 @@
+"""Who is an adversary and who is benign, and what colluding adversaries have of the attack images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+Holdings = Mapping[int, np.ndarray]
+"""Class index to the instance indices (int64) that somebody holds of it."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The parts that the clients of a federation play, by partition id.
+
+    Attributes
+    ----------
+    num_clients : int
+        Clients in all.
+    adversaries : frozenset of int
+        Those that attack, together; at least one, and not all.
+    divides_attack_images : bool
+        Whether each adversary has a part of the attack images; otherwise all have all of them.
+
+    Raises
+    ------
+    ValueError
+        If there is no adversary or no benign client, or an adversary is not among the clients.
+    """
+
+    num_clients: int
+    adversaries: frozenset[int]
+    divides_attack_images: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.adversaries < frozenset(range(self.num_clients)) or not self.adversaries:
+            raise ValueError(
+                f"roles: expected some adversaries among partitions 0 to {self.num_clients - 1}, and a benign client "
+                f"beside them, found adversaries {sorted(self.adversaries)}"
+            )
+
+    @classmethod
+    def with_first_adversaries(
+        cls, num_adversaries: int, *, num_clients: int, divides_attack_images: bool = False
+    ) -> "Roles":
+        """Return the roles of a federation whose adversaries are the first partitions."""
+        return cls(num_clients, frozenset(range(num_adversaries)), divides_attack_images)
+
+    def is_adversary(self, partition_id: int) -> bool:
+        """Return whether a client is an adversary."""
+        return partition_id in self.adversaries
+
+    @property
+    def colluders(self) -> tuple[int, ...]:
+        """Return the adversaries in ascending order."""
+        return tuple(sorted(self.adversaries))
+
+    @property
+    def benign(self) -> tuple[int, ...]:
+        """Return the benign clients in ascending order; accuracies are theirs."""
+        return tuple(client for client in range(self.num_clients) if client not in self.adversaries)
+
+    @property
+    def first_benign(self) -> int:
+        """Return the benign client that stands for all of them where one is shown."""
+        return self.benign[0]
+
+    def attack_images(self, held: Holdings, partition_id: int) -> Holdings:
+        """Return what an adversary has of the attack images.
+
+        Parameters
+        ----------
+        held : Holdings
+            The attack images of all adversaries.
+        partition_id : int
+            One of them.
+
+        Returns
+        -------
+        Holdings
+            All, or the adversary's part: images are dealt out in turn, class after class, so that the numbers of two
+            parts differ by 1 at most. A class of which the part has nothing is left out.
+        """
+        if not self.divides_attack_images:
+            return held
+        images = [(index, instance) for index, instances in sorted(held.items()) for instance in instances]
+        part = images[self.colluders.index(partition_id) :: len(self.adversaries)]
+        return {
+            index: np.array([instance for of, instance in part if of == index], np.int64)
+            for index in sorted({index for index, _ in part})
+        }
