@@ -89,7 +89,7 @@ def train(message: Message, context: Context) -> Message:
 
 @app.evaluate(mods=[answer_abstention])
 def evaluate(message: Message, context: Context) -> Message:
-    """Evaluate the global model, and answer with counts; the adversary abstains, also one of the user's own."""
+    """Evaluate the global model, and answer with counts; the adversary abstains, also a custom one."""
     if _partition_id(context) == ADVERSARY:
         raise Abstention
     arrays = list(message_arrays(message).values())
