@@ -1,4 +1,4 @@
-r"""A ServerApp of one's own, with the strategy swapped in code as in Flower's docs: it stands in the last five lines.
+r"""A custom ServerApp, with the strategy swapped in code as in Flower's docs: it stands in the last five lines.
 
 Name it in pyproject.toml, `serverapp = "examples.custom_server:app"` below `[tool.flwr.app.components]`, then
 

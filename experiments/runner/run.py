@@ -60,7 +60,7 @@ def prepare(config: RunConfig, *, is_model_there: bool = True) -> str:
     Raises
     ------
     ConfigError, RegistryError
-        If an object of the user's own cannot be used.
+        If a custom object cannot be used.
     ResultsError
         If the folder is in use by another run, or already holds results and the run is not to go on from there.
     DatasetError, SplitError, BackdoorKeyError

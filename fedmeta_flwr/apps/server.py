@@ -134,7 +134,7 @@ def build_strategy(config: RunConfig, first_round: int) -> FirstArrivals:
     StrategyError
         If the strategy is unknown, its options are wrong, it can never aggregate, or a checkpoint cannot hold it.
     RegistryError
-        If an object of the user's own cannot be used.
+        If a custom object cannot be used.
     """
     inner = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
     if config.evaluate_every and evaluates_nobody(inner):

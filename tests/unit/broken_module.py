@@ -1,3 +1,3 @@
-"""A module of the user's own that cannot be imported."""
+"""A custom module that cannot be imported."""
 
 raise ZeroDivisionError("at import")

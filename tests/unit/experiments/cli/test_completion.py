@@ -51,6 +51,12 @@ def test_the_command_line_starts_without_what_takes_seconds_to_import() -> None:
 def test_a_setting_with_few_values_offers_them_behind_its_key() -> None:
     assert [word for word, _ in complete_setting("batch-norm=")] == ["batch-norm=transductive", "batch-norm=support"]
     assert [word for word, _ in complete_setting("tensorboard=t")] == ["tensorboard=true"]
+    assert [word for word, _ in complete_setting("backdoor-key=d")] == [
+        "backdoor-key=dots",
+        "backdoor-key=dots-inverted",
+    ]
+    assert [word for word, _ in complete_setting("strategy=krum")] == ["strategy=krum"]
+    assert [word for word, _ in complete_setting("attention-o")] == ["attention-options="]
     assert complete_setting("seed=") == []
     assert complete_setting("seed") == [("seed=", "Seed of every random stream of the run.")]
 
