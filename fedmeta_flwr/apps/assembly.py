@@ -57,7 +57,7 @@ def make_client(
 ) -> NumPyClient:
     """Return the client of a partition: an adversary, a benign or a defended client.
 
-    In the place of the class it may be one of the user's own, which is called with the same arguments.
+    In the place of the class it may be a custom one, which is called with the same arguments.
 
     Parameters
     ----------

@@ -132,7 +132,7 @@ def test_a_quorum_is_met_without_the_adversaries_that_abstain(run_config: Callab
 def test_divided_attack_images_suffice_for_every_adversary(run_config: Callable[..., RunConfig]) -> None:
     few = {"num_clients": 30, "num_adversaries": 21, "quorum": 3}
     assert run_config(**few)
-    with pytest.raises(ConfigError, match="num-adversaries: expected at most .* = 20 where .* 'divided', found 21"):
+    with pytest.raises(ConfigError, match=r"num-adversaries: expected at most .* = 20 where .* 'divided', found 21"):
         run_config(**few, attack_images="divided")
 
 
