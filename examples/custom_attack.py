@@ -9,8 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fedmeta_flwr.attacks.base import Knowledge, LayeredAttack
-from fedmeta_flwr.attacks.layers import Boost, Layer
+from fedmeta_flwr.attacks import Boost, Knowledge, Layer, LayeredAttack
 
 
 class Largest(Layer):

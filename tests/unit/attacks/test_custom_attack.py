@@ -28,10 +28,8 @@ MODULE = '''
 """Attacks of a user."""
 
 import numpy as np
-import torch
 
-from fedmeta_flwr.attacks.base import Attack, LayeredAttack, Upload
-from fedmeta_flwr.attacks.layers import Layer
+from fedmeta_flwr.attacks import Attack, Upload
 
 
 class Momentum(Attack):

@@ -100,14 +100,6 @@ def test_the_adversary_abstains_between_attacks(make: Callable[..., BenignClient
             client.fit(start, {"server-round": server_round})
 
 
-def test_the_adversary_behaves_benignly_where_asked_to(make: Callable[..., BenignClient]) -> None:
-    client = make(ADVERSARY, adversary_between_attacks="benign")
-    start = client.get_parameters({})
-    updated, _, _ = client.fit(start, {"server-round": 1})
-    benign, _, _ = BenignClient.fit(client, start, {"server-round": 1})
-    assert all((a == b).all() for a, b in zip(updated, benign, strict=True))
-
-
 def test_the_adversary_boosts_its_poisoned_update(make: Callable[..., BenignClient]) -> None:
     start = make(ADVERSARY).get_parameters({})
     plain = make(ADVERSARY, boost_factor=1.0).fit(start, {"server-round": 3})[0]
