@@ -3,7 +3,7 @@
 from clients.adversary import Abstention, Adversary, Attack, boost
 from clients.benign import BenignClient
 from clients.defended import DefendedClient
-from fedmeta_flwr.apps.assembly import ADVERSARY, initial_model, make_client, require_own_clients, shared_part
+from fedmeta_flwr.apps.assembly import ADVERSARY, initial_arrays, make_client, require_own_clients
 from fedmeta_flwr.learning.local_training import LocalTraining
 
 __all__ = [
@@ -15,8 +15,7 @@ __all__ = [
     "DefendedClient",
     "LocalTraining",
     "boost",
-    "initial_model",
+    "initial_arrays",
     "make_client",
     "require_own_clients",
-    "shared_part",
 ]

@@ -68,8 +68,6 @@ def _built_in(field: "dataclasses.Field[Any]") -> str:
     limits: Mapping[str, Any] = field.metadata
     if limits["choices"]:
         return ", ".join(f"`{choice}`" for choice in limits["choices"])
-    if limits["items"]:
-        return "any of " + ", ".join(f"`{item}`" for item in limits["items"])
     if limits["whole_numbers"]:
         return "ascending whole numbers"
     bounds = {"minimum": "at least", "above": "more than", "maximum": "at most"}

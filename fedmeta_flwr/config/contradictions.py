@@ -8,6 +8,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from fedmeta_flwr.config.registry import RegistryError, is_custom, resolve
+
 
 def contradictions(values: Mapping[str, Any]) -> list[str]:
     """Return what does not go together, a line for each.
@@ -58,17 +60,43 @@ def _attack_after_pretraining(*, attack_round: int, pretrain_rounds: int) -> str
     return f"attack-round: expected 0 or more than pretrain-rounds = {pretrain_rounds}, found {attack_round}"
 
 
-def _curves_of_a_head(*, defense: str, step_curves: str) -> str | None:
-    headless = sorted(set(step_curves.split()) - {"matching"})
-    if defense != "federation" or not headless:
+def _made(defense: str, defense_options: str) -> Any:
+    """Return a defense, which the registry imports; None where it cannot be made, as `_defense` tells."""
+    try:
+        return resolve("defense", "fedmeta_flwr.defenses:make_defense")(defense, defense_options)
+    except RegistryError:
         return None
-    found = ", ".join(headless)
-    return f"step-curves: expected only matching where defense = 'federation' (there is no head), found {found}"
+
+
+def _defense(*, defense: str, defense_options: str) -> str | None:
+    """Leave out custom code that is not here: whoever uses it says so, and results can be read without."""
+    try:
+        if is_custom(defense):
+            resolve("defense", defense)
+    except RegistryError:
+        return None
+    try:
+        resolve("defense", "fedmeta_flwr.defenses:make_defense")(defense, defense_options)
+    except RegistryError as error:
+        return str(error)
+    return None
+
+
+def _curves_of_the_defense(*, defense: str, defense_options: str, step_curves: str) -> str | None:
+    made = _made(defense, defense_options)
+    if made is None or not (unknown := [name for name in step_curves.split() if name not in made.curves()]):
+        return None
+    known = ", ".join(made.curves()) or "none"
+    if made.has_head:
+        return f"step-curves: expected any of {known}, found {', '.join(map(repr, unknown))}"
+    found = ", ".join(sorted(set(unknown)))
+    return f"step-curves: expected only {known} where defense = {defense!r} (there is no head), found {found}"
 
 
 def _examples(
     *,
     defense: str,
+    defense_options: str,
     way: int,
     shot: int,
     query_shot: int,
@@ -83,8 +111,10 @@ def _examples(
     max_num_examples: int,
 ) -> str | None:
     most_steps = max(outer_steps, pretrain_outer_steps, poison_outer_steps)
-    episodes = matching_way if defense == "federation" else way * meta_batch_size
-    trained = most_steps * episodes * (shot + query_shot)
+    if (made := _made(defense, defense_options)) is None:
+        return None
+    classes = made.classes_per_step(way=way, meta_batch_size=meta_batch_size, matching_way=matching_way)
+    trained = most_steps * classes * (shot + query_shot)
     evaluated = evaluate_episodes * way * evaluate_query_shot if evaluate_every else 0
     if (most := max(trained, evaluated)) <= max_num_examples:
         return None
@@ -112,7 +142,8 @@ _RULES = (
     _pretraining_within_run,
     _attack_within_run,
     _attack_after_pretraining,
-    _curves_of_a_head,
+    _defense,
+    _curves_of_the_defense,
     _examples,
     _curves_without_evaluation,
     _key_within_image,

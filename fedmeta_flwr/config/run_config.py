@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedmeta_flwr.config.contradictions import contradictions
-from fedmeta_flwr.config.registry import RegistryError, is_custom, resolve
+from fedmeta_flwr.config.registry import RegistryError, is_custom, names, resolve
 from fedmeta_flwr.config.schedule import Schedule
 from fedmeta_flwr.config.setting import checked, key_of, setting
 
@@ -197,10 +197,13 @@ class RunConfig(Schedule):
 
     # Defense
     defense: str = setting(
-        "none; rescue: benign clients train as ever, and classify by matching features after local training; "
-        "federation: everybody trains by matching, and no classifier head is exchanged.",
-        choices=("none", "rescue", "federation"),
+        "What a client does with the global model. none: uses it as it is; rescue: benign clients train as ever, and "
+        "classify by matching features after local training; federation: everybody trains by matching, and no "
+        "classifier head is exchanged.",
+        choices=names("defense"),
+        admits_custom=True,
     )
+    defense_options: str = setting("Keyword arguments of the defense, as a JSON object; empty: none.", absent="")
     attention: str = setting(
         "How much a query attends to a support image; cosine: similarity of weighted features.",
         choices=("cosine",),
@@ -226,9 +229,8 @@ class RunConfig(Schedule):
 
     step_curves: str = setting(
         "What is measured along local steps, before the attack and right after it: any of fine-tuning (of an episode), "
-        "matching (local training of the defense), head (as much local training with the fully-connected head); "
-        "separated by spaces, empty: nothing.",
-        items=("fine-tuning", "matching", "head"),
+        "matching (local training of the defense), head (as much local training with the fully-connected head), and "
+        "what a custom defense has; separated by spaces, empty: nothing.",
     )
     fine_tuning_curve_steps: str = setting("Points of the fine-tuning curve, ascending steps.", whole_numbers=True)
     fine_tuning_curve_episodes: int = setting(
@@ -315,15 +317,10 @@ class RunConfig(Schedule):
 
     @property
     def step_curve_names(self) -> tuple[str, ...]:
-        """Return which of `results.STEP_CURVES` are measured."""
+        """Return which step curves are measured, as results name them."""
         return tuple(name.replace("-", "_") for name in self.step_curves.split())
 
     @property
     def fine_tuning_episodes(self) -> int:
         """Return the episodes of each kind behind the curve along fine-tuning steps."""
         return min(self.fine_tuning_curve_episodes, self.evaluate_episodes)
-
-    @property
-    def uses_matching(self) -> bool:
-        """Return whether anybody classifies by matching."""
-        return self.defense != "none" or "matching" in self.step_curve_names

@@ -16,7 +16,6 @@ def setting(
     maximum: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] = (),
-    items: tuple[str, ...] = (),
     whole_numbers: bool = False,
     is_free: bool = False,
     admits_custom: bool = False,
@@ -28,9 +27,8 @@ def setting(
     that came later: the value that says what runs did before it existed, whose files lack it.
     """
     limits = {"minimum": minimum, "maximum": maximum, "above": above, "choices": choices}
-    lists = {"items": items, "whole_numbers": whole_numbers}
-    others = {"is_free": is_free, "admits_custom": admits_custom, "absent": absent}
-    return dataclasses.field(metadata={"description": description, **limits, **lists, **others})
+    others = {"whole_numbers": whole_numbers, "is_free": is_free, "admits_custom": admits_custom, "absent": absent}
+    return dataclasses.field(metadata={"description": description, **limits, **others})
 
 
 def key_of(field: "dataclasses.Field[Any]") -> str:
@@ -54,8 +52,6 @@ def checked(field: "dataclasses.Field[Any]", value: Any) -> Any:
     if limits["choices"] and typed not in limits["choices"] and not (limits["admits_custom"] and is_custom(typed)):
         own = ", or 'module:attribute'" * limits["admits_custom"]
         raise ValueError(f"expected one of {', '.join(limits['choices'])}{own}, found {value!r}")
-    if limits["items"] and (unknown := [repr(item) for item in typed.split() if item not in limits["items"]]):
-        raise ValueError(f"expected any of {', '.join(limits['items'])}, found {', '.join(unknown)}")
     if limits["whole_numbers"]:
         whole_numbers(typed)
     if limits["minimum"] is not None and typed < limits["minimum"]:
