@@ -58,11 +58,11 @@ class Measurement:
         if not self.has_step_curves(server_round):
             return {}
         return {
-            defense.curve.key: self._fine_tuning_curve(model)
-            if defense.curve.is_of_episode
-            else self._local_curve(defense, model)
-            for defense in self.step_curves
-            if defense.curve is not None
+            along.curve.key: self._fine_tuning_curve(model)
+            if along.curve.is_of_episode
+            else self._local_curve(along, model)
+            for along in self.step_curves
+            if along.curve is not None
         }
 
     def _fine_tuning_curve(self, model: Any) -> dict[int, Accuracies]:

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 from experiments.analysis.collection import Collection
 from experiments.catalog import RUNS
 from fedmeta_flwr.config.registry import RegistryError
-from fedmeta_flwr.defenses import Defense, make_defense
+from fedmeta_flwr.defenses import Defense, StepCurve, make_defense
 
 _ABSENT = "none"  # what a run of the catalog has that names no defense
 
@@ -32,11 +32,12 @@ def defense_of(config: Mapping[str, Any]) -> Defense:
 
 
 def defense_of_run(collection: Collection, run: str) -> Defense:
-    """Return the defense of a run of the catalog; where the collection lacks the run, the one that it would have."""
-    return defense_of(collection.config(run) if run in collection.runs else RUNS[run].settings)
+    """Return the defense of a run of the catalog: what was recorded, or else the one that the catalog gives it."""
+    recorded = collection.config(run) if run in collection.runs else {}
+    return defense_of({**RUNS[run].settings, **recorded})
 
 
-def curves_of_run(collection: Collection, run: str) -> dict[str, Defense]:
-    """Return the step curves that a run may have: name, as in results, to the defense along whose steps they are."""
-    curves = defense_of_run(collection, run).curves().values()
-    return {defense.curve.key: defense for defense in curves if defense.curve is not None}
+def curves_of_run(collection: Collection, run: str) -> dict[str, StepCurve]:
+    """Return the step curves that a run may have, by their names in results."""
+    steps = (along.curve for along in defense_of_run(collection, run).curves().values())
+    return {curve.key: curve for curve in steps if curve is not None}

@@ -7,4 +7,4 @@ from fedmeta_flwr.defenses.none import HeadSteps, Undefended
 
 def of_a_head() -> dict[str, Defense]:
     """Return their names, as in the setting ``step-curves``, with the defense along whose steps each is measured."""
-    return {defense.curve.name: defense for defense in (Undefended(), Rescue(), HeadSteps()) if defense.curve}
+    return {along.curve.name: along for along in (Undefended(), Rescue(), HeadSteps()) if along.curve is not None}

@@ -60,8 +60,8 @@ def _along_steps(collection: Collection, run: str) -> Iterator[AtStep]:
 
     Of the head none need not be shown: it is what the round itself has.
     """
-    for along, defense in curves_of_run(collection, run).items():
-        if defense.curve is not None and defense.curve.is_of_episode:
+    for along, step_curve in curves_of_run(collection, run).items():
+        if step_curve.is_of_episode:
             yield AtStep(run, "attack", along, "ordinary", "")
             yield AtStep(run, "attack", along, "all", "")
             continue

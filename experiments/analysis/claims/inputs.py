@@ -70,8 +70,8 @@ class AtStep:
 
     def _steps(self, collection: Collection) -> str:
         """Return in words what a step is."""
-        defense = curves_of_run(collection, self.run).get(self.along)
-        return defense.curve.steps if defense is not None and defense.curve is not None else f"steps of {self.along}"
+        curve = curves_of_run(collection, self.run).get(self.along)
+        return curve.steps if curve is not None else f"steps of {self.along}"
 
     def _number(self, collection: Collection) -> int:
         measured = list(collection.steps(self.run, "attack", self.along, self.curve))

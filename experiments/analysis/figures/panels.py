@@ -117,10 +117,10 @@ def _fine_tuning(collection: Collection) -> Plan:
 def _rescue(collection: Collection) -> Plan:
     runs = _attacked(collection)
     names = {
-        key: defense.curve.label
+        key: step_curve.label
         for run in runs
-        for key, defense in curves_of_run(collection, run).items()
-        if defense.curve is not None and not defense.curve.is_of_episode
+        for key, step_curve in curves_of_run(collection, run).items()
+        if not step_curve.is_of_episode
     }
     rows = {
         name: [_along_steps(collection, run, step_curve, "local steps") for run in runs]
