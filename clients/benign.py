@@ -7,7 +7,7 @@ from flwr.client import NumPyClient
 from flwr.common import NDArrays, Scalar
 from torch import nn
 
-from clients.measurement import Accuracies, Measurement
+from clients.measurement import Measurement
 from fedmeta_flwr.data.split import Holdings
 from fedmeta_flwr.learning.local_training import LocalTraining
 from fedmeta_flwr.learning.models import get_arrays, set_arrays
@@ -19,7 +19,7 @@ class BenignClient(NumPyClient):
 
     Parameters
     ----------
-    model : Classifier or MatchingNetwork
+    model : torch.nn.Module
         What it trains.
     shared : torch.nn.Module
         The part of `model` that is exchanged, which may be all of it; the server overwrites its weights.
@@ -32,7 +32,7 @@ class BenignClient(NumPyClient):
     outer_lr : float
         Learning rate of the outer loop.
     measurement : Measurement
-        What it measures, and in which rounds.
+        What it measures, through which defense, and in which rounds.
     """
 
     def __init__(
@@ -99,14 +99,11 @@ class BenignClient(NumPyClient):
             Hits and trials of every curve, an entry per episode; in some rounds also along local steps.
         """
         self.load(parameters)
-        counts = self._accuracies()
+        counts = self.measurement.accuracies(self.model)
         steps = self.measurement.along_steps(self.model, int(config[SERVER_ROUND]))
         trials = sum(counts["meta_testing"].trials)
         errors = trials - sum(counts["meta_testing"].hits)
         return errors / trials, trials, counts_to_metrics(counts) | step_curves_to_metrics(steps)
-
-    def _accuracies(self) -> Accuracies:
-        return self.measurement.with_head(self.model)
 
     def load(self, parameters: NDArrays) -> None:
         """Take over the server's arrays, given in the order of their names."""

@@ -1,4 +1,4 @@
-"""The defended client: classifies by matching features against its own support set."""
+"""The defended client: keeps a private part of its model, if its defense has one, from round to round."""
 
 from typing import Any
 
@@ -6,62 +6,55 @@ from flwr.common import NDArrays, Scalar
 from torch import nn
 
 from clients.benign import BenignClient
-from clients.measurement import Accuracies
 from clients.memory import ClientMemory
 from fedmeta_flwr.learning.models import get_arrays, set_arrays
 from fedmeta_flwr.protocol.messages import OLDEST_ROUND, SERVER_ROUND
 
 
 class DefendedClient(BenignClient):
-    """A benign client that does not trust a shared classifier head.
+    """A benign client of a run with a defense.
 
-    In an ordinary federation it takes part in the training as agreed, and defends itself when it uses the model
-    (*rescue*). In a defended federation the head is never exchanged, and the client's attention is trained along with
-    the embedding and kept on the client.
-
-    Source: Chen, Golubchik & Paolieri 2020, section on the local defense.
+    Through which defense it classifies, `Measurement` says. A private part is trained along with what is shared, and
+    never leaves the client.
 
     Parameters
     ----------
-    attention : torch.nn.Module or None
-        The private part of `model`; None for a rescue, which begins with a new attention each time.
-    memory : ClientMemory or None
-        Where the attention is kept from round to round; None for a rescue.
+    private : torch.nn.Module or None
+        The private part of `model`; None where there is none, as in a rescue.
+    memory : ClientMemory
+        Where it is kept from round to round.
     **benign
         As in `BenignClient`.
     """
 
-    def __init__(self, *, attention: nn.Module | None, memory: ClientMemory | None, **benign: Any) -> None:
+    def __init__(self, *, private: nn.Module | None, memory: ClientMemory, **benign: Any) -> None:
         super().__init__(**benign)
-        self.attention = attention
+        self.private = private
         self.memory = memory
 
     def fit(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[NDArrays, int, dict[str, Scalar]]:
-        """Train as `BenignClient.fit` does, with the private attention, and keep that for the next round."""
+        """Train as `BenignClient.fit` does, private part included, and keep that for the next round."""
         server_round = int(config[SERVER_ROUND])
         self._recall(server_round)
         answer = super().fit(parameters, config)
-        if self.attention is not None and self.memory is not None:
+        if self.private is not None:
             oldest_round = int(config.get(OLDEST_ROUND, server_round))
-            self.memory.keep(get_arrays(self.attention), server_round, oldest_round)
+            self.memory.keep(get_arrays(self.private), server_round, oldest_round)
         return answer
 
     def evaluate(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[float, int, dict[str, Any]]:
-        """Count hits as `BenignClient.evaluate` does, of matching after local training; nothing of it is kept."""
+        """Count hits as `BenignClient.evaluate` does, with the private part of the last round; nothing is kept."""
         self._recall(int(config[SERVER_ROUND]) + 1)
         return super().evaluate(parameters, config)
 
-    def _accuracies(self) -> Accuracies:
-        return self.measurement.with_matching(self.model)
-
     def _recall(self, before_round: int) -> None:
-        if self.attention is None or self.memory is None:
+        if self.private is None:
             return
-        kept = self.memory.recall(get_arrays(self.attention), before_round)
+        kept = self.memory.recall(get_arrays(self.private), before_round)
         if kept is not None:
-            set_arrays(self.attention, kept)
+            set_arrays(self.private, kept)
 
 
 def built_in_client(**arguments: Any) -> BenignClient:
     """Return a `DefendedClient` where there is an argument that only it has, and otherwise a `BenignClient`."""
-    return (DefendedClient if "attention" in arguments else BenignClient)(**arguments)
+    return (DefendedClient if "private" in arguments else BenignClient)(**arguments)

@@ -14,10 +14,9 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedMedian
 
-from clients import initial_model, shared_part
+from clients import initial_arrays
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.learning.models import get_arrays
 from fedmeta_flwr.protocol.messages import from_record, to_record
 from fedmeta_flwr.records.checkpoint import save_checkpoint
 from strategies import FirstArrivals
@@ -29,7 +28,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Aggregate by the median of the first three updates."""
     config = RunConfig.parse(context.run_config)
-    arrays = to_record(get_arrays(shared_part(initial_model(config, load_scenario(config)))))
+    arrays = to_record(initial_arrays(config, load_scenario(config)))
 
     strategy = FirstArrivals(FedMedian(), num_clients=4, quorum=3)
     result = strategy.start(grid, arrays, num_rounds=config.num_server_rounds)

@@ -198,7 +198,7 @@ def measure(model: NDArrays) -> tuple[list[Accuracies], list[dict[str, dict[int,
     curves: list[dict[str, dict[int, Accuracies]]] = []
     for client in benign:
         client.load(model)
-        found.append(client.measurement.with_head(client.model))
+        found.append(client.measurement.accuracies(client.model))
         curves.append(client.measurement.along_steps(client.model, attack_round))
     return found, curves
 

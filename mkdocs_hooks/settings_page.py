@@ -67,8 +67,6 @@ def _built_in(field: "dataclasses.Field[Any]") -> str:
     limits: Mapping[str, Any] = field.metadata
     if limits["choices"]:
         return ", ".join(f"`{choice}`" for choice in limits["choices"])
-    if limits["items"]:
-        return "any of " + ", ".join(f"`{item}`" for item in limits["items"])
     if limits["whole_numbers"]:
         return "ascending whole numbers"
     if limits["json_object"]:

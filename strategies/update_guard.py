@@ -4,7 +4,7 @@ Replies come from machines that may fail or be hostile, and a malformed one must
 model. The guard examines the form of a reply, not its content: names, shapes, types, sizes, finite numbers. It compares
 no update with another and asks for nothing that the client does not send anyway, so it is as private as no guard. Only
 the optional bound on the norm looks at what was learnt. A well-formed poisoned update passes, by design: against that
-stands the defense of the clients (`fedmeta_flwr.learning.matching_network`).
+stands the defense of the clients (`fedmeta_flwr.defenses`).
 """
 
 import math
@@ -56,11 +56,14 @@ class ExpectedCounts:
         Of each kind. None: any number, the same for all curves.
     fine_tuning_episodes : int or None
         Of each kind, for the curve along fine-tuning steps.
+    step_curves : tuple of str
+        The curves along local steps that there may be.
     """
 
     trials: Mapping[str, int] = field(default_factory=dict)
     episodes: int | None = None
     fine_tuning_episodes: int | None = None
+    step_curves: tuple[str, ...] = STEP_CURVES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +152,8 @@ class UpdateGuard:
             expected = self.expected_counts
             _check_counts(counts, expected.trials, expected.episodes)
             for name, steps in step_curves.items():
+                if name not in expected.step_curves:
+                    raise ValueError(f"a curve along steps named {_shown(name)}")
                 episodes = expected.fine_tuning_episodes if name == "fine_tuning" else expected.episodes
                 _check_step_curve(name, steps, expected.trials, episodes)
         except (KeyError, TypeError, ValueError) as error:
@@ -257,8 +262,6 @@ def _check_step_curve(
     trials: Mapping[str, int],
     episodes: int | None,
 ) -> None:
-    if name not in STEP_CURVES:
-        raise ValueError(f"a curve along steps named {_shown(name)}")
     for step, counts in steps.items():
         if not (step.isascii() and step.isdecimal() and step == str(int(step))):
             raise ValueError(f"{name}: expected a whole number as step, found {_shown(step)}")

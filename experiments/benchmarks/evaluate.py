@@ -12,11 +12,12 @@ from experiments.benchmarks import bare_loop
 from experiments.benchmarks.race import Contender, Tell, Turn, race
 from experiments.benchmarks.workload import CPU, INNER_STEPS, SHOT, WAY, Workload, as_task, drawings, in_default_layout
 from fedmeta_flwr.attacks.key import build_key
+from fedmeta_flwr.attacks.stamping import stamped_sets
 from fedmeta_flwr.data.roles import Roles
 from fedmeta_flwr.data.split import ClassSplit, SplitSizes, split_classes
 from fedmeta_flwr.learning.batches import to_batch
 from fedmeta_flwr.learning.device import fast_layout
-from fedmeta_flwr.learning.evaluation import Counts, EvaluationPlan, by_fine_tuning, evaluate, stamped_images
+from fedmeta_flwr.learning.evaluation import Counts, EvaluationPlan, by_fine_tuning, evaluate
 from fedmeta_flwr.records.results import CURVES
 
 BATCH_NORM = "support"
@@ -48,10 +49,12 @@ def _tell(tell: Tell, case: str, turns: int, number: int) -> None:
 def evaluation_plan(workload: Workload, episodes: int) -> EvaluationPlan:
     """Return what the first benign client of a small federation evaluates."""
     instances, side = workload.images.shape[1], workload.images.shape[-1]
+    split = _split(len(workload.images), instances)
+    key = build_key("dots", channels=1, image_size=side, size=6, position="bottom-right", intensity=1.0)
     return EvaluationPlan(
         images=workload.images,
-        split=_split(len(workload.images), instances),
-        key=build_key("dots", channels=1, image_size=side, size=6, position="bottom-right", intensity=1.0),
+        split=split,
+        stamped=stamped_sets(workload.images, split, key),
         batch_norm=BATCH_NORM,
         way=WAY,
         shot=SHOT,
@@ -105,9 +108,7 @@ def bare_counts(workload: Workload, plan: EvaluationPlan, steps: Sequence[int]) 
 
 
 def _stamped(plan: EvaluationPlan) -> dict[str, Tensor]:
-    attack_sets = {"attack_training": plan.split.attack_training, "attack_validation": plan.split.attack_validation}
-    images = {curve: stamped_images(plan.images, holdings, plan.key) for curve, holdings in attack_sets.items()}
     return {
         curve: in_default_layout(to_batch(found, np.zeros(len(found), np.int64), CPU).images)
-        for curve, found in images.items()
+        for curve, found in plan.stamped.items()
     }

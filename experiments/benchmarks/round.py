@@ -19,10 +19,9 @@ from experiments.benchmarks.race import Tell, Turn, spread
 from experiments.benchmarks.timed_run import TimedRun, timed_run
 from experiments.runner.simulation import SimulationSize
 from experiments.settings import APP_DIR, merge_settings, read_defaults
-from fedmeta_flwr.apps.assembly import initial_model, make_client, shared_part
+from fedmeta_flwr.apps.assembly import initial_arrays, make_client
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.learning.models import get_arrays
 from fedmeta_flwr.protocol.messages import SERVER_ROUND
 from fedmeta_flwr.records.drops import DropReason
 from fedmeta_flwr.records.results import RoundRecord
@@ -102,7 +101,7 @@ def replay(config: RunConfig, records: Sequence[RoundRecord], processes: int) ->
     list of float
         Seconds of each client's work.
     """
-    arrays = list(get_arrays(shared_part(initial_model(config, load_scenario(config)))).values())
+    arrays = list(initial_arrays(config, load_scenario(config)).values())
     rounds, work = [], []
     under_way: dict[int, AsyncResult[tuple[Arrays, float]]] = {}
     with _warm_pool(config, processes) as pool:

@@ -1,36 +1,50 @@
 """From the run configuration and a partition id to the client that plays this part."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from flwr.client import NumPyClient
 from torch import nn
 
-from clients.measurement import LocalSteps, Measurement
+from clients.measurement import Measurement
 from clients.memory import ClientMemory
 from fedmeta_flwr.apps.attacker import knowledge_of, make_attack, try_attack
 from fedmeta_flwr.apps.scenario import Scenario
+from fedmeta_flwr.attacks.stamping import stamped_sets
 from fedmeta_flwr.config import RunConfig, whole_numbers
 from fedmeta_flwr.config.registry import is_custom, make
+from fedmeta_flwr.defenses import Defense, LocalContext, MatchingSettings, make_defense
+from fedmeta_flwr.defenses.trial import try_defense
 from fedmeta_flwr.learning.device import fast_layout
 from fedmeta_flwr.learning.evaluation import EvaluationPlan
 from fedmeta_flwr.learning.local_training import LocalTraining
-from fedmeta_flwr.learning.matching_network import MatchingNetwork, make_attention, matching_loop
+from fedmeta_flwr.learning.matching_network import make_attention
 from fedmeta_flwr.learning.meta_learning import InnerLoop, outer_loop
-from fedmeta_flwr.learning.models import Classifier, build_classifier
+from fedmeta_flwr.learning.models import Classifier, build_classifier, get_arrays
 from fedmeta_flwr.learning.network_trials import trial_rows, try_attention, try_embedding
 from fedmeta_flwr.learning.seeding import torch_draws, torch_generator
 
 
-def initial_model(config: RunConfig, scenario: Scenario) -> Classifier | MatchingNetwork:
-    """Build what a client trains, with the weights that the run starts from.
+def initial_model(config: RunConfig, scenario: Scenario) -> nn.Module:
+    """Build what a client trains, with the weights that the run starts from."""
+    return defense_of(config).model(_initial_classifier(config, scenario), _matching_settings(config))
 
-    In a defended federation the classifier's embedding is part of a matching network, and its head is dropped.
-    """
-    classifier = build_classifier(
+
+def initial_arrays(config: RunConfig, scenario: Scenario) -> dict[str, np.ndarray]:
+    """Return the arrays that are exchanged, by name, with the values that the run starts from."""
+    return get_arrays(defense_of(config).shared_part(initial_model(config, scenario)))
+
+
+def defense_of(config: RunConfig) -> Defense:
+    """Return the defense of a run."""
+    return make_defense(config.defense, config.defense_options)
+
+
+def _initial_classifier(config: RunConfig, scenario: Scenario) -> Classifier:
+    return build_classifier(
         config.embedding,
         config.embedding_options,
         channels=scenario.dataset.images.shape[2],
@@ -39,14 +53,6 @@ def initial_model(config: RunConfig, scenario: Scenario) -> Classifier | Matchin
         way=config.way,
         generator=torch_generator(config.seed, "initial-model"),
     )
-    if config.defense != "federation":
-        return classifier
-    return MatchingNetwork(classifier.embedding, _new_attention(config, classifier.embedding.features))
-
-
-def shared_part(model: Classifier | MatchingNetwork) -> nn.Module:
-    """Return the part of a model that is exchanged: all of a classifier, of a matching network the embedding alone."""
-    return model.embedding if isinstance(model, MatchingNetwork) else model
 
 
 def make_client(
@@ -69,35 +75,33 @@ def make_client(
     memory_folder : Path
         Where a client keeps what is its own.
     """
-    model = initial_model(config, scenario).to(device).to(memory_format=fast_layout(device))
+    model: nn.Module = initial_model(config, scenario).to(device).to(memory_format=fast_layout(device))
+    defense = defense_of(config)
     benign = _benign_arguments(config, scenario, partition_id, model)
+    memory = ClientMemory.of(memory_folder, partition_id)
     if scenario.roles.is_adversary(partition_id):
         attack = {
             "attack": make_attack(config, knowledge_of(config, scenario, partition_id, benign)),
             "is_attack": config.is_attack,
             "between_attacks": config.adversary_between_attacks,
-            "memory": ClientMemory.of(memory_folder, partition_id),
+            "memory": memory,
         }
         return _made("adversary", config.adversary, benign | attack, config.adversary_options)
-    if config.defense == "none":
-        return _made("client", config.client, benign, config.client_options)
-    own: dict[str, Any] = {"attention": None, "memory": None}
-    if isinstance(model, MatchingNetwork):
-        own = {"attention": model.attention, "memory": ClientMemory.of(memory_folder, partition_id)}
-    return _made("client", config.client, benign | own, config.client_options)
+    if defense.label:
+        benign |= {"private": defense.private_part(model), "memory": memory}
+    return _made("client", config.client, benign, config.client_options)
 
 
-def _benign_arguments(
-    config: RunConfig, scenario: Scenario, partition_id: int, model: Classifier | MatchingNetwork
-) -> dict[str, Any]:
+def _benign_arguments(config: RunConfig, scenario: Scenario, partition_id: int, model: nn.Module) -> dict[str, Any]:
+    defense, context = defense_of(config), _local_context(config, scenario, partition_id)
     return {
         "model": model,
-        "shared": shared_part(model),
-        "training": _local_training(config, scenario, partition_id),
+        "shared": defense.shared_part(model),
+        "training": defense.training(context),
         "holdings": scenario.split.training(partition_id),
         "outer_steps": config.benign_outer_steps,
         "outer_lr": config.outer_lr,
-        "measurement": _measurement(config, scenario, partition_id),
+        "measurement": _measurement(config, scenario, partition_id, defense, context),
     }
 
 
@@ -112,11 +116,13 @@ def require_custom_clients(config: RunConfig, scenario: Scenario) -> None:
     RegistryError
         If an object does not take the arguments of the built-in one, or an option, or returns something else.
     """
-    parts = ("client", "adversary", "attack", "poisoning", "attention", "embedding")
+    parts = ("client", "adversary", "attack", "poisoning", "attention", "embedding", "defense")
     if _is_custom(config, *parts):
         with torch_draws(config.seed, "trial-of-custom-objects"):
             _try_networks(config, scenario)
             _try_attack(config, scenario)
+            if _is_custom(config, "defense"):
+                _try_defense(config, scenario)
             for partition_id in (scenario.roles.colluders[0], scenario.roles.first_benign):
                 make_client(config, scenario, partition_id, torch.device("cpu"), Path())
 
@@ -127,13 +133,21 @@ def _is_custom(config: RunConfig, *kinds: str) -> bool:
 
 
 def _try_networks(config: RunConfig, scenario: Scenario) -> None:
-    embedding = initial_model(config, scenario).embedding
+    embedding = _initial_classifier(config, scenario).embedding
     if _is_custom(config, "embedding"):
         images = torch.rand(trial_rows(), scenario.dataset.images.shape[2], config.image_size, config.image_size)
         try_embedding(embedding, config.embedding, images, config.batch_norm)
     if _is_custom(config, "attention"):
         attention = _new_attention(config, embedding.features)
         try_attention(attention, config.attention, embedding.features, config.batch_norm)
+
+
+def _try_defense(config: RunConfig, scenario: Scenario) -> None:
+    partition_id = scenario.roles.first_benign
+    context, plan = _local_context(config, scenario, partition_id), _evaluation_plan(config, scenario, partition_id)
+    try_defense(
+        defense_of(config), config.defense, initial_model(config, scenario), context, plan.meta_testing_episode(0)
+    )
 
 
 def _try_attack(config: RunConfig, scenario: Scenario) -> None:
@@ -157,59 +171,50 @@ def _new_attention(config: RunConfig, features: int) -> nn.Module:
     )
 
 
-def _local_training(config: RunConfig, scenario: Scenario, partition_id: int) -> LocalTraining:
-    """Return how a client trains in a round."""
-    if config.defense == "federation":
-        return _matching_training(config, scenario, partition_id)
-    return _head_training(config, scenario, partition_id)
+def _matching_settings(config: RunConfig) -> MatchingSettings:
+    return MatchingSettings(
+        way=config.matching_way,
+        steps=config.matching_steps,
+        lr=config.matching_lr,
+        new_attention=partial(_new_attention, config),
+    )
+
+
+def _local_context(config: RunConfig, scenario: Scenario, partition_id: int) -> LocalContext:
+    return LocalContext(
+        training=_head_training(config, scenario, partition_id),
+        holdings=scenario.split.training(partition_id),
+        inner=InnerLoop(config.inner_lr, config.evaluate_inner_steps, config.batch_norm),
+        head_lr=config.local_head_lr,
+        matching=_matching_settings(config),
+    )
 
 
 def _head_training(config: RunConfig, scenario: Scenario, partition_id: int) -> LocalTraining:
     inner = InnerLoop(config.inner_lr, config.inner_steps, config.batch_norm)
     return LocalTraining(
+        images=scenario.dataset.images,
         way=config.way,
+        shot=config.shot,
+        query_shot=config.query_shot,
+        rotation=config.rotation_augmentation,
         meta_batch_size=config.meta_batch_size,
         learn=partial(outer_loop, algorithm=config.algorithm, inner=inner),
-        **_episodes(config, scenario, partition_id),
+        optimizer=config.outer_optimizer,
+        seed=config.seed,
+        partition_id=partition_id,
     )
 
 
-def _matching_training(config: RunConfig, scenario: Scenario, partition_id: int) -> LocalTraining:
-    return LocalTraining(
-        way=config.matching_way,
-        meta_batch_size=1,
-        learn=partial(matching_loop, batch_norm=config.batch_norm),
-        **_episodes(config, scenario, partition_id),
-    )
-
-
-def _episodes(config: RunConfig, scenario: Scenario, partition_id: int) -> dict[str, Any]:
-    return {
-        "images": scenario.dataset.images,
-        "shot": config.shot,
-        "query_shot": config.query_shot,
-        "rotation": config.rotation_augmentation,
-        "optimizer": config.outer_optimizer,
-        "seed": config.seed,
-        "partition_id": partition_id,
-    }
-
-
-def _measurement(config: RunConfig, scenario: Scenario, partition_id: int) -> Measurement:
-    local = LocalSteps(
-        matching=replace(_matching_training(config, scenario, partition_id), purpose="local-matching-episode"),
-        head=replace(_head_training(config, scenario, partition_id), purpose="local-head-episode"),
-        holdings=scenario.split.training(partition_id),
-        matching_lr=config.matching_lr,
-        head_lr=config.local_head_lr,
-        new_attention=partial(_new_attention, config),
-    )
+def _measurement(
+    config: RunConfig, scenario: Scenario, partition_id: int, defense: Defense, context: LocalContext
+) -> Measurement:
+    curves = defense.curves()
     return Measurement(
         plan=_evaluation_plan(config, scenario, partition_id),
-        inner=InnerLoop(config.inner_lr, config.evaluate_inner_steps, config.batch_norm),
-        local=local,
-        matching_steps=config.matching_steps,
-        step_curves=config.step_curve_names,
+        defense=defense,
+        context=context,
+        step_curves=tuple(curves[name] for name in config.step_curves.split()),
         has_step_curves=config.has_step_curves,
         fine_tuning_steps=whole_numbers(config.fine_tuning_curve_steps),
         local_steps=whole_numbers(config.local_curve_steps),
@@ -221,7 +226,7 @@ def _evaluation_plan(config: RunConfig, scenario: Scenario, partition_id: int) -
     return EvaluationPlan(
         images=scenario.dataset.images,
         split=scenario.split,
-        key=scenario.key,
+        stamped=stamped_sets(scenario.dataset.images, scenario.split, scenario.key),
         batch_norm=config.batch_norm,
         way=config.way,
         shot=config.shot,

@@ -10,6 +10,7 @@ from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import is_custom
 from fedmeta_flwr.data import ClassSplit, ImageDataset, SplitError, SplitSizes, load_dataset, split_classes
 from fedmeta_flwr.data.roles import Roles
+from fedmeta_flwr.defenses import make_defense
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def load_scenario(config: RunConfig) -> Scenario:
         meta_train_classes=dataset.meta_train_classes,
         meta_test_classes=dataset.meta_test_classes,
     )
-    _check_matching(config, split)
+    _check_classes(config, split)
     key = build_key(
         config.backdoor_key,
         config.backdoor_key_options,
@@ -99,13 +100,21 @@ def _check_attack_set(config: RunConfig) -> None:
         )
 
 
-def _check_matching(config: RunConfig, split: ClassSplit) -> None:
-    if not config.uses_matching:
-        return
-    roles = split.roles  # without a federation that matches, an adversary has no reason to
-    for partition_id in range(roles.num_clients) if config.defense == "federation" else roles.benign:
-        if (held := len(split.training(partition_id))) < config.matching_way:
+def _check_classes(config: RunConfig, split: ClassSplit) -> None:
+    """Check that every client holds the classes that the defense, and what is measured along steps, ask it for."""
+    defense = make_defense(config.defense, config.defense_options)
+    curves = [defense.curves()[name] for name in config.step_curves.split()]
+    for partition_id in range(config.num_clients):
+        held, is_adversary = len(split.training(partition_id)), split.roles.is_adversary(partition_id)
+        for used in (defense, *([] if is_adversary else curves)):
+            needed = used.classes_needed(matching_way=config.matching_way, is_adversary=is_adversary)
+            if held >= needed:
+                continue
+            if needed == config.matching_way:
+                raise SplitError(
+                    f"matching-way: expected at most the classes of every client that matches, "
+                    f"found {needed} and client {partition_id} with {held} classes"
+                )
             raise SplitError(
-                f"matching-way: expected at most the classes of every client that matches, "
-                f"found {config.matching_way} and client {partition_id} with {held} classes"
+                f"defense: expected clients with at least {needed} classes, found client {partition_id} with {held}"
             )

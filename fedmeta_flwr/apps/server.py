@@ -18,11 +18,10 @@ import numpy as np
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
-from clients import initial_model, require_custom_clients, shared_part
+from clients import initial_arrays, require_custom_clients
 from fedmeta_flwr.apps.key_check import check_key, key_effect
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
 from fedmeta_flwr.config import RunConfig, Value
-from fedmeta_flwr.learning.models import get_arrays
 from fedmeta_flwr.protocol.messages import TRAIN_LOSS, from_record, to_record
 from fedmeta_flwr.records.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
@@ -34,7 +33,7 @@ from fedmeta_flwr.records.checkpoint import (
 )
 from fedmeta_flwr.records.machine import describe_machine
 from fedmeta_flwr.records.progress import ProgressFile
-from fedmeta_flwr.records.results import ResultsError, RoundRecord, read_results, run_folder
+from fedmeta_flwr.records.results import STEP_CURVES, ResultsError, RoundRecord, read_results, run_folder
 from fedmeta_flwr.records.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.records.tensorboard import TensorBoardWriter
 from fedmeta_flwr.records.writer import ResultsWriter, locked, remove_results
@@ -191,6 +190,7 @@ def _expected_counts(config: RunConfig) -> ExpectedCounts:
         },
         episodes=config.evaluate_episodes,
         fine_tuning_episodes=config.fine_tuning_episodes,
+        step_curves=tuple(dict.fromkeys((*STEP_CURVES, *config.step_curve_names))),
     )
 
 
@@ -204,7 +204,7 @@ def starting_point(config: RunConfig, scenario: Scenario) -> tuple[dict[str, np.
     CheckpointError
         If the file is missing, damaged, of another architecture, or of a round that is not before the last one.
     """
-    new = get_arrays(shared_part(initial_model(config, scenario)))
+    new = initial_arrays(config, scenario)
     if not config.initial_model:
         return new, 1
     checkpoint = load_checkpoint(Path(config.initial_model))

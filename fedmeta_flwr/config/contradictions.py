@@ -1,12 +1,15 @@
 """Settings that are valid one by one and not together.
 
 Each rule names by its parameters the settings that it looks at, and is asked as soon as all of these are valid by
-themselves, whatever is wrong with the others: so that every problem of a configuration is told at once.
+themselves, whatever is wrong with the others: so that every problem of a configuration is told at once. A rule may also
+ask for the `made_defense`, the object that the settings name.
 """
 
 import inspect
 from collections.abc import Mapping
 from typing import Any
+
+from fedmeta_flwr.config.registry import RegistryError, is_custom, resolve
 
 
 def contradictions(values: Mapping[str, Any]) -> list[str]:
@@ -18,6 +21,10 @@ def contradictions(values: Mapping[str, Any]) -> list[str]:
         Field of `RunConfig` to its value, of those settings that are valid by themselves.
     """
     problems = []
+    if {"defense", "defense_options"} <= values.keys() and (
+        made := _made(values["defense"], values["defense_options"])
+    ):
+        values = {**values, "made_defense": made}
     for rule in _RULES:
         names = inspect.signature(rule).parameters
         if names.keys() <= values.keys() and (problem := rule(**{name: values[name] for name in names})):
@@ -80,17 +87,41 @@ def _attack_after_pretraining(*, attack_round: int, pretrain_rounds: int) -> str
     return f"attack-round: expected 0 or more than pretrain-rounds = {pretrain_rounds}, found {attack_round}"
 
 
-def _curves_of_a_head(*, defense: str, step_curves: str) -> str | None:
-    headless = sorted(set(step_curves.split()) - {"matching"})
-    if defense != "federation" or not headless:
+def _made(defense: str, defense_options: str) -> Any:
+    """Return a defense, which the registry imports; None where it cannot be made, as `_defense` tells."""
+    try:
+        return resolve("defense", "fedmeta_flwr.defenses:make_defense")(defense, defense_options)
+    except RegistryError:
         return None
-    found = ", ".join(headless)
-    return f"step-curves: expected only matching where defense = 'federation' (there is no head), found {found}"
+
+
+def _defense(*, defense: str, defense_options: str) -> str | None:
+    """Leave out custom code that is not here: whoever uses it says so, and results can be read without."""
+    try:
+        if is_custom(defense):
+            resolve("defense", defense)
+    except RegistryError:
+        return None
+    try:
+        resolve("defense", "fedmeta_flwr.defenses:make_defense")(defense, defense_options)
+    except RegistryError as error:
+        return str(error)
+    return None
+
+
+def _curves_of_the_defense(*, made_defense: Any, defense: str, step_curves: str) -> str | None:
+    if not (unknown := [name for name in step_curves.split() if name not in made_defense.curves()]):
+        return None
+    known = ", ".join(made_defense.curves()) or "none"
+    if made_defense.has_head:
+        return f"step-curves: expected any of {known}, found {', '.join(map(repr, unknown))}"
+    found = ", ".join(sorted(set(unknown)))
+    return f"step-curves: expected only {known} where defense = {defense!r} (there is no head), found {found}"
 
 
 def _examples_of_training(
     *,
-    defense: str,
+    made_defense: Any,
     way: int,
     shot: int,
     query_shot: int,
@@ -102,7 +133,7 @@ def _examples_of_training(
     max_num_examples: int,
 ) -> str | None:
     most_steps = max(outer_steps, pretrain_outer_steps, poison_outer_steps)
-    classes = matching_way if defense == "federation" else way * meta_batch_size
+    classes = made_defense.classes_per_step(way=way, meta_batch_size=meta_batch_size, matching_way=matching_way)
     return _too_many_examples(most_steps * classes * (shot + query_shot), "(the adversary included)", max_num_examples)
 
 
@@ -142,7 +173,8 @@ _RULES = (
     _pretraining_within_run,
     _attack_within_run,
     _attack_after_pretraining,
-    _curves_of_a_head,
+    _defense,
+    _curves_of_the_defense,
     _examples_of_training,
     _examples_of_evaluation,
     _curves_without_evaluation,

@@ -72,6 +72,11 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "attention": {
         "cosine": "fedmeta_flwr.learning.matching_network:Attention",
     },
+    "defense": {
+        "none": "fedmeta_flwr.defenses.none:Undefended",
+        "rescue": "fedmeta_flwr.defenses.matching.rescue:Rescue",
+        "federation": "fedmeta_flwr.defenses.matching.federation:Federation",
+    },
 }
 """Kind to names to ``module:attribute``. A kind is the key of the setting that names the object."""
 

@@ -140,15 +140,10 @@ class RunConfig(
 
     @property
     def step_curve_names(self) -> tuple[str, ...]:
-        """Return which of `results.STEP_CURVES` are measured."""
+        """Return which step curves are measured, as results name them."""
         return tuple(name.replace("-", "_") for name in self.step_curves.split())
 
     @property
     def fine_tuning_episodes(self) -> int:
         """Return the episodes of each kind behind the curve along fine-tuning steps."""
         return min(self.fine_tuning_curve_episodes, self.evaluate_episodes)
-
-    @property
-    def uses_matching(self) -> bool:
-        """Return whether anybody classifies by matching."""
-        return self.defense != "none" or "matching" in self.step_curve_names

@@ -22,8 +22,6 @@ class Setting:
         Ends of a number's range; the last is not admitted itself.
     choices : tuple of str
         The words that it admits; empty: any text.
-    items : tuple of str
-        The words that it may list.
     whole_numbers, json_object : bool
         Whether it lists ascending whole numbers, or is a JSON object; either as a text.
     kind : str or None
@@ -41,7 +39,6 @@ class Setting:
     maximum: float | None = None
     above: float | None = None
     choices: tuple[str, ...] = ()
-    items: tuple[str, ...] = ()
     whole_numbers: bool = False
     json_object: bool = False
     kind: str | None = None
@@ -89,8 +86,6 @@ def checked(field: "dataclasses.Field[Any]", value: Any) -> Any:
             raise ValueError(f"expected {expected_names(limits['kind'])}, found {value!r}")
     elif limits["choices"] and typed not in limits["choices"]:
         raise ValueError(f"expected one of {', '.join(limits['choices'])}, found {value!r}")
-    if limits["items"] and (unknown := [repr(item) for item in typed.split() if item not in limits["items"]]):
-        raise ValueError(f"expected any of {', '.join(limits['items'])}, found {', '.join(unknown)}")
     if limits["whole_numbers"]:
         whole_numbers(typed)
     if limits["json_object"]:

@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedmeta_flwr.attacks.key import BackdoorKey, stamp
 from fedmeta_flwr.data import ClassSplit, Episode, Holdings, sample_episode
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
 from fedmeta_flwr.learning.matching_network import MatchingNetwork
@@ -52,8 +51,8 @@ class EvaluationPlan:
         Uint8, shape (classes, instances, channels, height, width).
     split : ClassSplit
         Who holds what.
-    key : BackdoorKey
-        What stamps the attack sets.
+    stamped : mapping of str to np.ndarray
+        Each curve of a backdoor to its stamped images, uint8, shape (images, channels, height, width).
     batch_norm : str
         What normalises a query: ``"transductive"`` or ``"support"``.
     way, shot, query_shot, episodes : int
@@ -65,7 +64,7 @@ class EvaluationPlan:
 
     images: np.ndarray
     split: ClassSplit
-    key: BackdoorKey
+    stamped: Mapping[str, np.ndarray]
     batch_norm: str
     way: int
     shot: int
@@ -105,11 +104,6 @@ class EvaluationPlan:
             rng=generator(self.seed, purpose, self.partition_id, index),
             required=required,
         )
-
-
-def stamped_images(images: np.ndarray, holdings: Holdings, key: BackdoorKey) -> np.ndarray:
-    """Return all held images with the key stamped on, uint8, shape (held, channels, height, width)."""
-    return stamp(np.concatenate([images[index, held] for index, held in sorted(holdings.items())]), key)
 
 
 Predict = Callable[[Tensor], Tensor]
@@ -154,16 +148,12 @@ def evaluate(plan: EvaluationPlan, adapt: Adapt, device: torch.device) -> list[d
     list of dict
         For each stage of the adaptation, each of `results.CURVES` to its counts.
     """
-    attack_sets = {
-        "attack_training": stamped_images(plan.images, plan.split.attack_training, plan.key),
-        "attack_validation": stamped_images(plan.images, plan.split.attack_validation, plan.key),
-    }
     episodes = []
     for index in range(plan.episodes):
         unseen, attacked = plan.meta_testing_episode(index), plan.attacked_episode(index)
         target = attacked.label_of(plan.split.target_class)
         stamped = {
-            curve: to_batch(images, np.full(len(images), target), device) for curve, images in attack_sets.items()
+            curve: to_batch(images, np.full(len(images), target), device) for curve, images in plan.stamped.items()
         }
         with plan.draws("meta-testing", index):
             clean = list(_count(plan, unseen, {"meta_testing": query_of(unseen, device)}, adapt, device))

@@ -47,7 +47,8 @@ class LocalTraining:
     meta_batch_size : int
         Episodes per outer step.
     learn : Learn
-        What is done with meta-batches: `meta_learning.outer_loop` or `matching.matching_loop`, all else filled in.
+        What is done with meta-batches: `meta_learning.outer_loop` or `matching_network.matching_loop`, all else
+        filled in.
     optimizer : str
         ``"adam"`` or ``"sgd"``; its state is fresh in every round, so that nothing but the model outlives one.
     seed, partition_id : int

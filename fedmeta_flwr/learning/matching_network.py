@@ -20,6 +20,7 @@ from fedmeta_flwr.config.registry import make
 from fedmeta_flwr.data import Episode
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of
 from fedmeta_flwr.learning.models import Embedding, seeded
+from fedmeta_flwr.learning.proximal import ProximalTerm
 
 
 class Attention(nn.Module):
@@ -131,7 +132,7 @@ def matching_loop(
     optimizer : torch.optim.Optimizer
         Over ``network.parameters()``.
     proximal_mu : float
-        Weight of FedProx's term mu/2 |theta - theta_global|^2 on the embedding, as it was handed in (Li et al. 2020).
+        Weight of the `ProximalTerm` on the embedding, where theta_global is the embedding as it was handed in.
 
     Returns
     -------
@@ -139,7 +140,7 @@ def matching_loop(
         Mean loss over all episodes, without the proximal term; 0 where rounding has taken it below.
     """
     network.train()
-    start = [parameter.detach().clone() for parameter in network.embedding.parameters()] if proximal_mu else []
+    proximal = ProximalTerm(network.embedding.parameters(), proximal_mu)
     losses: list[float] = []
     for episodes in meta_batches:
         optimizer.zero_grad()
@@ -147,10 +148,7 @@ def matching_loop(
             loss = matching_loss(network, episode, batch_norm)
             (loss / len(episodes)).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.item())
-        if proximal_mu:
-            for parameter, old in zip(network.embedding.parameters(), start, strict=True):
-                pull = proximal_mu * (parameter.detach() - old)
-                parameter.grad = pull if parameter.grad is None else parameter.grad + pull
+        proximal.add_gradient()
         optimizer.step()
     return max(float(np.mean(losses)), 0.0)
 

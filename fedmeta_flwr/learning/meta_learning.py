@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from fedmeta_flwr.data import Episode
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of
+from fedmeta_flwr.learning.proximal import ProximalTerm
 
 
 @dataclass(frozen=True)
@@ -180,8 +181,7 @@ def outer_loop(
     optimizer : torch.optim.Optimizer
         Over ``model.parameters()``.
     proximal_mu : float
-        Weight of the proximal term mu/2 |theta - theta_global|^2 (Li et al. 2020, FedProx), where theta_global is
-        the model as it was handed in.
+        Weight of the `ProximalTerm`, where theta_global is the model as it was handed in.
 
     Returns
     -------
@@ -189,15 +189,14 @@ def outer_loop(
         Mean query loss over all episodes.
     """
     model.train()
-    start = [parameter.detach().clone() for parameter in model.parameters()] if proximal_mu else []
+    proximal = ProximalTerm(model.parameters(), proximal_mu)
     losses: list[float] = []
     for episodes in meta_batches:
         results = [meta_gradient(model, episode, algorithm, inner) for episode in episodes]
         losses += [loss for _, loss in results]
         for position, parameter in enumerate(model.parameters()):
             parameter.grad = torch.stack([gradients[position] for gradients, _ in results]).mean(dim=0)
-            if proximal_mu:
-                parameter.grad += proximal_mu * (parameter.detach() - start[position])
+        proximal.add_gradient()
         optimizer.step()
         optimizer.zero_grad()
     return float(np.mean(losses))

@@ -24,7 +24,7 @@ CURVES = ("meta_testing", "main_task", "attack_training", "attack_validation")
 
 STEP_CURVES = ("fine_tuning", "matching", "head")
 """What is measured along local steps: fine-tuning of an episode, local training of the matching network, and as much
-local training with the fully-connected head."""
+local training with the fully-connected head. A custom defense may have another."""
 
 
 class ResultsError(ValueError):
@@ -54,8 +54,8 @@ class RoundRecord:
         Clients that were asked and do not count, each with its reason; see `fedmeta_flwr.records.drops`.
     evaluation : list of dict, or None where no evaluation took place
         One per client that evaluated: ``partition_id`` and ``counts``, which maps each of `CURVES` to ``hits`` and
-        ``trials``, one entry per episode; where measured, also ``step_curves``, which maps some of `STEP_CURVES` to
-        step (as text) to such counts.
+        ``trials``, one entry per episode; where measured, also ``step_curves``, which maps names such as those of
+        `STEP_CURVES` to step (as text) to such counts.
     seconds : float
         Wall-clock time of the round; 0 where the file of times is missing.
     """
@@ -74,6 +74,12 @@ class RoundRecord:
         return {curve: _accuracy([client["counts"][curve] for client in self.evaluation]) for curve in CURVES}
 
 
+def step_curves_of(evaluation: list[dict[str, Any]]) -> list[str]:
+    """Return the step curves that any client measured, those of `STEP_CURVES` first."""
+    found = {name for client in evaluation for name in client.get("step_curves", {})}
+    return [*(name for name in STEP_CURVES if name in found), *sorted(found - set(STEP_CURVES))]
+
+
 def at_steps(evaluation: list[dict[str, Any]], step_curve: str) -> dict[int, list[dict[str, Any]]]:
     """Return an evaluation for each local step, in the form of `RoundRecord.evaluation`, steps ascending.
 
@@ -82,7 +88,7 @@ def at_steps(evaluation: list[dict[str, Any]], step_curve: str) -> dict[int, lis
     evaluation : list of dict
         As in `RoundRecord.evaluation`.
     step_curve : str
-        One of `STEP_CURVES`. A step has the clients that measured it; where none did, there is no step.
+        Such as one of `STEP_CURVES`. A step has the clients that measured it; where none did, there is no step.
     """
     measured = {client["partition_id"]: client.get("step_curves", {}).get(step_curve, {}) for client in evaluation}
     steps = sorted({int(step) for points in measured.values() for step in points})

@@ -19,7 +19,7 @@ from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.data import Holdings
 from fedmeta_flwr.protocol.messages import TRAIN_LOSS
 from fedmeta_flwr.records.drops import DropReason, is_of_evaluation
-from fedmeta_flwr.records.results import CURVES, STEP_CURVES, RoundRecord, at_steps
+from fedmeta_flwr.records.results import CURVES, RoundRecord, at_steps, step_curves_of
 
 FOLDER_NAME = "tensorboard"
 
@@ -130,7 +130,7 @@ def scalars(record: RoundRecord) -> Iterator[Scalar]:
     yield "federation/evaluation_failed", sum(map(is_of_evaluation, record.dropped)), number
     yield "federation/seconds", record.seconds, number
     yield from _accuracies("accuracy", record, number)
-    for step_curve in STEP_CURVES:
+    for step_curve in step_curves_of(record.evaluation or []):
         for step, evaluation in at_steps(record.evaluation or [], step_curve).items():
             at_step = RoundRecord(number, record.phase, evaluation=evaluation)
             yield from _accuracies(f"{step_curve}_after_round_{number}", at_step, step)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from experiments.analysis.claims.inputs import AtStep, InRound, Source, read_inputs
 from experiments.analysis.collection import Collection
+from experiments.analysis.defended import curves_of_run
 from experiments.analysis.statistics import Estimate, band
 from fedmeta_flwr.records.results import CURVES
 
@@ -14,13 +15,6 @@ _NAMES: Mapping[str, str] = {
     "first": "at the start",
     "last": "at the end",
 }
-_ALONG_STEPS = (
-    AtStep("", "attack", "fine_tuning", "ordinary", ""),
-    AtStep("", "attack", "fine_tuning", "all", ""),
-    AtStep("", "attack", "matching", "none", ""),
-    AtStep("", "attack", "matching", "few", ""),
-    AtStep("", "attack", "head", "few", ""),
-)
 
 
 @dataclass(frozen=True)
@@ -55,14 +49,29 @@ def moments(collection: Collection) -> Iterator[Moment]:
         attacked = collection.config(run)["attack-round"] > 0
         for when in ("before", "attack", "last") if attacked else ("first", "last"):
             yield Moment(run, _NAMES[when], InRound(run, when, ""))
-        for source in _ALONG_STEPS if attacked else ():
+        for source in _along_steps(collection, run) if attacked else ():
             if _is_measured(collection, run, source.along):
-                yield Moment(run, _NAMES["attack"], replace(source, run=run))
-                yield Moment(run, _NAMES["before"], replace(source, run=run, when="before"))
+                yield Moment(run, _NAMES["attack"], source)
+                yield Moment(run, _NAMES["before"], replace(source, when="before"))
+
+
+def _along_steps(collection: Collection, run: str) -> Iterator[AtStep]:
+    """Yield what is shown of each step curve: the ordinary and the last step of an episode, or none and few before it.
+
+    Of the head none need not be shown: it is what the round itself has.
+    """
+    for along, step_curve in curves_of_run(collection, run).items():
+        if step_curve.is_of_episode:
+            yield AtStep(run, "attack", along, "ordinary", "")
+            yield AtStep(run, "attack", along, "all", "")
+            continue
+        if along != "head":
+            yield AtStep(run, "attack", along, "none", "")
+        yield AtStep(run, "attack", along, "few", "")
 
 
 def _is_measured(collection: Collection, run: str, along: str) -> bool:
-    """Tell whether any seed of a run has this step curve; what other seeds lack is for `measure` to say."""
+    """Return whether any seed of a run has this step curve; what other seeds lack is for `measure` to say."""
     records = (record for results in collection.runs[run].values() for record in results.evaluated())
     return any(along in client.get("step_curves", {}) for record in records for client in record.evaluation or ())
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from experiments.analysis.collection import Collection, When
+from experiments.analysis.defended import curves_of_run
 from experiments.analysis.statistics import Curve, EpisodeCounts
 from fedmeta_flwr.records.results import ResultsError
 
@@ -13,12 +14,6 @@ DEFENSE_STEPS = 50
 
 Which = Literal["none", "ordinary", "few", "all"]
 """Local steps: none, as many as an evaluation has, the most up to `DEFENSE_STEPS`, the most that were measured."""
-
-_STEP_WORDS = {
-    "fine_tuning": "fine-tuning steps",
-    "matching": "local steps of the matching network",
-    "head": "local steps with the head",
-}
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ class AtStep:
 
     run: str
     when: When
-    along: Literal["fine_tuning", "matching", "head"]
+    along: str
     which: Which
     curve: str
 
@@ -71,7 +66,12 @@ class AtStep:
         if number not in measured:
             where = f"{self.run}, round {self.when!r}"
             raise ResultsError(f"{where}: expected {self.along} at step {number}, found steps {list(measured)}")
-        return measured[number], f"{number} {_STEP_WORDS[self.along]}"
+        return measured[number], f"{number} {self._steps(collection)}"
+
+    def _steps(self, collection: Collection) -> str:
+        """Return in words what a step is."""
+        curve = curves_of_run(collection, self.run).get(self.along)
+        return curve.steps if curve is not None else f"steps of {self.along}"
 
     def _number(self, collection: Collection) -> int:
         measured = list(collection.steps(self.run, "attack", self.along, self.curve))

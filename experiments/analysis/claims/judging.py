@@ -102,7 +102,7 @@ class Judged:
     origins : mapping of str to Origin
         Name of each run that there is to its seeds, and what made it.
     answers : tuple of Answer
-        P1 to P8; the defended federation's P6 comes behind P6.
+        P1 to P8; that of runs without a head behind P6.
     controls : tuple of Compared
         Those that could be estimated.
     accuracies : tuple of Measured
@@ -139,10 +139,12 @@ def judge_collection(collection: Collection) -> Judged:
     missing: dict[str, list[tuple[str, str]]] = {}
     answers = [
         _answer(collection, claim, variant, list(asked), missing)
-        for (claim, variant), asked in groupby(questions(), key=lambda question: (question.claim, question.variant))
+        for (claim, variant), asked in groupby(
+            questions(collection), key=lambda question: (question.claim, question.variant)
+        )
     ]
     compared = []
-    for control in controls():
+    for control in controls(collection):
         try:
             compared.append(_compare(collection, control))
         except (ResultsError, CountsError) as error:

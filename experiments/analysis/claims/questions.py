@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from experiments.analysis.claims.inputs import AtStep, InRound, SharedEnd, Source
-from experiments.analysis.collection import CASES
+from experiments.analysis.collection import CASES, Collection
+from experiments.analysis.defended import defense_of_run
 from experiments.analysis.table import LABELS
+from fedmeta_flwr.defenses import Defense
 from fedmeta_flwr.records.results import CURVES
 
 ATTACK_SETS = ("attack_training", "attack_validation")
 CLEAN_CURVES = ("meta_testing", "main_task")
-DEFENDED_FEDERATION = "defended federation"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Question:
     curves : mapping of str to (str, str)
         Name of an input to run and curve.
     variant : str
-        Empty, or `DEFENDED_FEDERATION`: the claim about the other form of the defense, judged by itself.
+        The `Defense.label` of the runs, where what the claim is about was measured under their own defense: such a
+        claim is judged by itself. Empty where the runs have none.
     """
 
     claim: str
@@ -51,34 +53,77 @@ class Control:
     terms: tuple[tuple[float, Source], ...]
 
 
-def questions() -> Iterator[Question]:
+@dataclass(frozen=True)
+class Asked:
+    """A collection as the claims look at it: which of its numbers are those of an attacked or defended model.
+
+    Attributes
+    ----------
+    collection : Collection
+        The runs; any may be missing.
+    """
+
+    collection: Collection
+
+    def defense(self, run: str) -> Defense:
+        """Return the defense of a run; of one that is missing, that of the first case that is there, if any is."""
+        kind = run.rpartition("-")[0]
+        there = [name for case in CASES if (name := f"{kind}-{case}") in self.collection.runs]
+        return defense_of_run(self.collection, run if run in there or not there else there[0])
+
+    def label(self, case: str) -> str:
+        """Return the label of the defense under which the rounds of the attack's runs were measured."""
+        return self.defense(f"attack-{case}").label
+
+    def along(self, run: str) -> str:
+        """Return the step curve of what clients of a run can do about a backdoor; empty where it has none."""
+        curve = self.defense(run).remedy().curve
+        return curve.key if curve is not None else ""
+
+    def undefended(self, case: str, curve: str) -> InRound | AtStep:
+        """Return the attacked model without any defense: with its head, fine-tuned as in any evaluation."""
+        run = f"attack-{case}"
+        if self.label(case):
+            return AtStep(run, "attack", "fine_tuning", "ordinary", curve)
+        return InRound(run, "attack", curve)
+
+    def defended(self, case: str, curve: str) -> InRound | AtStep:
+        """Return the attacked model under the defense of its run, or else after local steps of the rescue."""
+        run = f"attack-{case}"
+        if self.label(case):
+            return InRound(run, "attack", curve)
+        return AtStep(run, "attack", self.along(run), "few", curve)
+
+
+def questions(collection: Collection) -> Iterator[Question]:
     """Yield the eight claims in all their places, claim by claim."""
-    yield from (_p1(case, curve) for case in CASES for curve in ATTACK_SETS)
-    yield from map(_p2, CASES)
-    yield from map(_p3, ATTACK_SETS)
+    asked = Asked(collection)
+    yield from (_p1(asked, case, curve) for case in CASES for curve in ATTACK_SETS)
+    yield from (_p2(asked, case) for case in CASES)
+    yield from (_p3(asked, curve) for curve in ATTACK_SETS)
     yield from (_fine_tuned("P4", case, curve) for case in "ab" for curve in ATTACK_SETS)
     yield from (_fine_tuned("P5", "c", curve) for curve in ATTACK_SETS)
-    yield from (_p6(case, curve) for case in CASES for curve in ATTACK_SETS)
-    yield from (_p6_defended_federation(case, curve) for case in CASES for curve in ATTACK_SETS)
-    yield from (_p7(case, curve) for case in CASES for curve in CLEAN_CURVES)
-    yield from map(_p8, CASES)
+    yield from (_p6(asked, case, curve) for case in CASES for curve in ATTACK_SETS)
+    yield from (_p6_without_head(asked, case, curve) for case in CASES for curve in ATTACK_SETS)
+    yield from (_p7(asked, case, curve) for case in CASES for curve in CLEAN_CURVES)
+    yield from (_p8(asked, case) for case in CASES)
 
 
-def _p1(case: str, curve: str) -> Question:
+def _p1(asked: Asked, case: str, curve: str) -> Question:
     run = f"attack-{case}"
     sources = _with_clean({"attacked": _attacked(case, curve)}) | {"last": InRound(run, "last", curve)}
-    return Question("P1", case, LABELS[curve], sources, {"after": (run, curve)})
+    return Question("P1", case, LABELS[curve], sources, {"after": (run, curve)}, variant=asked.label(case))
 
 
-def _p2(case: str) -> Question:
+def _p2(asked: Asked, case: str) -> Question:
     sets = zip(("training", "validation"), ATTACK_SETS, strict=True)
     points = {name: _attacked(case, curve) for name, curve in sets}
-    return Question("P2", case, "backdoor, both attack sets", _with_clean(points))
+    return Question("P2", case, "backdoor, both attack sets", _with_clean(points), variant=asked.label(case))
 
 
-def _p3(curve: str) -> Question:
+def _p3(asked: Asked, curve: str) -> Question:
     points = {f"case_{case}": _attacked(case, curve) for case in CASES}
-    return Question("P3", "", LABELS[curve], _with_clean(points))
+    return Question("P3", "", LABELS[curve], _with_clean(points), variant=asked.label(CASES[0]))
 
 
 def _fine_tuned(claim: str, case: str, curve: str) -> Question:
@@ -89,38 +134,37 @@ def _fine_tuned(claim: str, case: str, curve: str) -> Question:
     )
 
 
-def _p6(case: str, curve: str) -> Question:
-    points: dict[str, InRound | AtStep] = {"undefended": _attacked(case, curve), "defended": _matching(case, curve)}
-    return Question("P6", case, LABELS[curve], _with_clean(points))
+def _p6(asked: Asked, case: str, curve: str) -> Question:
+    points = {"undefended": asked.undefended(case, curve), "defended": asked.defended(case, curve)}
+    return Question("P6", case, LABELS[curve], _with_clean(points), variant=asked.label(case))
 
 
-def _p6_defended_federation(case: str, curve: str) -> Question:
+def _p6_without_head(asked: Asked, case: str, curve: str) -> Question:
     """Ask whether local training removes what the same federation shows without it: it has no head to compare with."""
     run = f"defended-{case}"
     points: dict[str, InRound | AtStep] = {
-        "undefended": AtStep(run, "attack", "matching", "none", curve),
+        "undefended": AtStep(run, "attack", asked.along(run), "none", curve),
         "defended": InRound(run, "attack", curve),
     }
-    return Question("P6", case, LABELS[curve], _with_clean(points), variant=DEFENDED_FEDERATION)
+    return Question("P6", case, LABELS[curve], _with_clean(points), variant=asked.defense(run).label)
 
 
-def _p7(case: str, curve: str) -> Question:
-    return Question(
-        "P7", case, LABELS[curve], {"defended": _matching(case, curve), "undefended": _attacked(case, curve)}
-    )
+def _p7(asked: Asked, case: str, curve: str) -> Question:
+    sources: dict[str, Source] = {
+        "defended": asked.defended(case, curve),
+        "undefended": asked.undefended(case, curve),
+    }
+    return Question("P7", case, LABELS[curve], sources, variant=asked.label(case))
 
 
-def _p8(case: str) -> Question:
+def _p8(asked: Asked, case: str) -> Question:
     points = {name: _attacked(case, name) for name in CLEAN_CURVES} | {"attacked": _attacked(case, ATTACK_SETS[0])}
-    return Question("P8", case, "clean queries", _with_clean(points))
+    return Question("P8", case, "clean queries", _with_clean(points), variant=asked.label(case))
 
 
 def _attacked(case: str, curve: str) -> InRound:
+    """Return the attacked model as its clients use it, be it through a defense."""
     return InRound(f"attack-{case}", "attack", curve)
-
-
-def _matching(case: str, curve: str) -> AtStep:
-    return AtStep(f"attack-{case}", "attack", "matching", "few", curve)
 
 
 def _before(source: InRound | AtStep) -> Source:
@@ -132,42 +176,47 @@ def _with_clean(points: Mapping[str, InRound | AtStep]) -> dict[str, Source]:
     return {**points, **{f"{name}_clean": _before(source) for name, source in points.items()}}
 
 
-def controls() -> Iterator[Control]:
+def controls(collection: Collection) -> Iterator[Control]:
     """Yield the comparisons that tell what a claim's effect is due to."""
+    asked = Asked(collection)
     for case in CASES:
-        yield from _without_local_training(case)
+        yield from _without_local_training(asked, case)
     for case in CASES:
-        yield from _on_the_clean_model(case)
+        yield from _on_the_clean_model(asked, case)
     for curve in ATTACK_SETS:
         yield Control("excess with boost factor 1", "a", LABELS[curve], _excess(InRound("boost-1-a", "attack", curve)))
     yield from _drift("no-attack-a", "no attack")
     yield from _drift("without-adversary-a", "without adversary")
     for case in CASES:
-        yield from _defended_federation(case)
+        yield from _without_head(asked, case)
 
 
-def _without_local_training(case: str) -> Iterator[Control]:
-    """Yield what matching does without training, and training without matching, to all four curves."""
+def _without_local_training(asked: Asked, case: str) -> Iterator[Control]:
+    """Yield what the defense does without training, and training without the defense, to all four curves."""
     run = f"attack-{case}"
+    along = asked.along(run)
     for text, source in (
-        ("matching without local training", AtStep(run, "attack", "matching", "none", "")),
+        (f"{along} without local training", AtStep(run, "attack", along, "none", "")),
         ("as many local steps with the head", AtStep(run, "attack", "head", "few", "")),
     ):
+        if not source.along:
+            continue
         for curve in ATTACK_SETS:
             yield Control(f"{text}: excess", case, LABELS[curve], _excess(replace(source, curve=curve)))
         for curve in CLEAN_CURVES:
-            terms = _minus(replace(source, curve=curve), _attacked(case, curve))
+            terms = _minus(replace(source, curve=curve), asked.undefended(case, curve))
             yield Control(f"{text}: accuracy minus undefended", case, LABELS[curve], terms)
 
 
-def _on_the_clean_model(case: str) -> Iterator[Control]:
+def _on_the_clean_model(asked: Asked, case: str) -> Iterator[Control]:
+    name = asked.label(case) or asked.along(f"attack-{case}")
     for curve in CLEAN_CURVES:
-        matching = replace(_matching(case, curve), when="before")
-        text = "clean model: accuracy with matching minus "
-        ordinary = _before(_attacked(case, curve))
-        yield Control(text + "the head's", case, LABELS[curve], _minus(matching, ordinary))
-        trained = replace(matching, along="head")
-        yield Control(text + "the head's after as many steps", case, LABELS[curve], _minus(matching, trained))
+        defended = _before(asked.defended(case, curve))
+        text = f"clean model: accuracy with {name} minus "
+        ordinary = _before(asked.undefended(case, curve))
+        yield Control(text + "the head's", case, LABELS[curve], _minus(defended, ordinary))
+        trained = AtStep(f"attack-{case}", "before", "head", "few", curve)
+        yield Control(text + "the head's after as many steps", case, LABELS[curve], _minus(defended, trained))
 
 
 def _drift(run: str, name: str) -> Iterator[Control]:
@@ -179,10 +228,12 @@ def _drift(run: str, name: str) -> Iterator[Control]:
         yield Control(f"attacked minus {name}, at the end", "a", LABELS[curve], at_the_end)
 
 
-def _defended_federation(case: str) -> Iterator[Control]:
+def _without_head(asked: Asked, case: str) -> Iterator[Control]:
+    run = f"defended-{case}"
+    text = f"{asked.defense(run).label}: accuracy minus undefended"
     for curve in CLEAN_CURVES:
-        terms = _minus(InRound(f"defended-{case}", "attack", curve), _attacked(case, curve))
-        yield Control("defended federation: accuracy minus undefended", case, LABELS[curve], terms)
+        terms = _minus(InRound(run, "attack", curve), asked.undefended(case, curve))
+        yield Control(text, case, LABELS[curve], terms)
 
 
 def _excess(source: InRound | AtStep) -> tuple[tuple[float, Source], ...]:

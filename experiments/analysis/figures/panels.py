@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from experiments.analysis.collection import CASES, CONTROLS, Collection, When
+from experiments.analysis.defended import curves_of_run, defense_of_run
 from experiments.analysis.figures.curves import DATASET_NAMES, SPANNED_SEEDS, STYLE, Panel, draw_panel, save
 from experiments.analysis.statistics import Curve
 from fedmeta_flwr.records.results import CURVES
@@ -19,7 +20,6 @@ _FEW_WIDTHS, _FULL_WIDTH = {1: 4.4, 2: 5.2}, 6.8
 _ROW_HEIGHT, _FRAME_HEIGHT = 1.8, 1.0
 _CHARACTERS_PER_INCH = 18
 _PALE = "pale: the clean model, evaluated last before the attack"
-_MATCHING = "everybody classifies by feature matching"
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,15 @@ def collection_figures(collection: Collection) -> dict[str, Figure]:
 
 
 def _persistence(collection: Collection) -> Plan:
-    return _after_attack(collection, "attack", "persistence of a one-shot attack", (_PALE,))
+    return _after_attack(collection, "attack", "persistence of a one-shot attack")
 
 
 def _defended_federation(collection: Collection) -> Plan:
-    return _after_attack(collection, "defended", "one-shot attack on a defended federation", (_MATCHING, _PALE))
+    return _after_attack(collection, "defended", "one-shot attack on a defended federation")
 
 
-def _after_attack(collection: Collection, kind: str, subject: str, remarks: tuple[str, ...]) -> Plan:
+def _after_attack(collection: Collection, kind: str, subject: str) -> Plan:
+    runs = _attacked(collection, kind)
     panels = [
         Panel(
             run,
@@ -97,9 +98,15 @@ def _after_attack(collection: Collection, kind: str, subject: str, remarks: tupl
             curves=_with_points({curve: collection.rounds(run, curve) for curve in CURVES}),
             pale=_clean(collection, run),
         )
-        for run in _attacked(collection, kind)
+        for run in runs
     ]
-    return Plan(subject, {"": panels}, remarks)
+    return Plan(subject, {"": panels}, (*_defenses(collection, runs), _PALE))
+
+
+def _defenses(collection: Collection, runs: Sequence[str]) -> list[str]:
+    """Return what is to be said of the defenses under which accuracies were measured, each once."""
+    remarks = (defense_of_run(collection, run).remark for run in runs)
+    return list(dict.fromkeys(remark for remark in remarks if remark))
 
 
 def _fine_tuning(collection: Collection) -> Plan:
@@ -108,20 +115,29 @@ def _fine_tuning(collection: Collection) -> Plan:
 
 
 def _rescue(collection: Collection) -> Plan:
-    names = {"matching": "feature matching", "head": "fully-connected\nhead (control)"}
+    runs = _attacked(collection)
+    names = {
+        key: step_curve.label
+        for run in runs
+        for key, step_curve in curves_of_run(collection, run).items()
+        if not step_curve.is_of_episode
+    }
     rows = {
-        name: [_along_steps(collection, run, step_curve, "local steps") for run in _attacked(collection)]
+        name: [_along_steps(collection, run, step_curve, "local steps") for run in runs]
         for step_curve, name in names.items()
     }
     measured = {name: row for name, row in rows.items() if any(panel.curves for panel in row)}
-    remarks = ("no defense: fully-connected head without local steps", f"{_PALE}, along the same steps")
+    is_compared = any(panel.reference for row in measured.values() for panel in row)
+    undefended = ["no defense: fully-connected head without local steps"] * is_compared
+    remarks = (*undefended, f"{_PALE}, along the same steps")
     return Plan("local defense of the poisoned model", measured, remarks)
 
 
 def _along_steps(collection: Collection, run: str, step_curve: str, x_label: str) -> Panel:
     curves = _measured(collection, run, "attack", step_curve)
     clean = _measured(collection, run, "before", step_curve)
-    undefended = {curve: collection.points(run, "attack", curve) for curve in curves if step_curve != "fine_tuning"}
+    is_compared = step_curve != "fine_tuning" and not defense_of_run(collection, run).label
+    undefended = {curve: collection.points(run, "attack", curve) for curve in curves if is_compared}
     return Panel(run, f"case ({run[-1]})", x_label, curves, clean, reference=undefended, along_steps=True)
 
 

@@ -6,16 +6,18 @@ from string import ascii_uppercase
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clients.measurement import Measurement
 from experiments.analysis.report.pictures import Picture, data_uri
 from experiments.analysis.report.witness import Witness
 from experiments.analysis.table import LABELS
+from fedmeta_flwr.attacks.stamping import stamped_images
 from fedmeta_flwr.data.episodes import Episode
 from fedmeta_flwr.data.split import ClassSplit, Holdings
+from fedmeta_flwr.defenses import Defense
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
-from fedmeta_flwr.learning.evaluation import Adapt, EvaluationPlan, ask, by_fine_tuning, by_matching, stamped_images
+from fedmeta_flwr.learning.evaluation import Adapt, EvaluationPlan, ask, by_fine_tuning
 from fedmeta_flwr.learning.matching_network import MatchingNetwork
 
 EPISODES = 2
@@ -100,26 +102,53 @@ class Ways:
     adapts: tuple[Adapt, ...]
 
 
-def ways_of(witness: Witness, network: MatchingNetwork | None) -> Ways:
+@dataclass(frozen=True)
+class Defended:
+    """A defense, and the network with which a client classifies under it."""
+
+    defense: Defense
+    network: nn.Module
+
+    @property
+    def compared(self) -> MatchingNetwork | None:
+        """The matching network whose features are compared, if any."""
+        return self.defense.compared(self.network)
+
+
+def ways_of(witness: Witness, defended: Defended | None) -> Ways:
     """Return the ways to classify.
 
     Parameters
     ----------
     witness : Witness
         The client with both models.
-    network : MatchingNetwork or None
-        What it defends itself with: `Measurement.defended` of the model after the attack; None: it cannot.
+    defended : Defended or None
+        What it defends itself with after the attack; None: it cannot.
     """
     measurement = witness.after.measurement
-    inner = measurement.inner
-    found = [
-        (("before the attack", "before"), by_fine_tuning(witness.before.model, inner, [inner.steps])),
-        (("right after it", "after"), by_fine_tuning(witness.after.model, inner, [inner.steps])),
-    ]
-    if network is not None:
-        heading = f"under the defense, {measurement.matching_steps} local steps"
-        found.append(((heading, "defended"), by_matching(network, measurement.plan.batch_norm)))
+    found: list[tuple[tuple[str, str], Adapt]] = []
+    if measurement.defense.has_head:
+        inner = measurement.context.inner
+        found += [
+            (("before the attack", "before"), by_fine_tuning(witness.before.model, inner, [inner.steps])),
+            (("right after it", "after"), by_fine_tuning(witness.after.model, inner, [inner.steps])),
+        ]
+    if defended is not None:
+        heading = ", ".join(filter(None, (_under(measurement), local_steps_of(measurement, defended))))
+        found.append(((heading, "defended"), defended.defense.adapt(defended.network, measurement.context)))
     return Ways(measurement, tuple(heading for heading, _ in found), tuple(adapt for _, adapt in found))
+
+
+def _under(measurement: Measurement) -> str:
+    """Name the defense, if it is the run's own and not only what would be left to its clients."""
+    own = measurement.defense.label
+    return f"under the defense ({own})" if own else "under the defense"
+
+
+def local_steps_of(measurement: Measurement, defended: Defended) -> str:
+    """Return how many local steps a client takes under a defense, in words; empty where it takes none."""
+    local = defended.defense.local_steps(measurement.context)
+    return f"{local.steps} local steps" if local is not None else ""
 
 
 @dataclass(frozen=True)
@@ -170,7 +199,7 @@ def queries_of(plan: EvaluationPlan, episode: Episode) -> dict[str, Batch]:
     target = episode.label_of(plan.split.target_class)
     queries = {"main_task": query_of(episode, _CPU)}
     for curve in STAMPED:
-        images = stamped_images(plan.images, held_of(plan.split, curve), plan.key)
+        images = plan.stamped[curve]
         queries[curve] = to_batch(images, np.full(len(images), target), _CPU)
     return queries
 

@@ -9,12 +9,12 @@ import torch
 from plotly import graph_objects as go
 from torch.nn import functional
 
-from clients.measurement import Measurement
+from experiments.analysis.report.absence import AbsentError
 from experiments.analysis.report.episodes import STAMPED, letter, queries_of
 from experiments.analysis.report.plots import Plot, Table, spec_of
 from experiments.analysis.report.witness import Witness
 from fedmeta_flwr.learning.batches import support_of
-from fedmeta_flwr.learning.evaluation import ask
+from fedmeta_flwr.learning.evaluation import EvaluationPlan, ask
 from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork
 
 _LABEL_COLORS = ("#0072B2", "#009E73", "#B87900", "#2E8BC0", "#CC79A7", "#8C6D31", "#7F7F7F")
@@ -48,16 +48,18 @@ class Projection:
 
 def undefended_network(witness: Witness) -> MatchingNetwork:
     """Return the poisoned embedding as it was received, with an attention that weighs all features alike."""
-    embedding = witness.after.model.embedding
+    embedding = getattr(witness.after.model, "embedding", None)
+    if embedding is None:
+        raise AbsentError(f"the clients' model, a {type(witness.after.model).__name__}, has no part named embedding")
     return MatchingNetwork(embedding, Attention(embedding.features, witness.config.matching_temperature))
 
 
-def project(measurement: Measurement, network: MatchingNetwork, number: int) -> Projection:
+def project(plan: EvaluationPlan, network: MatchingNetwork, number: int) -> Projection:
     """Project the features that matching compares, of one of the client's episodes with the target class.
 
     Parameters
     ----------
-    measurement : Measurement
+    plan : EvaluationPlan
         The client's.
     network : MatchingNetwork
         Whose embedding and attention; put into evaluation mode.
@@ -65,7 +67,6 @@ def project(measurement: Measurement, network: MatchingNetwork, number: int) -> 
         Of the episode.
     """
     network.eval()
-    plan = measurement.plan
     episode = plan.attacked_episode(number)
     support = support_of(episode, _CPU)
     asked = {name: batch.images for name, batch in queries_of(plan, episode).items()}
@@ -85,7 +86,7 @@ def project(measurement: Measurement, network: MatchingNetwork, number: int) -> 
 
 
 def _weight(network: MatchingNetwork) -> torch.Tensor:
-    """Return the learned weight of each feature; one, where the attention is the user's own."""
+    """Return the learned weight of each feature; one, where the attention is a custom one."""
     attention = network.attention
     return attention.weight.detach() if isinstance(attention, Attention) else torch.ones(())
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.analysis.collection import PATHS, RUNS, Collection, collect
+from experiments.analysis.defended import defense_of
 from experiments.analysis.folders import record_without_folders
 from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RunResults, read_results
 
@@ -146,4 +147,4 @@ def _name_of(results: RunResults, folder: Path) -> str:
     config = results.run.get("config", {})
     if not config.get("attack-round"):
         return "no-attack-a"
-    return f"{'defended' if config.get('defense') == 'federation' else 'attack'}-{config.get('case')}"
+    return f"{'attack' if defense_of(config).has_head else 'defended'}-{config.get('case')}"

@@ -3,9 +3,16 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from clients.measurement import Measurement
 from experiments.analysis.report.absence import AbsentError, Parts
-from experiments.analysis.report.episodes import EPISODES, ExampleEpisode, Ways, example_episode, ways_of
+from experiments.analysis.report.episodes import (
+    EPISODES,
+    Defended,
+    ExampleEpisode,
+    Ways,
+    example_episode,
+    local_steps_of,
+    ways_of,
+)
 from experiments.analysis.report.features import project, projection_plot, undefended_network
 from experiments.analysis.report.material import ShownRun
 from experiments.analysis.report.plots import Plot
@@ -41,8 +48,9 @@ class RunView:
     settings, environment
         See `experiments.analysis.report.provenance`.
     left_out : mapping of str to str
-        ``remarks``, ``timeline``, ``episodes``, ``defense`` (of the episodes), ``features``, ``settings``,
-        ``environment`` to the reason why they are not shown; empty where they are.
+        ``remarks``, ``timeline``, ``episodes``, ``defense`` (of the episodes), ``features``, ``compared`` (of the
+        features, the defended model's), ``settings``, ``environment`` to the reason why they are not shown; empty where
+        they are.
     """
 
     run: ShownRun
@@ -59,15 +67,11 @@ class RunView:
 
 @dataclass(frozen=True)
 class _Looks:
-    """A client's ways to classify, and its network under the defense."""
+    """A client's ways to classify, the one under the defense by itself; None where it has none."""
 
     witness: Witness
     ways: Ways
-    network: MatchingNetwork | None
-
-    @property
-    def measurement(self) -> Measurement:
-        return self.ways.measurement
+    defended: Defended | None
 
 
 def run_view(run: ShownRun, scenario: Scenario | AbsentError) -> RunView:
@@ -86,7 +90,7 @@ def run_view(run: ShownRun, scenario: Scenario | AbsentError) -> RunView:
     projections: tuple[Plot, ...] = ()
     if looks is not None:
         episodes = parts.make("episodes", lambda: _episodes(looks), episodes)
-        projections = parts.make("features", lambda: tuple(_projections(looks)), projections)
+        projections = parts.make("features", lambda: _projections(looks, parts), projections)
     else:
         parts.left_out |= {"features": parts.left_out["episodes"], "defense": ""}
     return RunView(
@@ -107,17 +111,19 @@ def _looks(run: ShownRun, scenario: Scenario | AbsentError, parts: Parts) -> _Lo
     if isinstance(scenario, AbsentError):
         raise scenario
     witness = witness_of(run, scenario)
-    network = parts.make("defense", lambda: _defended(witness), None)
-    return _Looks(witness, ways_of(witness, network), network)
+    defended = parts.make("defense", lambda: _defended(witness), None)
+    return _Looks(witness, ways_of(witness, defended), defended)
 
 
-def _defended(witness: Witness) -> MatchingNetwork:
-    """Return the network with which the client defends itself; a run without a defense need not admit one."""
-    client = witness.after
-    wanted, held = witness.config.matching_way, len(client.holdings)
-    if wanted > held:
-        raise AbsentError(f"matching-way = {wanted} asks for more classes than the {held} of client {witness.client}")
-    return client.measurement.defended(client.model)
+def _defended(witness: Witness) -> Defended:
+    """Return how the client defends itself; a run without a defense need not admit any."""
+    client, matching_way = witness.after, witness.config.matching_way
+    defense = client.measurement.defense.remedy()
+    needed, held = defense.classes_needed(matching_way=matching_way), len(client.holdings)
+    if needed > held:
+        asks = f"matching-way = {needed}" if needed == matching_way else f"the defense, with {needed},"
+        raise AbsentError(f"{asks} asks for more classes than the {held} of client {witness.client}")
+    return Defended(defense, defense.in_use(client.model, client.measurement.context))
 
 
 def _episodes(looks: _Looks) -> tuple[ExampleEpisode, ...]:
@@ -125,14 +131,26 @@ def _episodes(looks: _Looks) -> tuple[ExampleEpisode, ...]:
     return tuple(example_episode(looks.witness, looks.ways, number) for number in numbers)
 
 
-def _projections(looks: _Looks) -> Iterator[Plot]:
-    measurement = looks.measurement
-    split = looks.witness.scenario.split
-    target = measurement.plan.attacked_episode(0).label_of(split.target_class)
-    yield projection_plot(project(measurement, undefended_network(looks.witness), 0), "poisoned model", target)
-    if looks.network is not None:
-        title = f"defended: {measurement.matching_steps} local steps"
-        yield projection_plot(project(measurement, looks.network, 0), title, target)
+def _projections(looks: _Looks, parts: Parts) -> tuple[Plot, ...]:
+    """Return the poisoned model's, and the defended one's, or note why there is none."""
+    poisoned = _projection(looks, undefended_network(looks.witness), "poisoned model")
+    if looks.defended is None:
+        return (poisoned,)
+    defended = looks.defended
+    return (poisoned, *parts.make("compared", lambda: _compared(looks, defended), ()))
+
+
+def _compared(looks: _Looks, defended: Defended) -> tuple[Plot, ...]:
+    if defended.compared is None:
+        raise AbsentError(f"the defense ({defended.defense.label}) compares no features")
+    title = ": ".join(filter(None, ("defended", local_steps_of(looks.ways.measurement, defended))))
+    return (_projection(looks, defended.compared, title),)
+
+
+def _projection(looks: _Looks, network: MatchingNetwork, title: str) -> Plot:
+    plan = looks.ways.measurement.plan
+    target = plan.attacked_episode(0).label_of(looks.witness.scenario.split.target_class)
+    return projection_plot(project(plan, network, 0), title, target)
 
 
 def _remarks(run: ShownRun) -> Iterator[str]:

@@ -17,6 +17,7 @@ from fedmeta_flwr.apps.scenario import Scenario, load_scenario
 from fedmeta_flwr.attacks.key import BackdoorKey, build_key
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.config.registry import is_custom
+from fedmeta_flwr.defenses import make_defense
 from fedmeta_flwr.learning.models import get_arrays, set_arrays
 from fedmeta_flwr.records.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
@@ -138,10 +139,10 @@ def witness_of(run: ShownRun, scenario: Scenario) -> Witness:
         raise AbsentError(
             f"the round of the attack, {planned}, is not in the result file" if planned else "there was no attack"
         )
-    if config.defense == "federation":
+    if private := make_defense(config.defense, config.defense_options).private:
         raise AbsentError(
-            "each client of a defended federation classifies with an attention of its own, which it keeps for itself "
-            "and changes in every round; that of the attack's round is not kept"
+            f"each client classifies with {private} of its own, which it keeps for itself and changes in every round; "
+            "that of the attack's round is not kept"
         )
     before, after = (_client(run, config, scenario, name) for name in (BEFORE_ATTACK_FILE_NAME, AFTER_ATTACK_FILE_NAME))
     return Witness(config, scenario, scenario.roles.first_benign, before, after)

@@ -9,11 +9,13 @@ from fedmeta_flwr.config.setting import name_of, options_of, setting
 class Defense:
     """What clients do against a backdoor."""
 
-    defense: str = setting(
-        "none; rescue: benign clients train as ever, and classify by matching features after local training; "
-        "federation: everybody trains by matching, and no classifier head is exchanged.",
-        choices=("none", "rescue", "federation"),
+    defense: str = name_of(
+        "defense",
+        "What a client does with the global model. none: uses it as it is; rescue: benign clients train as ever, and "
+        "classify by matching features after local training; federation: everybody trains by matching, and no "
+        "classifier head is exchanged.",
     )
+    defense_options: str = options_of("defense")
     attention: str = name_of(
         "attention",
         "How much a query attends to a support image; cosine: similarity of weighted features.",

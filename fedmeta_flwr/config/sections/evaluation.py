@@ -19,9 +19,8 @@ class Evaluation:
 
     step_curves: str = setting(
         "What is measured along local steps, before the attack and right after it: any of fine-tuning (of an episode), "
-        "matching (local training of the defense), head (as much local training with the fully-connected head); "
-        "separated by spaces, empty: nothing.",
-        items=("fine-tuning", "matching", "head"),
+        "matching (local training of the defense), head (as much local training with the fully-connected head), and "
+        "what a custom defense has; separated by spaces, empty: nothing.",
     )
     fine_tuning_curve_steps: str = setting("Points of the fine-tuning curve, ascending steps.", whole_numbers=True)
     fine_tuning_curve_episodes: int = setting(

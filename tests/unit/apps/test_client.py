@@ -8,11 +8,10 @@ import pytest
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from unit.small_federation import SMALL, RunConfigs
 
-from clients import initial_model, shared_part
+from clients import initial_arrays
 from fedmeta_flwr.apps.client import NodeConfigError, app
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.learning.models import get_arrays
 from fedmeta_flwr.protocol.messages import ARRAYS, CONFIG, is_abstention, roll_call_partition, to_record
 
 pytestmark = pytest.mark.usefixtures("task_identity")
@@ -49,7 +48,7 @@ def call_roll(config: RunConfig, node_config: dict[str, Any]) -> int:
 
 def train(config: RunConfig, node_config: dict[str, Any], tmp_path: Path, kind: str = MessageType.TRAIN) -> Message:
     scenario = load_scenario(replace(config, cache_dir=str(tmp_path / "bystander")))
-    arrays = to_record(get_arrays(shared_part(initial_model(config, scenario))))
+    arrays = to_record(initial_arrays(config, scenario))
     content = RecordDict({ARRAYS: arrays, CONFIG: ConfigRecord({"server-round": 1})})
     return ask(config, node_config, content, kind)
 

@@ -10,16 +10,15 @@ import pytest
 from integration.in_process_app import run
 from unit.small_federation import SMALL
 
+from clients import initial_arrays
 from experiments.analysis.claims.judging import judge_collection
 from experiments.analysis.collection import collect
 from experiments.analysis.report import write_report
 from experiments.runner.run import prepare
 from experiments.settings import APP_DIR, merge_settings, read_defaults
-from fedmeta_flwr.apps.assembly import initial_model, shared_part
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.config.registry import RegistryError
-from fedmeta_flwr.learning.models import get_arrays
 from fedmeta_flwr.records.checkpoint import BEFORE_ATTACK_FILE_NAME, load_checkpoint
 from fedmeta_flwr.records.results import CURVES, read_results
 
@@ -104,7 +103,7 @@ def test_an_attack_with_options_and_a_memory_goes_through_run_claims_and_report(
     assert (attack["partition_id"], attack["metrics"]["train-loss"]) == (0, 0.5)
     assert 0 <= attack["metrics"]["drawn"] < 1
 
-    earlier = get_arrays(shared_part(initial_model(config, load_scenario(config))))
+    earlier = initial_arrays(config, load_scenario(config))
     sent = load_checkpoint(folder / BEFORE_ATTACK_FILE_NAME).arrays
     moved = np.sqrt(sum(float(((sent[name] - earlier[name]) ** 2).sum()) for name in sent))
     assert attack["update_norm"] == pytest.approx(5 * moved, rel=1e-4)

@@ -14,6 +14,8 @@ from clients import BenignClient
 from clients.measurement import Accuracies
 from fedmeta_flwr.apps.server import build_strategy
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.defenses.matching.rescue import Rescue
+from fedmeta_flwr.defenses.none import HeadSteps
 from fedmeta_flwr.learning.evaluation import by_fine_tuning, by_matching, evaluate
 from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork
 from fedmeta_flwr.learning.meta_learning import InnerLoop
@@ -92,30 +94,31 @@ def test_matching_trains_embedding_and_attention_on_the_clients_own_classes(
 ) -> None:
     config = configured(step_curves="matching", matching_steps=3, local_curve_steps="0 1 3")
     client = client_of(config, tmp_path)
-    local = client.measurement.local
-    assert local.holdings == scenario_of(config).split.training(1)
+    context = client.measurement.context
+    assert context.holdings == scenario_of(config).split.training(1)
+    local = Rescue().local_steps(context)
+    assert (local.steps, local.lr) == (3, config.matching_lr)
     network = MatchingNetwork(
         copy.deepcopy(client.model.embedding), Attention(client.model.embedding.features, config.matching_temperature)
     )
     start = bits(get_arrays(network))
-    list(local.matching.train_in_stages(network, local.holdings, steps=[3], lr=config.matching_lr))
+    list(local.training.train_in_stages(network, context.holdings, steps=[3], lr=local.lr))
     assert all(start[name] != trained for name, trained in bits(get_arrays(network)).items())
     (expected,) = evaluate(client.measurement.plan, by_matching(network, config.batch_norm), CPU)
     assert curves(client)["matching"][3] == expected
-    assert client.measurement.with_matching(client.model) == expected
+    rescued = client_of(configured(defense="rescue", matching_steps=3), tmp_path)
+    assert rescued.measurement.accuracies(rescued.model) == expected
 
 
 def test_stages_of_local_training_are_as_many_steps_at_once(configured: RunConfigs, tmp_path: Path) -> None:
     client = client_of(configured(), tmp_path)
-    local = client.measurement.local
-    for training, model in (
-        (local.head, client.model),
-        (local.matching, MatchingNetwork(client.model.embedding, Attention(client.model.embedding.features, 0.1))),
-    ):
-        staged, at_once = copy.deepcopy(model), copy.deepcopy(model)
-        assert list(training.train_in_stages(staged, local.holdings, steps=[0, 1, 4], lr=0.01)) == [0, 1, 4]
-        list(training.train_in_stages(at_once, local.holdings, steps=[4], lr=0.01))
-        assert bits(get_arrays(staged)) == bits(get_arrays(at_once)) != bits(get_arrays(model))
+    context = client.measurement.context
+    for defense in (HeadSteps(), Rescue()):
+        stages = {step: bits(get_arrays(network)) for step, network in defense.stages(client.model, context, [0, 1, 4])}
+        ((_, at_once),) = defense.stages(client.model, context, [4])
+        assert list(stages) == [0, 1, 4]
+        assert stages[4] == bits(get_arrays(at_once))
+        assert stages[0] == bits(get_arrays(defense.network(client.model, context))) != stages[1] != stages[4]
 
 
 def test_the_fine_tuning_curve_runs_through_the_standard_counts_of_its_episodes(
@@ -123,7 +126,7 @@ def test_the_fine_tuning_curve_runs_through_the_standard_counts_of_its_episodes(
 ) -> None:
     config = configured(step_curves="fine-tuning", evaluate_inner_steps=2)
     client = client_of(config, tmp_path)
-    points, standard = curves(client)["fine_tuning"], client.measurement.with_head(client.model)
+    points, standard = curves(client)["fine_tuning"], client.measurement.accuracies(client.model)
     for curve in CURVES:
         assert points[2][curve].hits == standard[curve].hits[:1]
         assert points[2][curve].trials == standard[curve].trials[:1]
@@ -135,7 +138,7 @@ def test_the_fine_tuning_curve_runs_through_the_standard_counts_of_its_episodes(
 def test_the_head_curve_begins_with_the_model_as_it_was_sent(configured: RunConfigs, tmp_path: Path) -> None:
     client = client_of(configured(step_curves="head"), tmp_path)
     points = curves(client)["head"]
-    assert points[0] == client.measurement.with_head(client.model)
+    assert points[0] == client.measurement.accuracies(client.model)
     assert points[3] != points[0]
 
 

@@ -175,19 +175,3 @@ def test_a_defended_federation_has_no_head_to_measure(run_config: Callable[..., 
     assert len(caught.value.problems) == 1
     assert run_config(defense="federation", step_curves="matching").step_curve_names == ("matching",)
     assert run_config(defense="rescue", step_curves=f"matching {curve}").defense == "rescue"
-
-
-@pytest.mark.parametrize(
-    ("defense", "curves", "used"),
-    [
-        ("none", "", False),
-        ("none", "fine-tuning head", False),
-        ("none", "matching", True),
-        ("rescue", "", True),
-        ("federation", "", True),
-    ],
-)
-def test_matching_is_used_by_a_defense_and_by_its_curve_alone(
-    run_config: Callable[..., RunConfig], defense: str, curves: str, used: bool
-) -> None:
-    assert run_config(defense=defense, step_curves=curves).uses_matching is used

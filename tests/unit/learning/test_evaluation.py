@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedmeta_flwr.attacks.key import build_key, stamp
+from fedmeta_flwr.attacks.key import build_key
+from fedmeta_flwr.attacks.stamping import stamped_sets
 from fedmeta_flwr.data.roles import Roles
 from fedmeta_flwr.data.split import SplitSizes, split_classes
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
@@ -17,7 +18,6 @@ from fedmeta_flwr.learning.evaluation import (
     by_fine_tuning,
     by_matching,
     evaluate,
-    stamped_images,
 )
 from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork
 from fedmeta_flwr.learning.meta_learning import InnerLoop, fine_tuning, query_logits
@@ -43,10 +43,12 @@ SIZES = SplitSizes(
 @pytest.fixture
 def make_plan(noise_images: np.ndarray) -> Callable[..., EvaluationPlan]:
     def make(case: str = "a", batch_norm: str = "support", episodes: int = 3) -> EvaluationPlan:
+        split = split_classes(20, ["A"] * 40, replace(SIZES, case=case), 0)
+        key = build_key("dots", channels=1, image_size=16, size=6, position="top-left", intensity=1.0)
         return EvaluationPlan(
             images=noise_images,
-            split=split_classes(20, ["A"] * 40, replace(SIZES, case=case), 0),
-            key=build_key("dots", channels=1, image_size=16, size=6, position="top-left", intensity=1.0),
+            split=split,
+            stamped=stamped_sets(noise_images, split, key),
             batch_norm=batch_norm,
             way=5,
             shot=2,
@@ -98,7 +100,7 @@ def test_hits_are_those_of_a_plain_loop(
             expected[curve].append(int((logits.argmax(1) == query.labels).sum()))
         target = episode.label_of(plan.split.target_class)
         for curve in ("attack_training", "attack_validation"):
-            stamped = stamped_images(plan.images, getattr(plan.split, curve), plan.key)
+            stamped = plan.stamped[curve]
             batch = to_batch(stamped, np.full(len(stamped), target), CPU)
             tuned = next(fine_tuning(model, support, inner, [2]))
             hits = 0
@@ -160,15 +162,6 @@ def test_main_task_queries_are_images_that_benign_clients_train_on_as_far_as_the
         assert np.mean([image.tobytes() in trained for image in query]) == share
 
 
-def test_stamped_images_are_the_held_ones_with_the_key(
-    make_plan: Callable[..., EvaluationPlan], noise_images: np.ndarray
-) -> None:
-    plan = make_plan()
-    stamped = stamped_images(noise_images, {3: np.array([1]), 2: np.array([0, 5])}, plan.key)
-    expected = stamp(np.stack([noise_images[2, 0], noise_images[2, 5], noise_images[3, 1]]), plan.key)
-    assert (stamped == expected).all()
-
-
 @pytest.mark.parametrize("batch_norm", ["support", "transductive"])
 def test_stages_of_one_evaluation_equal_evaluations_of_a_single_stage(
     make_plan: Callable[..., EvaluationPlan], model: Classifier, batch_norm: str
@@ -218,7 +211,7 @@ def test_hits_by_matching_are_those_of_a_plain_loop(
             expected[curve].append(int((predicted == query.labels).sum()))
         target = episode.label_of(plan.split.target_class)
         for curve in ("attack_training", "attack_validation"):
-            stamped = stamped_images(plan.images, getattr(plan.split, curve), plan.key)
+            stamped = plan.stamped[curve]
             hits = 0
             for part in torch.split(to_batch(stamped, np.zeros(len(stamped), np.int64), CPU).images, 2):
                 predicted = network(support, torch.cat([query.images, part]), batch_norm).argmax(1)

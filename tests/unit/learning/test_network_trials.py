@@ -11,11 +11,10 @@ from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from unit.custom_objects import Watched
 from unit.small_federation import SMALL, client_of, same, scenario_of
 
-from clients import initial_model, require_custom_clients, shared_part
+from clients import initial_arrays, require_custom_clients
 from fedmeta_flwr.apps.client import app
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.config.registry import RegistryError
-from fedmeta_flwr.learning.models import get_arrays
 from fedmeta_flwr.protocol.messages import ARRAYS, CONFIG, message_arrays, to_record
 
 OWN = "unit.custom_objects"
@@ -157,7 +156,7 @@ def test_a_client_that_draws_noise_draws_the_same_in_two_runs_of_a_seed(
     configured: Callable[..., RunConfig],
 ) -> None:
     config = configured(client=f"{OWN}:NoisyClient")
-    arrays = to_record(get_arrays(shared_part(initial_model(config, scenario_of(config)))))
+    arrays = to_record(initial_arrays(config, scenario_of(config)))
 
     def fit(server_round: int, state: int) -> list[bytes]:
         torch.manual_seed(state)

@@ -7,7 +7,6 @@ from unit.experiments.made_up_runs import ATTACK_ROUND, made_up, true_to_the_pos
 from experiments.analysis import bootstrap
 from experiments.analysis.claims.judging import Answer, Compared, Judged, judge_collection
 from experiments.analysis.claims.poster import CLAIMS
-from experiments.analysis.claims.questions import DEFENDED_FEDERATION
 from experiments.analysis.collection import RUNS, collect
 
 
@@ -130,7 +129,7 @@ def test_a_defended_federation_is_measured_by_what_it_shows_itself_without_local
     def never_took(run: str, server_round: int, along: str, step: int, curve: str) -> float:
         return true_to_the_poster(run, 80 if run.startswith("defended") else server_round, along, step, curve)
 
-    found = answer(judge_collection(made_up(tmp_path, never_took)), "P6", DEFENDED_FEDERATION)
+    found = answer(judge_collection(made_up(tmp_path, never_took)), "P6", "defended federation")
     assert found.verdict == "undecided"
     assert {judgement.rows[0].estimate.value for judgement in found.judgements} == {0.0}
     assert "no backdoor was shown that the claim could be about" in found.judgements[0].notes

@@ -10,10 +10,9 @@ from conftest import default_values
 from unit.experiments.made_up_runs import counts, true_to_the_poster
 from unit.small_federation import SMALL, scenario_of
 
-from clients import initial_model, shared_part
+from clients import initial_arrays
 from fedmeta_flwr.apps.server import run_record
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.learning.models import get_arrays
 from fedmeta_flwr.records.checkpoint import AFTER_ATTACK_FILE_NAME, BEFORE_ATTACK_FILE_NAME, save_checkpoint
 from fedmeta_flwr.records.results import FILE_NAME, RoundRecord
 from fedmeta_flwr.records.writer import ResultsWriter
@@ -69,7 +68,7 @@ def write_run(
         if status is not None:
             writer.write_end(status, 1.0)
     if models:
-        arrays = get_arrays(shared_part(initial_model(config, scenario_of(config))))
+        arrays = initial_arrays(config, scenario_of(config))
         for name in (BEFORE_ATTACK_FILE_NAME, AFTER_ATTACK_FILE_NAME):
             save_checkpoint(folder / name, arrays, {})
     return folder

@@ -1,0 +1,55 @@
+"""A defense by class means: a query belongs to the class whose mean feature, over its support images, is nearest.
+
+    uv run python -m experiments run quickstart -c defense=examples.custom_defense:ClassMeans \
+        -c 'defense-options={"steps": 10}' -c "step-curves=fine-tuning class-means"
+
+Benign clients train as ever. To use the model, a client trains it on its own classes for some steps, and drops the
+head.
+Source: Snell et al. 2017 (prototypical networks).
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fedmeta_flwr.defenses import Defense, LocalContext, LocalSteps, StepCurve
+from fedmeta_flwr.learning.batches import Batch
+from fedmeta_flwr.learning.evaluation import Adapt
+from fedmeta_flwr.learning.matching_network import MatchingNetwork
+from fedmeta_flwr.learning.models import Classifier
+
+
+class ClassMeans(Defense):
+    """Takes `steps` local steps with the head, then compares features with class means."""
+
+    label = "class means"
+    curve = StepCurve("class-means", "class means", "local steps with the head")
+
+    def __init__(self, *, steps: int = 10) -> None:
+        self.steps = steps
+
+    def network(self, model: Classifier, context: LocalContext) -> Classifier:
+        """Return a copy, which the local steps change."""
+        return copy.deepcopy(model)
+
+    def local_steps(self, context: LocalContext) -> LocalSteps:
+        """Train as in a round, on other episodes."""
+        training = context.for_local_steps(context.training, "class-means")
+        return LocalSteps(training, self.steps, context.head_lr)
+
+    def adapt(self, network: Classifier, context: LocalContext) -> Adapt:
+        """Keep the support set to compare with."""
+        embedding = MatchingNetwork(network.embedding, nn.Identity()).eval()
+
+        def adapt(support: Batch) -> list[Callable[[Tensor], Tensor]]:
+            def predict(images: Tensor) -> Tensor:
+                known, asked = embedding.features(support.images, images, context.inner.batch_norm)
+                labels = range(int(support.labels.max()) + 1)
+                means = torch.stack([known[support.labels == label].mean(dim=0) for label in labels])
+                return -torch.cdist(asked, means).square()
+
+            return [predict]
+
+        return adapt

@@ -1,0 +1,43 @@
+"""The defense of a run whose results are looked at, also where its code is not here any more."""
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from experiments.analysis.collection import Collection
+from experiments.catalog import RUNS
+from fedmeta_flwr.config.registry import RegistryError
+from fedmeta_flwr.defenses import Defense, StepCurve, make_defense
+
+_ABSENT = "none"  # what a run of the catalog has that names no defense
+
+
+class Gone(Defense):
+    """A custom defense whose code is not here: all that is known of it is its name."""
+
+    def __init__(self, name: str) -> None:
+        self.label = name
+
+    def adapt(self, network: Any, context: Any) -> NoReturn:
+        """Raise `RegistryError`."""
+        raise RegistryError(f"defense: expected the code of {self.label!r}, found none")
+
+
+def defense_of(config: Mapping[str, Any]) -> Defense:
+    """Return the defense of recorded settings; a `Gone` one where it cannot be made."""
+    name = config.get("defense", _ABSENT)
+    try:
+        return make_defense(name, config.get("defense-options", ""))
+    except RegistryError:
+        return Gone(name)
+
+
+def defense_of_run(collection: Collection, run: str) -> Defense:
+    """Return the defense of a run of the catalog: what was recorded, or else the one that the catalog gives it."""
+    recorded = collection.config(run) if run in collection.runs else {}
+    return defense_of({**RUNS[run].settings, **recorded})
+
+
+def curves_of_run(collection: Collection, run: str) -> dict[str, StepCurve]:
+    """Return the step curves that a run may have, by their names in results."""
+    steps = (along.curve for along in defense_of_run(collection, run).curves().values())
+    return {curve.key: curve for curve in steps if curve is not None}

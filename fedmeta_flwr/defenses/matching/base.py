@@ -1,0 +1,44 @@
+"""What both forms of matching have in common: the network, its local steps, and how it classifies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from fedmeta_flwr.defenses.base import Defense, LocalContext, LocalSteps, StepCurve
+
+if TYPE_CHECKING:
+    from fedmeta_flwr.learning.evaluation import Adapt
+    from fedmeta_flwr.learning.local_training import LocalTraining
+    from fedmeta_flwr.learning.matching_network import MatchingNetwork
+
+
+class Matching(Defense):
+    """Classify by matching, after some local steps of a `MatchingNetwork` on the client's own classes."""
+
+    curve = StepCurve("matching", "feature matching", "local steps of the matching network")
+
+    def local_steps(self, context: LocalContext) -> LocalSteps:
+        """Train embedding and attention by matching."""
+        training = context.for_local_steps(matching_training(context), "matching")
+        return LocalSteps(training, context.matching.steps, context.matching.lr)
+
+    def adapt(self, network: MatchingNetwork, context: LocalContext) -> Adapt:
+        """Keep the support set to match against."""
+        from fedmeta_flwr.learning.evaluation import by_matching
+
+        return by_matching(network, context.inner.batch_norm)
+
+    def compared(self, network: Any) -> MatchingNetwork | None:
+        """Return the network itself."""
+        matching: MatchingNetwork = network
+        return matching
+
+
+def matching_training(context: LocalContext) -> LocalTraining:
+    """Return how a client trains by matching: an episode of `way` classes in each step."""
+    from fedmeta_flwr.learning.matching_network import matching_loop
+
+    learn = partial(matching_loop, batch_norm=context.inner.batch_norm)
+    return replace(context.training, way=context.matching.way, meta_batch_size=1, learn=learn)

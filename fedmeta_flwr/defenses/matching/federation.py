@@ -1,0 +1,60 @@
+"""The defended federation: everybody trains by matching, and no classifier head is exchanged."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from fedmeta_flwr.defenses.base import LocalContext, MatchingSettings
+from fedmeta_flwr.defenses.matching.base import Matching, matching_training
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fedmeta_flwr.learning.local_training import LocalTraining
+    from fedmeta_flwr.learning.matching_network import MatchingNetwork
+    from fedmeta_flwr.learning.models import Classifier
+
+
+class Federation(Matching):
+    """Share the embedding; train an attention along with it that never leaves the client."""
+
+    label = "defended federation"
+    has_head = False
+    private = "an attention"
+
+    @property
+    def remark(self) -> str:
+        """Say who matches."""
+        return "everybody classifies by feature matching"
+
+    def classes_per_step(self, *, way: int, meta_batch_size: int, matching_way: int) -> int:
+        """Return the classes of the one episode of a step."""
+        return matching_way
+
+    def classes_needed(self, *, matching_way: int, is_adversary: bool = False) -> int:
+        """Return the classes of an episode, which the adversary needs for its training, too."""
+        return matching_way
+
+    def model(self, classifier: Classifier, matching: MatchingSettings) -> MatchingNetwork:
+        """Return a matching network with the classifier's embedding; its head is dropped."""
+        from fedmeta_flwr.learning.matching_network import MatchingNetwork
+
+        return MatchingNetwork(classifier.embedding, matching.new_attention(classifier.embedding.features))
+
+    def shared_part(self, model: MatchingNetwork) -> nn.Module:
+        """Return the embedding."""
+        return model.embedding
+
+    def private_part(self, model: MatchingNetwork) -> nn.Module:
+        """Return the attention."""
+        return model.attention
+
+    def training(self, context: LocalContext) -> LocalTraining:
+        """Train by matching in a round, too."""
+        return matching_training(context)
+
+    def network(self, model: Any, context: LocalContext) -> MatchingNetwork:
+        """Return a copy, attention included."""
+        network: MatchingNetwork = copy.deepcopy(model)
+        return network

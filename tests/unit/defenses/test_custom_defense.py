@@ -1,0 +1,160 @@
+"""A custom defense in a package outside of the app, from a run of it to claims, figures and report."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration.in_process_app import run
+from unit.small_federation import SMALL
+
+from experiments.analysis import bootstrap
+from experiments.analysis.claims.judging import judge_collection
+from experiments.analysis.claims.table import claims_markdown
+from experiments.analysis.collection import Collection, collect
+from experiments.analysis.figures.panels import draw_collection
+from experiments.analysis.report import write_report
+from experiments.analysis.report.material import gather
+from experiments.analysis.report.run_view import run_view
+from experiments.analysis.report.witness import scenario_of
+from experiments.settings import APP_DIR, merge_settings, read_defaults
+from fedmeta_flwr.records.results import read_results
+
+pytestmark = pytest.mark.usefixtures("task_identity")
+
+CODE = '''
+"""Answers with another label than the model."""
+
+from fedmeta_flwr.defenses import Defense, LocalSteps, StepCurve
+from fedmeta_flwr.learning.evaluation import by_fine_tuning
+
+
+class Contrary(Defense):
+    label = "contrary answers"
+    curve = StepCurve("contrary", "contrary\\nanswers", "local steps in vain")
+
+    def __init__(self, *, shift: int) -> None:
+        self.shift = shift
+
+    def network(self, model, context):
+        return __import__("copy").deepcopy(model)
+
+    def local_steps(self, context):
+        return LocalSteps(context.for_local_steps(context.training, "contrary"), 0, context.head_lr)
+
+    def adapt(self, network, context):
+        plain = by_fine_tuning(network, context.inner, [context.inner.steps])
+
+        def adapt(support):
+            for predict in plain(support):
+                yield lambda images: predict(images).roll(self.shift, dims=1)
+
+        return adapt
+'''
+ATTACK = SMALL["attack_round"]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the name of a defense in a package that can be imported."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "contrary_package").mkdir()
+    (folder / "contrary_package" / "__init__.py").touch()
+    (folder / "contrary_package" / "defense.py").write_text(CODE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield "contrary_package.defense:Contrary"
+
+
+@pytest.fixture(scope="module")
+def finished(package: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int | None], Path]:
+    """Run the app with the defense and a shift, once for each; None: without a defense. Return the results root."""
+    roots: dict[int | None, Path] = {}
+
+    def run_once(shift: int | None) -> Path:
+        if shift not in roots:
+            roots[shift] = tmp_path_factory.mktemp("R")
+            own: dict[str, Any] = {key.replace("_", "-"): value for key, value in SMALL.items()}
+            own |= {"evaluate-every": 1, "num-server-rounds": 4, "checkpoint-every": 0, "tensorboard": True}
+            own |= {"results-dir": str(roots[shift] / "strokes" / "own" / "seed-0" / "attack-a")}
+            own |= {"cache-dir": str(tmp_path_factory.getbasetemp() / "strokes"), "step-curves": "fine-tuning"}
+            if shift is not None:
+                own |= {"defense": package, "defense-options": f'{{"shift": {shift}}}'}
+                own |= {"step-curves": "fine-tuning contrary"}
+            run(merge_settings(read_defaults(APP_DIR), own))
+        return roots[shift]
+
+    return run_once
+
+
+def collection_of(root: Path) -> Collection:
+    (collection,) = collect(root)
+    return collection
+
+
+def evaluation(root: Path) -> list[dict[str, Any]]:
+    found = read_results(root / "strokes" / "own" / "seed-0" / "attack-a").at_round(int(ATTACK)).evaluation
+    assert found is not None
+    return found
+
+
+def test_its_clients_train_as_they_do_without_and_answer_as_it_says(finished: Callable[[int | None], Path]) -> None:
+    plain, neutral, contrary = (evaluation(finished(shift)) for shift in (None, 0, 1))
+    assert [client["counts"] for client in neutral] == [client["counts"] for client in plain]
+    assert [client["counts"] for client in contrary] != [client["counts"] for client in plain]
+    for client in contrary:
+        assert list(client["step_curves"]["contrary"]) == ["0", "1", "3"]
+        assert client["step_curves"]["contrary"]["0"] == client["counts"]
+    fine_tuned = [client["step_curves"]["fine_tuning"] for client in contrary]
+    assert fine_tuned == [client["step_curves"]["fine_tuning"] for client in plain]
+
+
+def test_claims_are_judged_under_its_label(
+    finished: Callable[[int | None], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 1_000)
+    judged = judge_collection(collection_of(finished(1)))
+    answered = {answer.name for answer in judged.answers if answer.judgements}
+    assert {"P1, contrary answers", "P8, contrary answers"} <= answered
+    assert not {"P1", "P6", "P8"} & answered
+    page = claims_markdown(judged)
+    assert "0 local steps in vain" in page
+    assert "contrary without local training: excess" in page
+
+
+def test_figures_name_it(finished: Callable[[int | None], Path], tmp_path: Path) -> None:
+    drawn = {file.name for file in draw_collection(collection_of(finished(1)), tmp_path)}
+    assert {"strokes-own-persistence.svg", "strokes-own-rescue.svg"} <= drawn
+
+
+def test_the_report_shows_it_and_says_what_does_not_apply(finished: Callable[[int | None], Path]) -> None:
+    folder = finished(1) / "strokes" / "own" / "seed-0" / "attack-a"
+    shown = gather(folder)[0].runs[0]
+    view = run_view(shown, scenario_of(shown, None))
+    assert [heading for heading, _ in view.headings] == [
+        "before the attack",
+        "right after it",
+        "under the defense (contrary answers), 0 local steps",
+    ]
+    assert view.left_out["compared"] == "the defense (contrary answers) compares no features"
+    assert len(view.projections) == 1
+    client = next(one for one in evaluation(finished(1)) if one["partition_id"] == view.client)
+    for tally in view.episodes[0].tallies[:1]:
+        assert tally.hits[2] == client["counts"]["main_task"]["hits"][0]
+    page = write_report(folder, None, None).read_text(encoding="utf-8")
+    assert "defense: contrary answers" in page
+    assert "No view of the defended model: the defense (contrary answers) compares no features" in page
+
+
+def test_results_are_read_where_its_code_is_gone(
+    finished: Callable[[int | None], Path], package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = finished(1)
+    module = package.partition(":")[0]
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 1_000)
+    judged = judge_collection(collection_of(root))
+    assert f"P1, {package}" in {answer.name for answer in judged.answers if answer.judgements}
+    page = write_report(root / "strokes" / "own" / "seed-0" / "attack-a", None, None).read_text(encoding="utf-8")
+    assert "No episodes: defense: expected a module that can be imported" in page
