@@ -1,6 +1,6 @@
 """Server strategies: the first arrivals, around any strategy of Flower's or one's own."""
 
-from strategies.errors import DeadActorError, QuorumError, RollCallError, StrategyError
+from strategies.errors import DeadActorError, QuorumError, RegistrationError, StrategyError
 from strategies.first_arrivals import FirstArrivals
 from strategies.rules.feasibility import Abstainers
 from strategies.rules.registry import STRATEGY_NAMES, make_strategy
@@ -17,7 +17,7 @@ __all__ = [
     "FirstArrivals",
     "LatencyModel",
     "QuorumError",
-    "RollCallError",
+    "RegistrationError",
     "SeededLatency",
     "ServerSideAdaptiveClipping",
     "ServerSideFixedClipping",

@@ -10,7 +10,7 @@ class StrategyError(ValueError):
     """A strategy, or a combination of one with the federation, that cannot work; says why."""
 
 
-class RollCallError(RuntimeError):
+class RegistrationError(RuntimeError):
     """A federation whose clients are not the expected ones; says which are missing or too many."""
 
 

@@ -49,7 +49,7 @@ class EvaluationRound:
         """Ask all, those first that need not be waited for, then read the replies."""
         sent: dict[int, tuple[str, float]] = {}
         for partition_id in sorted(
-            self.instructions, key=lambda partition_id: (self._owes(partition_id), partition_id)
+            self.instructions, key=lambda partition_id: (self._is_busy(partition_id), partition_id)
         ):
             try:
                 message_id = self.grid.send(self.instructions[partition_id], self._deadline())
@@ -63,8 +63,8 @@ class EvaluationRound:
     def _deadline(self) -> float:
         return time.monotonic() + self.timeout_seconds
 
-    def _owes(self, partition_id: int) -> bool:
-        return self.grid.owes(self.instructions[partition_id].metadata.dst_node_id)
+    def _is_busy(self, partition_id: int) -> bool:
+        return self.grid.is_busy(self.instructions[partition_id].metadata.dst_node_id)
 
     def _read(self, partition_id: int, message_id: str, deadline: float) -> None:
         reply = self.grid.await_reply(message_id, deadline)

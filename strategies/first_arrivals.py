@@ -34,8 +34,8 @@ from strategies.rules.feasibility import (
 from strategies.rules.inner_strategy import InnerStrategy, required_metrics
 from strategies.transport.arrivals import ArrivalModel, SeededLatency
 from strategies.transport.grid import ArrivalGrid
-from strategies.transport.pending import Clock, Flight, make_clock, save_flights, send_again
-from strategies.transport.registration import call_the_roll
+from strategies.transport.pending import Clock, PendingRequest, make_clock, save_pending, send_again
+from strategies.transport.registration import register_nodes
 from strategies.update_guard import UpdateGuard
 
 _LOG = logging.getLogger("flwr.first_arrivals")
@@ -149,10 +149,10 @@ class FirstArrivals(Strategy):
         self.messages_in_flight = messages_in_flight
         self._inner = InnerStrategy(inner, seed, began=first_round)
         self._resumed: dict[str, Any] | None = None
-        # Of one `start`; what is saved of it is the flights, the clock and the rounds that may be asked for again.
+        # Of one `start`; saved of it are the pending requests, the clock, and the rounds that may be asked for again.
         self._grid: ArrivalGrid
         self._clock: Clock
-        self._flights: dict[int, Flight]
+        self._pending: dict[int, PendingRequest]
         self._timeout: float
         self._round: RoundProgress
         self._oldest_rounds: list[int]  # of the last two checkpoints
@@ -168,7 +168,7 @@ class FirstArrivals(Strategy):
         strategy_state.set_state(self.inner, state["strategy"])
         self._resumed = state
         self.first_round = state["server_round"] + 1
-        self._inner.began = state.get("strategy_began", 1)  # earlier versions counted all rounds
+        self._inner.began = state["strategy_began"]
         arrays: ArrayRecord = state["arrays"]
         return arrays
 
@@ -182,14 +182,14 @@ class FirstArrivals(Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
-        """Call the roll, run Flower's loop, and wait for what is still under way.
+        """Register the nodes, run Flower's loop, and wait for what is still under way.
 
         Parameters
         ----------
         grid, initial_arrays, num_rounds, train_config, evaluate_config, evaluate_fn
             As in Flower's `Strategy.start`.
         timeout : float
-            Longest wait in seconds for the roll call's answers, for each client's reply from when it is asked, for
+            Longest wait in seconds for the answers to registration, for each client's reply from when it is asked, for
             dropped updates before a checkpoint, and at the end.
 
         Returns
@@ -202,7 +202,7 @@ class FirstArrivals(Strategy):
         StrategyError
             If the initial arrays are not floats, or the inner strategy aggregates nothing or something else than
             the global arrays.
-        RollCallError
+        RegistrationError
             If the clients are not the expected ones.
         QuorumError
             If a round does not get its quorum.
@@ -214,14 +214,14 @@ class FirstArrivals(Strategy):
             strategy_state.get_state(self.inner)  # what cannot be saved is refused now
         self._grid = ArrivalGrid(grid, self._exchange, self.poll_seconds, self.messages_in_flight, self.observer)
         self.observer.begin("registering", clients=range(self.num_clients))
-        self._grid.roster = call_the_roll(
+        self._grid.roster = register_nodes(
             self._grid,
             self.num_clients,
             registered_by=time.monotonic() + min(timeout, self.registration_seconds),
             deadline=time.monotonic() + max(timeout, self.registration_seconds),
         )
         self._clock = make_clock(self.arrivals, self._grid)
-        self._flights = {}
+        self._pending = {}
         self._timeout = timeout
         self._oldest_rounds = [self.first_round] * 2
         if self._resumed is not None:
@@ -231,8 +231,8 @@ class FirstArrivals(Strategy):
             self._grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn
         )
         self.observer.begin("ending", clients=self._grid.awaited())
-        if debtors := self._grid.drain(time.monotonic() + timeout):
-            _LOG.warning("%d clients still owe a reply after %s seconds", len(debtors), timeout)
+        if silent := self._grid.drain(time.monotonic() + timeout):
+            _LOG.warning("%d clients still owe a reply after %s seconds", len(silent), timeout)
         return result
 
     def configure_train(
@@ -287,21 +287,21 @@ class FirstArrivals(Strategy):
     def _state(self) -> dict[str, Any]:
         """Return all that the next rounds depend on."""
         server_round = self._round.server_round
-        oldest_round = min([server_round + 1, *(flight.sent_in_round for flight in self._flights.values())])
+        oldest_round = min([server_round + 1, *(request.sent_in_round for request in self._pending.values())])
         self._oldest_rounds = [self._oldest_rounds[-1], oldest_round]
         return {
             "server_round": server_round,
             "arrays": self._round.arrays,
             "strategy": strategy_state.get_state(self.inner),
             "strategy_began": self._inner.began,
-            "flights": save_flights(self._flights),
+            "pending": save_pending(self._pending),
             "clock": self._clock.state(),
             "oldest_rounds": self._oldest_rounds,
         }
 
     def _take_up(self, state: dict[str, Any], timeout: float) -> None:
-        self._flights = send_again(state["flights"], self._grid, timeout)
-        self._clock.restore(state["clock"], self._flights.values())
+        self._pending = send_again(state["pending"], self._grid, timeout)
+        self._clock.restore(state["clock"], self._pending.values())
         self._oldest_rounds = state["oldest_rounds"]
 
     def _true_round(self, flower_round: int) -> int:
@@ -323,7 +323,7 @@ class FirstArrivals(Strategy):
         quorum_round = QuorumRound(
             grid=self._grid,
             clock=self._clock,
-            flights=self._flights,
+            pending=self._pending,
             quorum=self.quorum,
             takes_late=self.late_updates == "next-round",
             server_round=self._round.server_round,

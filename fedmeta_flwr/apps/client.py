@@ -29,7 +29,7 @@ from fedmeta_flwr.protocol.messages import (
     evaluate_reply,
     message_arrays,
     message_config,
-    roll_call_reply,
+    registration_reply,
     set_arrays,
     set_metric,
     train_reply,
@@ -72,9 +72,9 @@ def clip_update(message: Message, context: Context, call_next: ClientAppCallable
 
 
 @app.query()
-def answer_roll_call(message: Message, context: Context) -> Message:
+def answer_registration(message: Message, context: Context) -> Message:
     """Tell the server which partition this node holds."""
-    return roll_call_reply(message, _partition_id(context))
+    return registration_reply(message, _partition_id(context))
 
 
 @app.train(mods=[answer_abstention, clip_update])

@@ -108,26 +108,26 @@ def abstention(instruction: Message) -> Message:
 
 
 def is_abstention(reply: Message) -> bool:
-    """Tell whether a reply takes no part in the round."""
+    """Return whether a reply takes no part in the round."""
     return reply.has_content() and _ABSTAINED in message_metrics(reply)
 
 
-def roll_call(node_id: int) -> Message:
+def registration(node_id: int) -> Message:
     """Ask a node which partition it holds."""
     return Message(RecordDict(), dst_node_id=node_id, message_type=MessageType.QUERY)
 
 
-def roll_call_reply(instruction: Message, partition_id: int) -> Message:
+def registration_reply(instruction: Message, partition_id: int) -> Message:
     """Tell the server which partition this node holds."""
     record = MetricRecord({PARTITION_ID: partition_id})
     return Message(RecordDict({METRICS: record}), reply_to=instruction)
 
 
-def roll_call_partition(reply: Message) -> int:
-    """Return the partition id of a roll-call reply."""
+def registered_partition(reply: Message) -> int:
+    """Return the partition id of a reply to a registration."""
     value = message_metrics(reply)[PARTITION_ID]
     if not isinstance(value, int):
-        raise ValueError(f"roll call: expected a whole number as {PARTITION_ID}, found {value!r}")
+        raise ValueError(f"registration: expected a whole number as {PARTITION_ID}, found {value!r}")
     return value
 
 

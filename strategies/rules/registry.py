@@ -117,7 +117,9 @@ def _sampling_defaults(name: str, options: Mapping[str, Any], quorum: int, num_c
     defaults: dict[str, Any] = {
         "min_train_nodes": quorum if "fraction_train" in options else num_clients,
         "min_evaluate_nodes": 1 if "fraction_evaluate" in options else num_clients,
-        "min_available_nodes": 1 if "fraction_evaluate" in options else num_clients,  # all are there, by the roll call
+        "min_available_nodes": 1
+        if "fraction_evaluate" in options
+        else num_clients,  # all are there, by their registration
     }
     if name == "qfedavg":
         defaults |= {"client_learning_rate": 0.1, "train_loss_key": messages.TRAIN_LOSS}

@@ -47,7 +47,7 @@ class ArrivalGrid(Grid):
     Attributes
     ----------
     roster : dict
-        Node id to partition id, in the order of partitions; empty before the roll call.
+        Node id to partition id, in the order of partitions; empty before the registration.
     dead_actor : str or None
         What Flower said of a process of the simulation that has died; None while all live.
     """
@@ -61,16 +61,16 @@ class ArrivalGrid(Grid):
         self._window = window
         self._observer = observer or Observer()
         self.roster: Mapping[int, int] = {}
-        self._owed: dict[int, str] = {}  # node id -> id of the message that it owes a reply to
+        self._pending: dict[int, str] = {}  # node id -> id of the message that it owes a reply to
         self._replies: dict[str, Message] = {}  # message id -> its reply; in the order of arrival
         self._unwanted: set[str] = set()
         self._overdue: set[int] = set()  # nodes that are not waited for any more
         self.dead_actor: str | None = None
         self._hidden: Collection[int] = ()
 
-    def owes(self, node_id: int) -> bool:
-        """Tell whether a node owes a reply."""
-        return node_id in self._owed
+    def is_busy(self, node_id: int) -> bool:
+        """Return whether a node has not answered yet."""
+        return node_id in self._pending
 
     def send(self, message: Message, deadline: float) -> str:
         """Send one message, as soon as its node owes no reply and the window has room.
@@ -96,16 +96,16 @@ class ArrivalGrid(Grid):
         node_id = message.metadata.dst_node_id
         if node_id in self._overdue and not (self._poll() and node_id not in self._overdue):
             raise DeliveryError("still owes the reply to an earlier message, which is overdue")
-        if not self._poll_until(lambda: node_id not in self._owed, deadline):
+        if not self._poll_until(lambda: node_id not in self._pending, deadline):
             self._overdue.add(node_id)
             raise DeliveryError("still owes the reply to an earlier message")
-        if not self._poll_until(lambda: len(self._owed) - len(self._overdue) < self._window, deadline):
+        if not self._poll_until(lambda: len(self._pending) - len(self._overdue) < self._window, deadline):
             raise DeliveryError(f"could not be asked in time: {self._window} other clients owe replies")
         # One at a time: `push_messages` leaves unknown nodes out of the ids, which would shift the others.
         message_ids = [message_id for message_id in self._grid.push_messages([message]) if message_id]
         if not message_ids:
             raise DeliveryError("the node is not connected")
-        self._owed[node_id] = message_ids[0]
+        self._pending[node_id] = message_ids[0]
         self._observer.asked(self.roster.get(node_id, node_id))
         return message_ids[0]
 
@@ -123,26 +123,27 @@ class ArrivalGrid(Grid):
 
     def discard(self, message_id: str) -> None:
         """Throw a reply away, now or when it comes."""
-        if self._replies.pop(message_id, None) is None and message_id in self._owed.values():
+        if self._replies.pop(message_id, None) is None and message_id in self._pending.values():
             self._unwanted.add(message_id)
 
     def give_up(self, message_id: str) -> None:
         """Wait for a reply no longer: it is thrown away when it comes, and its node is asked nothing before it does."""
         self.discard(message_id)
-        self._overdue |= {node_id for node_id, owed in self._owed.items() if owed == message_id}
+        self._overdue |= {node_id for node_id, pending in self._pending.items() if pending == message_id}
 
     def settle(self, deadline: float) -> None:
         """Wait for replies that were thrown away beforehand, but overdue ones: then their clients are done."""
         unwanted = self._unwanted
         self._poll_until(
-            lambda: self._overdue.issuperset(node for node, owed in self._owed.items() if owed in unwanted), deadline
+            lambda: self._overdue.issuperset(node for node, pending in self._pending.items() if pending in unwanted),
+            deadline,
         )
 
     def drain(self, deadline: float) -> list[int]:
         """Wait for all replies but overdue ones and throw them away; return the nodes that then still owe one."""
-        self._poll_until(lambda: self._overdue.issuperset(self._owed), deadline)
+        self._poll_until(lambda: self._overdue.issuperset(self._pending), deadline)
         self._replies.clear()
-        return sorted(self._owed)
+        return sorted(self._pending)
 
     def _poll_until(self, done: Callable[[], bool], deadline: float) -> bool:
         while not done():
@@ -154,24 +155,24 @@ class ArrivalGrid(Grid):
         return True
 
     def _poll(self) -> bool:
-        """Fetch what has arrived; tell whether anything has."""
-        debtors = {message_id: node_id for node_id, message_id in self._owed.items()}
+        """Fetch what has arrived; return whether anything has."""
+        asked = {message_id: node_id for node_id, message_id in self._pending.items()}
         answered: dict[str, Message] = {}
-        for reply in self._grid.pull_messages(list(debtors)) if debtors else ():
+        for reply in self._grid.pull_messages(list(asked)) if asked else ():
             # By the id of the instruction: an expired one is answered by the SuperLink, not by its node.
             metadata = reply.metadata
-            node_id = debtors.get(metadata.reply_to_message_id)
+            node_id = asked.get(metadata.reply_to_message_id)
             if node_id is not None and (reply.has_error() or metadata.src_node_id == node_id):
                 answered.setdefault(metadata.reply_to_message_id, reply)
             else:
                 _LOG.warning("left out: a reply of node %d to a message that it does not owe one", metadata.src_node_id)
         # Replies of one look have no order among them: they count as if they came in the order of partitions.
-        for message_id in sorted(answered, key=lambda known: self.roster.get(debtors[known], debtors[known])):
-            self._take(debtors[message_id], message_id, answered[message_id])
+        for message_id in sorted(answered, key=lambda known: self.roster.get(asked[known], asked[known])):
+            self._take(asked[message_id], message_id, answered[message_id])
         return bool(answered)
 
     def _take(self, node_id: int, message_id: str, reply: Message) -> None:
-        del self._owed[node_id]
+        del self._pending[node_id]
         self._overdue.discard(node_id)
         self._observer.answered(self.roster.get(node_id, node_id))
         self.dead_actor = self.dead_actor or dead_actor(reply)
@@ -189,8 +190,8 @@ class ArrivalGrid(Grid):
 
     def awaited(self, *, only_unwanted: bool = False) -> list[int]:
         """Return the partitions that `drain` waits for; `only_unwanted`: that `settle` waits for."""
-        owed = {node_id for node_id, owed in self._owed.items() if not only_unwanted or owed in self._unwanted}
-        return sorted(self.roster[node_id] for node_id in owed - self._overdue)
+        busy = {node for node, message_id in self._pending.items() if not only_unwanted or message_id in self._unwanted}
+        return sorted(self.roster[node_id] for node_id in busy - self._overdue)
 
     @contextmanager
     def hiding(self, partition_ids: Collection[int]) -> Iterator[None]:

@@ -18,9 +18,9 @@ server = ServerApp()
 
 
 @client.query()
-def answer_roll_call(message: Message, context: Context) -> Message:
+def answer_registration(message: Message, context: Context) -> Message:
     """Tell the server which partition this node holds."""
-    return messages.roll_call_reply(message, int(context.node_config[messages.PARTITION_ID]))
+    return messages.registration_reply(message, int(context.node_config[messages.PARTITION_ID]))
 
 
 @client.train()

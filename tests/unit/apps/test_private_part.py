@@ -41,7 +41,7 @@ def ask(config: RunConfig, content: RecordDict, kind: str) -> Message:
 
 
 def drive(config: RunConfig, tmp_path: Path) -> tuple[list[Message], Private]:
-    """Let the app answer a roll call and go through some rounds; return its replies and what it kept in each."""
+    """Let the app answer a registration and go through some rounds; return its replies and what it kept in each."""
     client = client_of(config, tmp_path / "bystander")
     attention = client.model.attention
     arrays = get_arrays(client.shared)

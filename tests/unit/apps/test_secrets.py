@@ -76,7 +76,7 @@ def test_no_message_of_a_run_holds_an_attention_an_image_or_a_feature(
     changes = {**SMALL, **own, "results_dir": str(tmp_path / "run"), "checkpoint_every": 10}
     settings = {**default_values(), **{name.replace("_", "-"): value for name, value in changes.items()}}
     replies = replies_of_a_run(settings)
-    assert len(replies) >= 4 + 4 * 3  # the roll call, and three or four clients in each round
+    assert len(replies) >= 4 + 4 * 3  # the registration, and three or four clients in each round
     expected = get_arrays(Attention(32, 0.1))
     kept = [
         ClientMemory.of(tmp_path / "run" / "clients", client).recall(expected, server_round + 1)

@@ -115,7 +115,7 @@ def honest_client(partition: int, message: Message) -> Message:
     """Answer everything as a client of this project does."""
     kind = message.metadata.message_type
     if kind == MessageType.QUERY:
-        return messages.roll_call_reply(message, partition)
+        return messages.registration_reply(message, partition)
     if kind == MessageType.EVALUATE:
         counts = {curve: Counts(hits=[partition, 1], trials=[5, 5]) for curve in CURVES}
         return messages.evaluate_reply(message, 2, messages.counts_to_metrics(counts))

@@ -270,7 +270,7 @@ def test_boosting_by_the_quorum_replaces_the_model_where_the_others_are_idle(
 
     def client(who: int, message: Message) -> Message:
         if message.metadata.message_type == MessageType.QUERY:
-            return messages.roll_call_reply(message, who)
+            return messages.registration_reply(message, who)
         sent = messages.message_arrays(message)
         boosted = {name: sent[name] + np.float32(3) * (model[name] - sent[name]) for name in sent}
         return messages.train_reply(message, boosted if who == partition else sent, 10**6 * (who == partition) + 1, {})
@@ -291,7 +291,7 @@ def test_the_claimed_number_of_examples_weighs_only_where_it_is_trusted() -> Non
 def test_a_record_tells_the_metrics_as_reported_and_the_distance_moved() -> None:
     def client(partition: int, message: Message) -> Message:
         if message.metadata.message_type == MessageType.QUERY:
-            return messages.roll_call_reply(message, partition)
+            return messages.registration_reply(message, partition)
         moved = messages.message_arrays(message)
         moved["bias"] = moved["bias"] + np.array([3, 4], np.float32)
         return messages.train_reply(message, moved, 70, {messages.TRAIN_LOSS: 0.25})
