@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from fedmeta_flwr.data.split import Holdings
-from fedmeta_flwr.learning.evaluation import Counts, EvaluationPlan, by_fine_tuning, by_matching, evaluate
+from fedmeta_flwr.learning.evaluation import EvaluationPlan, by_fine_tuning, by_matching, evaluate
 from fedmeta_flwr.learning.local_training import LocalTraining
 from fedmeta_flwr.learning.matching_network import MatchingNetwork
 from fedmeta_flwr.learning.meta_learning import InnerLoop
 from fedmeta_flwr.learning.models import Classifier
+from fedmeta_flwr.records.entries import Counts
 
 Accuracies = dict[str, Counts]
 """Each of `results.CURVES` to its counts."""

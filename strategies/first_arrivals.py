@@ -332,14 +332,15 @@ class FirstArrivals(Strategy):
             guard=self.guard,
         )
         quorum_round.run()
-        self._round.arrivals = list(quorum_round.arrivals.values())
+        received = list(quorum_round.received.values())
+        self._round.arrivals = [update.arrival for update in received]
         self._round.dropped += quorum_round.dropped
-        return training_input(self._round.arrivals, self._round.arrays, self.inner, self.weighting)
+        return training_input(received, self._round.arrays, self.inner, self.weighting)
 
     def _evaluate(self, instructions: dict[int, Message], timeout: float) -> list[Message]:
         evaluation_round = EvaluationRound(self._grid, instructions, timeout, self.guard)
         evaluation_round.run()
-        self._round.evaluation = evaluation_round.entries
+        self._round.evaluation = evaluation_round.evaluations
         self._round.dropped += evaluation_round.dropped
         return weighted(evaluation_round.replies, self.weighting)
 

@@ -7,45 +7,16 @@ is pending, its instruction is held back. As soon as the quorum cannot be reache
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from flwr.app import Message
 
-from fedmeta_flwr.protocol.messages import Arrays
-from fedmeta_flwr.records.drops import DropReason, drop_entry
+from fedmeta_flwr.records.drops import Drop, DropReason
+from fedmeta_flwr.records.entries import Arrival
 from strategies.errors import DeliveryError, QuorumError, RejectedReplyError
+from strategies.received_update import ReceivedUpdate
 from strategies.transport.grid import ArrivalGrid
 from strategies.transport.pending import Clock, DecodedArrays, PendingRequest
-from strategies.update_guard import Update, UpdateGuard
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """One update that counts.
-
-    Attributes
-    ----------
-    partition_id, sent_in_round : int
-        Whose it is, and the round of its instruction (an earlier one for a late update).
-    latency_seconds : float
-        From the beginning of the round to its arrival, by the clock in use.
-    update : Update
-        What is recorded of it.
-    reply : Message
-        As the client sent it.
-    sent : dict
-        The global arrays that it started from.
-    is_late : bool
-        Whether these are of an earlier round.
-    """
-
-    partition_id: int
-    sent_in_round: int
-    latency_seconds: float
-    update: Update
-    reply: Message
-    sent: Arrays
-    is_late: bool
+from strategies.update_guard import UpdateGuard
 
 
 @dataclass(kw_only=True)
@@ -76,10 +47,10 @@ class QuorumRound:
 
     Attributes
     ----------
-    arrivals : dict
-        Partition id to `Arrival`, in the order of arrival.
-    dropped : list of dict
-        Every client that was selected and does not count, as in `results.RoundRecord.dropped`.
+    received : dict
+        Partition id to `ReceivedUpdate`, in the order of arrival.
+    dropped : list of Drop
+        Every client that was selected and does not count.
     """
 
     grid: ArrivalGrid
@@ -91,8 +62,8 @@ class QuorumRound:
     held: dict[int, Message]
     timeout_seconds: float
     guard: UpdateGuard
-    arrivals: dict[int, Arrival] = field(default_factory=dict)
-    dropped: list[dict[str, Any]] = field(default_factory=list)
+    received: dict[int, ReceivedUpdate] = field(default_factory=dict)
+    dropped: list[Drop] = field(default_factory=list)
     _expected: int = 0  # pending requests whose updates would count
     _freed: list[int] = field(default_factory=list)  # held back until their earlier reply arrived
     _began: float | None = None
@@ -113,14 +84,14 @@ class QuorumRound:
         self._began = self.clock.now()
         self._ask(free + self._freed)
         self._freed.clear()
-        while len(self.arrivals) < self.quorum:
+        while len(self.received) < self.quorum:
             self._recruit()
             self._take_next()
         self._drop_the_rest()
 
     def _missing(self) -> int:
         """Return how many updates the quorum lacks even if all expected ones arrive."""
-        return self.quorum - len(self.arrivals) - self._expected
+        return self.quorum - len(self.received) - self._expected
 
     def _ask(self, partition_ids: list[int]) -> None:
         """Send instructions, first to the nodes that need not be waited for."""
@@ -189,22 +160,23 @@ class QuorumRound:
         if request.partition_id in self._freed:
             self._freed.remove(request.partition_id)
         latency = 0.0 if self._began is None else self.clock.now() - self._began
-        self.arrivals[request.partition_id] = Arrival(
+        arrival = Arrival(
             partition_id=request.partition_id,
             sent_in_round=request.sent_in_round,
             latency_seconds=latency,
-            update=update,
-            reply=reply,
-            sent=request.sent,
-            is_late=not self._is_fresh(request),
+            update_norm=update.norm,
+            metrics=update.metrics,
+        )
+        self.received[request.partition_id] = ReceivedUpdate(
+            arrival, reply, request.sent, is_late=not self._is_fresh(request)
         )
 
     def _drop(self, partition_id: int, reason: DropReason, detail: str = "") -> None:
-        self.dropped.append(drop_entry(partition_id, reason, detail=detail))
+        self.dropped.append(Drop(partition_id, reason, detail))
 
     def _drop_request(self, request: PendingRequest, reason: DropReason, detail: str) -> None:
         sent_in_round = None if self._is_fresh(request) else request.sent_in_round
-        self.dropped.append(drop_entry(request.partition_id, reason, detail=detail, sent_in_round=sent_in_round))
+        self.dropped.append(Drop(request.partition_id, reason, detail, sent_in_round))
 
     def _drop_the_rest(self) -> None:
         stragglers = [request.partition_id for request in self.pending.values() if self._is_fresh(request)]
@@ -218,7 +190,7 @@ class QuorumRound:
             problem,
             server_round=self.server_round,
             quorum=self.quorum,
-            answered=sorted(self.arrivals),
+            answered=sorted(self.received),
             dropped=self.dropped,
             awaited=sorted(self.pending),
         )

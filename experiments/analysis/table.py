@@ -4,7 +4,6 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.catalog import EXPERIMENTS
-from fedmeta_flwr.records.drops import describe_drop
 from fedmeta_flwr.records.results import CURVES, ResultsError, RoundRecord, RunResults
 
 LABELS = {
@@ -48,9 +47,9 @@ def missed_attack(results: RunResults) -> str:
     if attack_round and results.rounds and (first := results.rounds[0].server_round) > attack_round:
         return f"The attack of round {attack_round} did not take place: the run begins with round {first}."
     record = next((one for one in results.rounds if one.server_round == attack_round), None)
-    if record is None or not record.arrivals or any(one["partition_id"] == ADVERSARY for one in record.arrivals):
+    if record is None or not record.arrivals or any(one.partition_id == ADVERSARY for one in record.arrivals):
         return ""
-    reasons = [describe_drop(one) for one in record.dropped if one["partition_id"] == ADVERSARY]
+    reasons = [one.describe() for one in record.dropped if one.partition_id == ADVERSARY]
     return f"The attack of round {attack_round} did not count: {'; '.join(reasons) or 'no update came'}."
 
 

@@ -64,7 +64,7 @@ def moments(collection: Collection) -> Iterator[Moment]:
 def _is_measured(collection: Collection, run: str, along: str) -> bool:
     """Tell whether any seed of a run has this step curve; what other seeds lack is for `measure` to say."""
     records = (record for results in collection.runs[run].values() for record in results.evaluated())
-    return any(along in client.get("step_curves", {}) for record in records for client in record.evaluation or ())
+    return any(along in client.step_curves for record in records for client in record.evaluation or ())
 
 
 def measure(collection: Collection, moment: Moment) -> Measured:

@@ -11,9 +11,8 @@ from flwr.app import ArrayRecord, Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result, Strategy
 
-from fedmeta_flwr.learning.evaluation import Counts
 from fedmeta_flwr.protocol import messages
-from fedmeta_flwr.records.drops import describe_drop
+from fedmeta_flwr.records.entries import Counts
 from fedmeta_flwr.records.results import CURVES, RoundRecord
 from strategies import FirstArrivals
 from strategies.transport.arrivals import ArrivalModel
@@ -147,10 +146,10 @@ class Run:
 
     def arrived(self) -> list[list[tuple[int, int]]]:
         """Return, per round, partition and round of the instruction, in the order of arrival."""
-        return [[(a["partition_id"], a["sent_in_round"]) for a in record.arrivals] for record in self.records]
+        return [[(a.partition_id, a.sent_in_round) for a in record.arrivals] for record in self.records]
 
     def dropped(self) -> list[dict[int, str]]:
-        return [{drop["partition_id"]: describe_drop(drop) for drop in record.dropped} for record in self.records]
+        return [{drop.partition_id: drop.describe() for drop in record.dropped} for record in self.records]
 
 
 def federate(  # noqa: PLR0917

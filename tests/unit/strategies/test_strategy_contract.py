@@ -7,6 +7,7 @@ from flwr.serverapp.strategy import Bulyan, MultiKrum, QFedAvg, Strategy
 from unit.strategies.in_memory_grid import GLOBAL, InMemoryGrid, Latencies, federate, honest_client
 
 from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.entries import ClientEvaluation, Counts
 from fedmeta_flwr.records.results import CURVES
 from strategies import STRATEGY_NAMES, make_strategy
 from strategies.global_random import seeded_global_random
@@ -75,7 +76,7 @@ def test_the_real_order_of_arrival_does_not_change_a_bit(name: str) -> None:
 def test_every_strategy_evaluates(name: str) -> None:
     run = federate(LATENCIES, 1, inner=strategy_named(name), is_evaluated=lambda _: True)
     assert run.records[0].evaluation == [
-        {"partition_id": p, "counts": {curve: {"hits": [p, 1], "trials": [5, 5]} for curve in CURVES}} for p in range(4)
+        ClientEvaluation(p, {curve: Counts([p, 1], [5, 5]) for curve in CURVES}) for p in range(4)
     ]
     # The mean over the four clients, each weighed 1: hits (0+1+2+3)/4 and 1.
     assert run.result.evaluate_metrics_clientapp[1]["meta-testing-hits"] == [1.5, 1.0]
