@@ -13,6 +13,7 @@ from flwr.app import Message
 from fedmeta_flwr.records.drops import Drop, DropReason
 from fedmeta_flwr.records.entries import Arrival
 from strategies.errors import DeliveryError, QuorumError, RejectedReplyError
+from strategies.federation import Federation
 from strategies.received_update import ReceivedUpdate
 from strategies.transport.grid import ArrivalGrid
 from strategies.transport.pending import Clock, DecodedArrays, PendingRequest
@@ -31,10 +32,8 @@ class QuorumRound:
         Tells the order of arrival.
     pending : dict
         Partition id to pending request; taken over from the round before, and left to the round after.
-    quorum : int
-        Updates after which the round is over.
-    takes_late : bool
-        Whether an update of an earlier round counts in the round in which it arrives.
+    federation : Federation
+        Its quorum is the number of updates after which the round is over; it says whether late ones count.
     server_round : int
         From 1.
     held : dict
@@ -56,8 +55,7 @@ class QuorumRound:
     grid: ArrivalGrid
     clock: Clock
     pending: dict[int, PendingRequest]
-    quorum: int
-    takes_late: bool
+    federation: Federation
     server_round: int
     held: dict[int, Message]
     timeout_seconds: float
@@ -77,21 +75,21 @@ class QuorumRound:
         QuorumError
             If the quorum cannot be reached any more.
         """
-        self._expected = len(self.pending) if self.takes_late else 0
+        self._expected = len(self.pending) if self.federation.takes_late else 0
         free = [partition_id for partition_id in sorted(self.held) if partition_id not in self.pending]
         while self._missing() > len(free) + len(self._freed) and self.pending:
             self._take_next()  # too few are free to begin
         self._began = self.clock.now()
         self._ask(free + self._freed)
         self._freed.clear()
-        while len(self.received) < self.quorum:
+        while len(self.received) < self.federation.quorum:
             self._recruit()
             self._take_next()
         self._drop_the_rest()
 
     def _missing(self) -> int:
         """Return how many updates the quorum lacks even if all expected ones arrive."""
-        return self.quorum - len(self.received) - self._expected
+        return self.federation.quorum - len(self.received) - self._expected
 
     def _ask(self, partition_ids: list[int]) -> None:
         """Send instructions, first to the nodes that need not be waited for."""
@@ -139,7 +137,7 @@ class QuorumRound:
             self._judge(request, reply)
 
     def _counts(self, request: PendingRequest) -> bool:
-        return self.takes_late or self._is_fresh(request)
+        return self.federation.takes_late or self._is_fresh(request)
 
     def _is_fresh(self, request: PendingRequest) -> bool:
         return request.sent_in_round == self.server_round
@@ -189,7 +187,7 @@ class QuorumRound:
         return QuorumError(
             problem,
             server_round=self.server_round,
-            quorum=self.quorum,
+            quorum=self.federation.quorum,
             answered=sorted(self.received),
             dropped=self.dropped,
             awaited=sorted(self.pending),

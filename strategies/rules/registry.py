@@ -11,6 +11,7 @@ from flwr.serverapp.strategy import Strategy
 from fedmeta_flwr.config.registry import is_own, load_own
 from fedmeta_flwr.protocol import messages
 from strategies.errors import StrategyError
+from strategies.rules.base import ServerRule
 from strategies.rules.options import require_admitted, require_consistent, require_type
 from strategies.rules.server_side_clipping import ServerSideAdaptiveClipping, ServerSideFixedClipping
 
@@ -40,13 +41,13 @@ STRATEGY_NAMES = tuple(BUILT_IN)
 _LONGEST_SHOWN = 200
 
 
-def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Strategy:
+def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Strategy | ServerRule:
     """Build the strategy of a run configuration.
 
     Parameters
     ----------
     name : str
-        One of `STRATEGY_NAMES`, or ``"module:Class"`` for a `Strategy` of one's own.
+        One of `STRATEGY_NAMES`, or ``"module:Class"`` for a custom `Strategy` or `ServerRule`.
     options : str
         Keyword arguments of its constructor as a JSON object; empty: none. `strategies.rules.options` has the range of
         each number. A ``dp-...`` name wraps another strategy, which its options name as ``"strategy"`` (fedavg if left
@@ -58,7 +59,7 @@ def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Str
 
     Returns
     -------
-    Strategy
+    Strategy or ServerRule
         With Flower's defaults, but for: all clients are asked (unless a fraction is given); fedtrimmedavg trims
         at least one update at either end (Flower's beta of 0.2 trims none of 3); qfedavg reads the train loss that
         the clients report, with a client learning rate of 0.1; dp strategies clip at 1.0 with a noise multiplier
@@ -74,7 +75,7 @@ def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Str
     return _make(name, _parsed(options), quorum, num_clients)
 
 
-def _make(name: str, options: dict[str, Any], quorum: int, num_clients: int) -> Strategy:
+def _make(name: str, options: dict[str, Any], quorum: int, num_clients: int) -> Strategy | ServerRule:
     if is_own(name):
         return _construct(name, _imported(name), options)
     if name in _SAMPLING:
@@ -94,7 +95,7 @@ def _make(name: str, options: dict[str, Any], quorum: int, num_clients: int) -> 
 
 def _built_in(
     name: str, options: Mapping[str, Any], defaults: Mapping[str, Any], quorum: int, **fixed: Strategy
-) -> Strategy:
+) -> Strategy | ServerRule:
     kind = BUILT_IN[name]
     _require_known(name, kind, options)
     require_admitted(name, kind, options)
@@ -139,22 +140,28 @@ def _unwrapped(options: Mapping[str, Any], quorum: int, num_clients: int) -> tup
         )
     if name in _PRIVATE:
         raise StrategyError(f"strategy-options: strategy: expected one that does not clip itself, found {name!r}")
-    return _make(name, inner_options, quorum, num_clients), own
+    wrapped = _make(name, inner_options, quorum, num_clients)
+    if isinstance(wrapped, ServerRule):
+        raise StrategyError(f"strategy-options: strategy: expected a Strategy of flwr, found the rule {name!r}")
+    return wrapped, own
 
 
-def _imported(name: str) -> type[Strategy]:
+def _imported(name: str) -> type[Strategy | ServerRule]:
     found = load_own("strategy", name)
-    if not (inspect.isclass(found) and issubclass(found, Strategy)):
-        raise StrategyError(f"strategy: expected a subclass of flwr's Strategy, found {name!r}")
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(found.__abstractmethods__))
+    if not (inspect.isclass(found) and issubclass(found, Strategy | ServerRule)):
         raise StrategyError(
-            f"strategy: expected {name!r} to define all of Strategy's methods, found none for {missing}"
+            f"strategy: expected a subclass of flwr's Strategy or of strategies.ServerRule, found {name!r}"
         )
+    if inspect.isabstract(found):
+        kind = "Strategy" if issubclass(found, Strategy) else "ServerRule"
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise StrategyError(f"strategy: expected {name!r} to define all of {kind}'s methods, found none for {missing}")
     return found
 
 
-def _construct(name: str, kind: Callable[..., Strategy], options: Mapping[str, Any], **fixed: Strategy) -> Strategy:
+def _construct(
+    name: str, kind: Callable[..., Strategy | ServerRule], options: Mapping[str, Any], **fixed: Strategy
+) -> Strategy | ServerRule:
     _require_known(name, kind, options)
     try:
         return kind(**options, **fixed)
@@ -162,7 +169,7 @@ def _construct(name: str, kind: Callable[..., Strategy], options: Mapping[str, A
         raise StrategyError(f"strategy-options: {name} refuses {dict(options)!r}: {error}") from error
 
 
-def _require_known(name: str, kind: Callable[..., Strategy], options: Mapping[str, Any]) -> None:
+def _require_known(name: str, kind: Callable[..., Strategy | ServerRule], options: Mapping[str, Any]) -> None:
     """Check the names of options, and their types where an annotation says them: Flower would fail rounds later."""
     parameters = inspect.signature(kind).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())

@@ -5,9 +5,11 @@ A second message to a busy node would run at once, in another process and on the
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flwr.app import Message, RecordDict
@@ -22,7 +24,26 @@ _LOG = logging.getLogger("flwr.arrivals")
 if TYPE_CHECKING:
     from flwr.supercore.run import Run  # part of Grid's interface, but not public
 
-Exchange = Callable[[list[Message], float | None], list[Message]]
+
+@dataclass(frozen=True, kw_only=True)
+class TransportSettings:
+    """Waiting times, and messages under way.
+
+    Attributes
+    ----------
+    registration_seconds : float
+        Longest wait for all nodes to register, and for their answers where that is longer than the timeout of
+        `FirstArrivals.start`: actors may start slowly.
+    poll_seconds : float
+        Pause between two looks for replies.
+    messages_in_flight : int
+        Messages under way at once; at least as many as nodes compute at once. Flower's link state looks through all of
+        them for each node that asks for work, so that thousands of them take the square of their number.
+    """
+
+    registration_seconds: float = 60.0
+    poll_seconds: float = 0.015
+    messages_in_flight: int = 32
 
 
 class ArrivalGrid(Grid):
@@ -34,13 +55,8 @@ class ArrivalGrid(Grid):
     ----------
     grid : Grid
         The Grid that Flower hands to the server.
-    exchange : callable
-        Answers `send_and_receive`, which Flower's own loop calls: list of messages and timeout to replies.
-    poll_seconds : float
-        Pause between two looks for replies.
-    window : int
-        Messages under way at once. Flower's link state looks through all of them for each node that asks for work, so
-        that thousands of them take the square of their number.
+    settings : TransportSettings
+        How often to look for replies, and how many messages may be under way.
     observer : Observer, optional
         Is told who is asked and who answers, by partition.
 
@@ -52,13 +68,10 @@ class ArrivalGrid(Grid):
         What Flower said of a process of the simulation that has died; None while all live.
     """
 
-    def __init__(
-        self, grid: Grid, exchange: Exchange, poll_seconds: float, window: int, observer: Observer | None = None
-    ) -> None:
+    def __init__(self, grid: Grid, settings: TransportSettings, observer: Observer | None = None) -> None:
         self._grid = grid
-        self._exchange = exchange
-        self._poll_seconds = poll_seconds
-        self._window = window
+        self._poll_seconds = settings.poll_seconds
+        self._window = settings.messages_in_flight
         self._observer = observer or Observer()
         self.roster: Mapping[int, int] = {}
         self._pending: dict[int, str] = {}  # node id -> id of the message that it owes a reply to
@@ -203,8 +216,28 @@ class ArrivalGrid(Grid):
             self._hidden = ()
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Let the exchange answer: for training, with the first arrivals."""
-        return self._exchange(list(messages), timeout)
+        """Ask nodes and return all replies in time; for strategies that talk to the Grid themselves.
+
+        As with Flower's Grid there is no reply of a node that cannot be asked, or that answers too late. It has nothing
+        to do with a round: no quorum ends it, no guard reads the replies, and no record tells of them.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        replies = []
+        for message_id in self._send_all(messages, deadline):
+            if (reply := self.await_reply(message_id, deadline)) is not None:
+                replies.append(reply)
+            else:
+                self.give_up(message_id)
+        return replies
+
+    def _send_all(self, messages: Iterable[Message], deadline: float) -> list[str]:
+        message_ids = []
+        for message in messages:
+            try:
+                message_ids.append(self.send(message, deadline))
+            except DeliveryError as error:
+                _LOG.warning("node %d was not asked: it %s", message.metadata.dst_node_id, error)
+        return message_ids
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages to nodes that owe nothing; for strategies that talk to the Grid themselves."""

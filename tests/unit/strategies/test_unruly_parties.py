@@ -23,7 +23,7 @@ from unit.strategies.in_memory_grid import (
 from fedmeta_flwr.protocol import messages
 from strategies import QuorumError, RegistrationError, StrategyError, WallClock, make_strategy
 from strategies.errors import DeliveryError
-from strategies.transport.grid import ArrivalGrid
+from strategies.transport.grid import ArrivalGrid, TransportSettings
 from strategies.transport.replies import failure_reason
 
 IN_ORDER = Latencies([[0, 1, 2, 3]])
@@ -189,7 +189,7 @@ def test_the_noise_of_a_private_strategy_is_drawn_from_the_seed() -> None:
 @pytest.mark.parametrize("looks_before", [False, True])
 def test_a_discarded_reply_is_thrown_away_whether_it_is_there_or_comes_later(looks_before: bool) -> None:
     inner = InMemoryGrid(honest_client)
-    grid = ArrivalGrid(inner, lambda *_: [], 0.0, 32)
+    grid = ArrivalGrid(inner, TransportSettings(poll_seconds=0.0, messages_in_flight=32))
     message_id = grid.send(messages.registration(next(iter(inner.partitions))), 0.0)
     if looks_before:
         assert grid.await_first([message_id], time.monotonic() + 1) == message_id
@@ -199,7 +199,7 @@ def test_a_discarded_reply_is_thrown_away_whether_it_is_there_or_comes_later(loo
 
 def test_a_node_that_was_given_up_is_asked_again_after_it_has_answered() -> None:
     inner = InMemoryGrid(honest_client, delay=lambda *_: None)
-    grid = ArrivalGrid(inner, lambda *_: [], 0.0, 1)
+    grid = ArrivalGrid(inner, TransportSettings(poll_seconds=0.0, messages_in_flight=1))
     slow, other = list(inner.partitions)[:2]
     instruction = Message(RecordDict({"arrays": messages.to_record(GLOBAL)}), slow, MessageType.TRAIN)
     message_id = grid.send(instruction, 0.0)
