@@ -97,7 +97,7 @@ class RuleStrategy(InnerStrategy):
         )
 
     def _record(self, server_round: int, aggregated: object) -> ArrayRecord:
-        if not isinstance(aggregated, Mapping):
+        if not isinstance(aggregated, Mapping) or not all(isinstance(name, str) for name in aggregated):
             raise self._misbehaved(
                 server_round, f"expected the new global arrays by name, found {type(aggregated).__name__}"
             )

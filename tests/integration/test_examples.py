@@ -89,6 +89,15 @@ def test_a_strategy_of_ones_own_clips_to_the_median_norm(finished: Run) -> None:
     assert np.linalg.norm(update(folder)) <= np.median(norms) < np.linalg.norm(update(finished()))
 
 
+def test_a_server_rule_of_ones_own_adds_its_momentum(finished: Run) -> None:
+    def changes(momentum: float) -> np.ndarray:
+        options = json.dumps({"momentum": momentum})
+        return update(finished(strategy="examples.own_rule:ServerMomentum", strategy_options=options))
+
+    np.testing.assert_allclose(changes(0.0), update(finished()), rtol=1e-4, atol=1e-6)
+    assert np.linalg.norm(changes(0.5) - changes(0.0)) > 0.01 * np.linalg.norm(changes(0.0))
+
+
 def test_a_client_of_ones_own_clips_and_adds_noise(finished: Run) -> None:
     folder = finished(client="examples.own_client:NoisyClient")
     size = update(folder).size
