@@ -13,13 +13,13 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
-from flwr.clientapp.typing import ClientAppCallable
 
 from clients import ADVERSARY, Abstention, make_client
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.learning.device import choose_device, pin_threads
 from fedmeta_flwr.protocol.clipping import clip
+from fedmeta_flwr.protocol.flower_private import ClientAppCallable
 from fedmeta_flwr.protocol.messages import (
     CLIPPING_NORM,
     NORM_BIT,

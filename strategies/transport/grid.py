@@ -10,19 +10,16 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from fedmeta_flwr.protocol.flower_private import Run
 from fedmeta_flwr.records.progress import Observer
 from strategies.errors import DeliveryError
 from strategies.transport.replies import dead_actor
 
 _LOG = logging.getLogger("flwr.arrivals")
-
-if TYPE_CHECKING:
-    from flwr.supercore.run import Run  # part of Grid's interface, but not public
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,12 +245,12 @@ class ArrivalGrid(Grid):
         self._poll()
         return [self._replies.pop(message_id) for message_id in message_ids if message_id in self._replies]
 
-    def set_run(self, run: "Run") -> None:
+    def set_run(self, run: Run) -> None:
         """Set the run, as in Flower's Grid."""
         self._grid.set_run(run)
 
     @property
-    def run(self) -> "Run":
+    def run(self) -> Run:
         """The run, as in Flower's Grid."""
         return self._grid.run
 

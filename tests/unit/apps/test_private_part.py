@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
-from flwr.common.serde import message_to_proto
 from unit.small_federation import SMALL, RunConfigs, client_of
 
 from clients.memory import ClientMemory
@@ -14,6 +13,7 @@ from fedmeta_flwr.apps.client import app
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.learning.matching_network import MatchingNetwork
 from fedmeta_flwr.learning.models import get_arrays
+from fedmeta_flwr.protocol.flower_private import message_to_proto
 from fedmeta_flwr.protocol.messages import ARRAYS, CONFIG, message_arrays, message_metrics, to_record
 
 pytestmark = pytest.mark.usefixtures("task_identity")

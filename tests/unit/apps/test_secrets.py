@@ -8,7 +8,6 @@ import pytest
 import torch
 from conftest import default_values
 from flwr.app import Context, Message, RecordDict
-from flwr.common.serde import message_to_proto
 from unit.small_federation import SMALL
 from unit.strategies.in_memory_grid import InMemoryGrid
 
@@ -18,6 +17,7 @@ from fedmeta_flwr.apps.client import app
 from fedmeta_flwr.learning.matching_network import Attention
 from fedmeta_flwr.learning.models import Conv4, get_arrays
 from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.protocol.flower_private import message_to_proto
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 

@@ -63,7 +63,7 @@ def steps(events: EventAccumulator, tag: str) -> list[int]:
 @pytest.fixture(scope="module")
 def finished(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run without a break; the place where it ran is free again."""
-    from flwr.supercore.task_identity import TaskIdentity
+    from fedmeta_flwr.protocol.flower_private import TaskIdentity
 
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 7, 1
     kept = tmp_path_factory.mktemp("finished") / "run"

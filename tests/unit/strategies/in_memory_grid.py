@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result, Strategy
 
 from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.protocol.flower_private import overwrite_metadata
 from fedmeta_flwr.records.entries import Counts
 from fedmeta_flwr.records.results import CURVES, RoundRecord
 from strategies import Federation, FirstArrivals, Hooks, RoundSchedule, ServerRule, TransportSettings
@@ -56,7 +57,7 @@ class InMemoryGrid(Grid):
     def _push(self, message: Message) -> str:
         partition = self.partitions[message.metadata.dst_node_id]
         message_id = f"message-{next(self._numbers)}"
-        message.metadata.__dict__["_message_id"] = message_id
+        overwrite_metadata(message, message_id=message_id)
         if any(owing == partition for owing, _, _ in self._waiting.values()):
             self.overrun.append(partition)
         kind = message.metadata.message_type

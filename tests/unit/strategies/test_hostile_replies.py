@@ -15,6 +15,7 @@ from unit.strategies import hostile
 from unit.strategies.in_memory_grid import Delay, InMemoryGrid, Latencies, Run, federate, honest_client
 
 from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.protocol.flower_private import overwrite_metadata
 from strategies import STRATEGY_NAMES, UpdateGuard, make_strategy
 
 HOSTILE = (0, 1, 2, 3)  # they arrive first
@@ -78,7 +79,7 @@ class Meddling(InMemoryGrid):
 def _answering(reply: Message, message_id: str) -> Message:
     forged = Message(reply.content, dst_node_id=3, message_type=MessageType.TRAIN)
     forged.metadata.__dict__.update(reply.metadata.__dict__)
-    forged.metadata.__dict__["_reply_to_message_id"] = message_id
+    overwrite_metadata(forged, reply_to_message_id=message_id)
     return forged
 
 
