@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from fedmeta_flwr.defenses import Defense, LocalContext
-from fedmeta_flwr.learning.evaluation import Counts, EvaluationPlan, by_fine_tuning, evaluate
+from fedmeta_flwr.learning.evaluation import EvaluationPlan, by_fine_tuning, evaluate
+from fedmeta_flwr.records.entries import Counts
 
 Accuracies = dict[str, Counts]
 """Each of `results.CURVES` to its counts."""

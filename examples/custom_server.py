@@ -19,7 +19,7 @@ from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.protocol.messages import from_record, to_record
 from fedmeta_flwr.records.checkpoint import save_checkpoint
-from strategies import FirstArrivals
+from strategies import Federation, FirstArrivals
 
 app = ServerApp()
 
@@ -30,6 +30,6 @@ def main(grid: Grid, context: Context) -> None:
     config = RunConfig.parse(context.run_config)
     arrays = to_record(initial_arrays(config, load_scenario(config)))
 
-    strategy = FirstArrivals(FedMedian(), num_clients=4, quorum=3)
+    strategy = FirstArrivals(FedMedian(), Federation(num_clients=4, quorum=3))
     result = strategy.start(grid, arrays, num_rounds=config.num_server_rounds)
     save_checkpoint(Path(config.results_dir, "median.safetensors"), from_record(result.arrays), {})

@@ -1,27 +1,37 @@
-"""Server strategies: the first arrivals, around any strategy of Flower's or one's own."""
+"""Server strategies: the first arrivals, around any strategy of Flower's, a custom one, or a server rule."""
 
-from strategies.errors import DeadActorError, QuorumError, RollCallError, StrategyError
+from strategies.errors import DeadActorError, QuorumError, RegistrationError, StrategyError
+from strategies.federation import Abstainers, Federation
 from strategies.first_arrivals import FirstArrivals
-from strategies.rules.feasibility import Abstainers
+from strategies.hooks import Hooks, RoundSchedule
+from strategies.rules.base import ClientUpdate, RuleContext, ServerRule
 from strategies.rules.registry import STRATEGY_NAMES, make_strategy
 from strategies.rules.server_side_clipping import ServerSideAdaptiveClipping, ServerSideFixedClipping
 from strategies.transport.arrivals import ArrivalModel, LatencyModel, SeededLatency, WallClock, make_arrivals
+from strategies.transport.grid import TransportSettings
 from strategies.update_guard import ExpectedCounts, UpdateGuard
 
 __all__ = [
     "STRATEGY_NAMES",
     "Abstainers",
     "ArrivalModel",
+    "ClientUpdate",
     "DeadActorError",
     "ExpectedCounts",
+    "Federation",
     "FirstArrivals",
+    "Hooks",
     "LatencyModel",
     "QuorumError",
-    "RollCallError",
+    "RegistrationError",
+    "RoundSchedule",
+    "RuleContext",
     "SeededLatency",
+    "ServerRule",
     "ServerSideAdaptiveClipping",
     "ServerSideFixedClipping",
     "StrategyError",
+    "TransportSettings",
     "UpdateGuard",
     "WallClock",
     "make_arrivals",

@@ -1,16 +1,15 @@
 """What can go wrong between the server and its clients, one class per kind."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from fedmeta_flwr.records.drops import DropReason, describe_drop
+from fedmeta_flwr.records.drops import Drop, DropReason
 
 
 class StrategyError(ValueError):
     """A strategy, or a combination of one with the federation, that cannot work; says why."""
 
 
-class RollCallError(RuntimeError):
+class RegistrationError(RuntimeError):
     """A federation whose clients are not the expected ones; says which are missing or too many."""
 
 
@@ -41,8 +40,8 @@ class QuorumError(RuntimeError):
         Which round, and how many updates it needed.
     answered : tuple of int
         Partitions whose updates would have been aggregated.
-    dropped : tuple of dict
-        The clients that fell out, as in `results.RoundRecord.dropped`.
+    dropped : tuple of Drop
+        The clients that fell out.
     awaited : tuple of int
         Partitions that had not answered yet.
     """
@@ -54,15 +53,15 @@ class QuorumError(RuntimeError):
         server_round: int,
         quorum: int,
         answered: Iterable[int],
-        dropped: Iterable[Mapping[str, Any]],
+        dropped: Iterable[Drop],
         awaited: Iterable[int],
     ) -> None:
         self.server_round = server_round
         self.quorum = quorum
         self.answered = tuple(answered)
-        self.dropped = tuple(dict(entry) for entry in dropped)
+        self.dropped = tuple(dropped)
         self.awaited = tuple(awaited)
-        fallen = "; ".join(f"{entry['partition_id']} {describe_drop(entry)}" for entry in self.dropped)
+        fallen = "; ".join(f"{drop.partition_id} {drop.describe()}" for drop in self.dropped)
         super().__init__(
             f"round {server_round}: {problem}: expected updates of {quorum} clients, found {len(self.answered)} "
             f"(answered: {_listed(self.answered)}; fell out: {fallen or 'none'}; awaited: {_listed(self.awaited)})"

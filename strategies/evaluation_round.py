@@ -2,11 +2,11 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from flwr.app import Message
 
-from fedmeta_flwr.records.drops import DropReason, drop_entry
+from fedmeta_flwr.records.drops import Drop, DropReason
+from fedmeta_flwr.records.entries import ClientEvaluation
 from strategies.errors import DeliveryError, RejectedReplyError
 from strategies.transport.grid import ArrivalGrid
 from strategies.update_guard import UpdateGuard
@@ -31,10 +31,10 @@ class EvaluationRound:
     ----------
     replies : list of Message
         Those that can be counted, in the order of partitions.
-    entries : list of dict
-        One for each of them, as in `results.RoundRecord.evaluation`.
-    dropped : list of dict
-        The clients that failed, as in `results.RoundRecord.dropped`. An abstention leaves no trace.
+    evaluations : list of ClientEvaluation
+        What each of them says.
+    dropped : list of Drop
+        The clients that failed. An abstention leaves no trace.
     """
 
     grid: ArrivalGrid
@@ -42,14 +42,14 @@ class EvaluationRound:
     timeout_seconds: float
     guard: UpdateGuard
     replies: list[Message] = field(default_factory=list)
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    dropped: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[ClientEvaluation] = field(default_factory=list)
+    dropped: list[Drop] = field(default_factory=list)
 
     def run(self) -> None:
         """Ask all, those first that need not be waited for, then read the replies."""
         sent: dict[int, tuple[str, float]] = {}
         for partition_id in sorted(
-            self.instructions, key=lambda partition_id: (self._owes(partition_id), partition_id)
+            self.instructions, key=lambda partition_id: (self._is_busy(partition_id), partition_id)
         ):
             try:
                 message_id = self.grid.send(self.instructions[partition_id], self._deadline())
@@ -63,8 +63,8 @@ class EvaluationRound:
     def _deadline(self) -> float:
         return time.monotonic() + self.timeout_seconds
 
-    def _owes(self, partition_id: int) -> bool:
-        return self.grid.owes(self.instructions[partition_id].metadata.dst_node_id)
+    def _is_busy(self, partition_id: int) -> bool:
+        return self.grid.is_busy(self.instructions[partition_id].metadata.dst_node_id)
 
     def _read(self, partition_id: int, message_id: str, deadline: float) -> None:
         reply = self.grid.await_reply(message_id, deadline)
@@ -73,12 +73,11 @@ class EvaluationRound:
             self._fail(partition_id, "no reply in time")
             return
         try:
-            counts = self.guard.read_counts(reply, self.instructions[partition_id])
-            self.entries.append({"partition_id": partition_id, **counts})
+            self.evaluations.append(self.guard.read_evaluation(partition_id, reply, self.instructions[partition_id]))
             self.replies.append(reply)
         except RejectedReplyError as error:
             if error.reason is not DropReason.ABSTAINED:
                 self._fail(partition_id, str(error))
 
     def _fail(self, partition_id: int, detail: str) -> None:
-        self.dropped.append(drop_entry(partition_id, DropReason.FAILED, detail=detail, in_evaluation=True))
+        self.dropped.append(Drop(partition_id, DropReason.FAILED, detail, in_evaluation=True))

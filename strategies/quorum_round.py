@@ -1,51 +1,23 @@
 """One round of training: who is asked, whose update counts, and when enough have arrived.
 
-A client has one flight at most. In a round it is asked when it is free; while its flight of an earlier round is
-still up, its instruction is held back. As soon as the quorum cannot be reached by the clients already asked
+A client has one pending request at most. In a round it is asked when it is free; while a request of an earlier round
+is pending, its instruction is held back. As soon as the quorum cannot be reached by the clients already asked
 (some abstained or failed), those that were held back are asked, in the order in which they become free.
 """
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from flwr.app import Message
 
-from fedmeta_flwr.protocol.messages import Arrays
-from fedmeta_flwr.records.drops import DropReason, drop_entry
+from fedmeta_flwr.records.drops import Drop, DropReason
+from fedmeta_flwr.records.entries import Arrival
 from strategies.errors import DeliveryError, QuorumError, RejectedReplyError
+from strategies.federation import Federation
+from strategies.received_update import ReceivedUpdate
 from strategies.transport.grid import ArrivalGrid
-from strategies.transport.pending import Clock, DecodedArrays, Flight
-from strategies.update_guard import Update, UpdateGuard
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """One update that counts.
-
-    Attributes
-    ----------
-    partition_id, sent_in_round : int
-        Whose it is, and the round of its instruction (an earlier one for a late update).
-    latency_seconds : float
-        From the beginning of the round to its arrival, by the clock in use.
-    update : Update
-        What is recorded of it.
-    reply : Message
-        As the client sent it.
-    sent : dict
-        The global arrays that it started from.
-    is_late : bool
-        Whether these are of an earlier round.
-    """
-
-    partition_id: int
-    sent_in_round: int
-    latency_seconds: float
-    update: Update
-    reply: Message
-    sent: Arrays
-    is_late: bool
+from strategies.transport.pending import Clock, DecodedArrays, PendingRequest
+from strategies.update_guard import UpdateGuard
 
 
 @dataclass(kw_only=True)
@@ -58,12 +30,10 @@ class QuorumRound:
         Carries the messages.
     clock : Clock
         Tells the order of arrival.
-    flights : dict
-        Partition id to flight under way; taken over from the round before, and left to the round after.
-    quorum : int
-        Updates after which the round is over.
-    takes_late : bool
-        Whether an update of an earlier round counts in the round in which it arrives.
+    pending : dict
+        Partition id to pending request; taken over from the round before, and left to the round after.
+    federation : Federation
+        Its quorum is the number of updates after which the round is over; it says whether late ones count.
     server_round : int
         From 1.
     held : dict
@@ -76,55 +46,54 @@ class QuorumRound:
 
     Attributes
     ----------
-    arrivals : dict
-        Partition id to `Arrival`, in the order of arrival.
-    dropped : list of dict
-        Every client that was selected and does not count, as in `results.RoundRecord.dropped`.
+    received : dict
+        Partition id to `ReceivedUpdate`, in the order of arrival.
+    dropped : list of Drop
+        Every client that was selected and does not count.
     """
 
     grid: ArrivalGrid
     clock: Clock
-    flights: dict[int, Flight]
-    quorum: int
-    takes_late: bool
+    pending: dict[int, PendingRequest]
+    federation: Federation
     server_round: int
     held: dict[int, Message]
     timeout_seconds: float
     guard: UpdateGuard
-    arrivals: dict[int, Arrival] = field(default_factory=dict)
-    dropped: list[dict[str, Any]] = field(default_factory=list)
-    _expected: int = 0  # flights that would count
-    _freed: list[int] = field(default_factory=list)  # held back until their earlier flight landed
+    received: dict[int, ReceivedUpdate] = field(default_factory=dict)
+    dropped: list[Drop] = field(default_factory=list)
+    _expected: int = 0  # pending requests whose updates would count
+    _freed: list[int] = field(default_factory=list)  # held back until their earlier reply arrived
     _began: float | None = None
     _decoded: DecodedArrays = field(default_factory=DecodedArrays)
 
     def run(self) -> None:
-        """Ask the free clients and take what lands until the quorum is complete.
+        """Ask the free clients and take what arrives until the quorum is complete.
 
         Raises
         ------
         QuorumError
             If the quorum cannot be reached any more.
         """
-        self._expected = len(self.flights) if self.takes_late else 0
-        free = [partition_id for partition_id in sorted(self.held) if partition_id not in self.flights]
-        while self._missing() > len(free) + len(self._freed) and self.flights:
-            self._land_next()  # too few are free to begin
+        self._expected = len(self.pending) if self.federation.takes_late else 0
+        free = [partition_id for partition_id in sorted(self.held) if partition_id not in self.pending]
+        while self._missing() > len(free) + len(self._freed) and self.pending:
+            self._take_next()  # too few are free to begin
         self._began = self.clock.now()
         self._ask(free + self._freed)
         self._freed.clear()
-        while len(self.arrivals) < self.quorum:
+        while len(self.received) < self.federation.quorum:
             self._recruit()
-            self._land_next()
+            self._take_next()
         self._drop_the_rest()
 
     def _missing(self) -> int:
-        """Return how many updates the quorum lacks even if all expected flights arrive."""
-        return self.quorum - len(self.arrivals) - self._expected
+        """Return how many updates the quorum lacks even if all expected ones arrive."""
+        return self.federation.quorum - len(self.received) - self._expected
 
     def _ask(self, partition_ids: list[int]) -> None:
         """Send instructions, first to the nodes that need not be waited for."""
-        for partition_id in sorted(partition_ids, key=self._owes):
+        for partition_id in sorted(partition_ids, key=self._is_busy):
             instruction = self.held.pop(partition_id)
             try:
                 message_id = self.grid.send(instruction, time.monotonic() + self.timeout_seconds)
@@ -133,81 +102,82 @@ class QuorumRound:
                 continue
             deadline = time.monotonic() + self.timeout_seconds
             sent = self._decoded.of(instruction)
-            flight = Flight(partition_id, self.server_round, message_id, deadline, instruction, sent)
-            self.flights[partition_id] = flight
-            self.clock.depart(flight)
+            request = PendingRequest(partition_id, self.server_round, message_id, deadline, instruction, sent)
+            self.pending[partition_id] = request
+            self.clock.add(request)
             self._expected += 1
 
-    def _owes(self, partition_id: int) -> bool:
-        return self.grid.owes(self.held[partition_id].metadata.dst_node_id)
+    def _is_busy(self, partition_id: int) -> bool:
+        return self.grid.is_busy(self.held[partition_id].metadata.dst_node_id)
 
     def _recruit(self) -> None:
         """Ask held-back clients where the quorum lacks updates; give up where nobody is left to ask."""
         while (missing := self._missing()) > 0 and self._freed:
             chosen, self._freed = self._freed[:missing], self._freed[missing:]
             self._ask(chosen)
-        if missing > 0 and not any(partition_id in self.flights for partition_id in self.held):
+        if missing > 0 and not any(partition_id in self.pending for partition_id in self.held):
             raise self._failure("the quorum cannot be reached any more")
 
-    def _land_next(self) -> None:
-        """Take the next flight off the clock and judge its reply."""
-        flight = self.clock.next_flight()
-        if flight is None:
+    def _take_next(self) -> None:
+        """Take the next request off the clock and judge its reply."""
+        request = self.clock.next_arrival()
+        if request is None:
             raise self._failure("the quorum cannot be reached any more")
-        if not self._counts(flight):
-            self.grid.discard(flight.message_id)
-            self._remove(flight)
+        if not self._counts(request):
+            self.grid.discard(request.message_id)
+            self._remove(request)
             return
-        reply = self.grid.await_reply(flight.message_id, flight.deadline)
-        self._remove(flight)
+        reply = self.grid.await_reply(request.message_id, request.deadline)
+        self._remove(request)
         self._expected -= 1
         if reply is None:
-            self.grid.give_up(flight.message_id)
-            self._drop_flight(flight, DropReason.FAILED, "no reply in time")
+            self.grid.give_up(request.message_id)
+            self._drop_request(request, DropReason.FAILED, "no reply in time")
         else:
-            self._judge(flight, reply)
+            self._judge(request, reply)
 
-    def _counts(self, flight: Flight) -> bool:
-        return self.takes_late or self._is_fresh(flight)
+    def _counts(self, request: PendingRequest) -> bool:
+        return self.federation.takes_late or self._is_fresh(request)
 
-    def _is_fresh(self, flight: Flight) -> bool:
-        return flight.sent_in_round == self.server_round
+    def _is_fresh(self, request: PendingRequest) -> bool:
+        return request.sent_in_round == self.server_round
 
-    def _remove(self, flight: Flight) -> None:
-        del self.flights[flight.partition_id]
-        if flight.partition_id in self.held:
-            self._freed.append(flight.partition_id)
+    def _remove(self, request: PendingRequest) -> None:
+        del self.pending[request.partition_id]
+        if request.partition_id in self.held:
+            self._freed.append(request.partition_id)
 
-    def _judge(self, flight: Flight, reply: Message) -> None:
+    def _judge(self, request: PendingRequest, reply: Message) -> None:
         try:
-            update = self.guard.read_update(reply, flight.instruction, flight.sent)
+            update = self.guard.read_update(reply, request.instruction, request.sent)
         except RejectedReplyError as error:
-            self._drop_flight(flight, error.reason, str(error))
+            self._drop_request(request, error.reason, str(error))
             return
         # A client counts once in a round: with a late update, it is not asked again.
-        self.held.pop(flight.partition_id, None)
-        if flight.partition_id in self._freed:
-            self._freed.remove(flight.partition_id)
+        self.held.pop(request.partition_id, None)
+        if request.partition_id in self._freed:
+            self._freed.remove(request.partition_id)
         latency = 0.0 if self._began is None else self.clock.now() - self._began
-        self.arrivals[flight.partition_id] = Arrival(
-            partition_id=flight.partition_id,
-            sent_in_round=flight.sent_in_round,
+        arrival = Arrival(
+            partition_id=request.partition_id,
+            sent_in_round=request.sent_in_round,
             latency_seconds=latency,
-            update=update,
-            reply=reply,
-            sent=flight.sent,
-            is_late=not self._is_fresh(flight),
+            update_norm=update.norm,
+            metrics=update.metrics,
+        )
+        self.received[request.partition_id] = ReceivedUpdate(
+            arrival, reply, request.sent, is_late=not self._is_fresh(request)
         )
 
     def _drop(self, partition_id: int, reason: DropReason, detail: str = "") -> None:
-        self.dropped.append(drop_entry(partition_id, reason, detail=detail))
+        self.dropped.append(Drop(partition_id, reason, detail))
 
-    def _drop_flight(self, flight: Flight, reason: DropReason, detail: str) -> None:
-        sent_in_round = None if self._is_fresh(flight) else flight.sent_in_round
-        self.dropped.append(drop_entry(flight.partition_id, reason, detail=detail, sent_in_round=sent_in_round))
+    def _drop_request(self, request: PendingRequest, reason: DropReason, detail: str) -> None:
+        sent_in_round = None if self._is_fresh(request) else request.sent_in_round
+        self.dropped.append(Drop(request.partition_id, reason, detail, sent_in_round))
 
     def _drop_the_rest(self) -> None:
-        stragglers = [flight.partition_id for flight in self.flights.values() if self._is_fresh(flight)]
+        stragglers = [request.partition_id for request in self.pending.values() if self._is_fresh(request)]
         for partition_id in sorted(stragglers):
             self._drop(partition_id, DropReason.STRAGGLER)
         for partition_id in sorted(self.held):
@@ -217,8 +187,8 @@ class QuorumRound:
         return QuorumError(
             problem,
             server_round=self.server_round,
-            quorum=self.quorum,
-            answered=sorted(self.arrivals),
+            quorum=self.federation.quorum,
+            answered=sorted(self.received),
             dropped=self.dropped,
-            awaited=sorted(self.flights),
+            awaited=sorted(self.pending),
         )

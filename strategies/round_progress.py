@@ -2,12 +2,12 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from flwr.app import ArrayRecord
 
+from fedmeta_flwr.records.drops import Drop
+from fedmeta_flwr.records.entries import Arrival, ClientEvaluation
 from fedmeta_flwr.records.results import RoundRecord
-from strategies.quorum_round import Arrival
 
 
 @dataclass
@@ -30,26 +30,16 @@ class RoundProgress:
     began: float
     arrays: ArrayRecord
     arrivals: list[Arrival] = field(default_factory=list)
-    dropped: list[dict[str, Any]] = field(default_factory=list)
-    evaluation: list[dict[str, Any]] | None = None
+    dropped: list[Drop] = field(default_factory=list)
+    evaluation: list[ClientEvaluation] | None = None
 
     def record(self, phase: str) -> RoundRecord:
         """Return the record of the round, which lasted until now."""
         return RoundRecord(
             server_round=self.server_round,
             phase=phase,
-            arrivals=[_entry(arrival) for arrival in self.arrivals],
+            arrivals=self.arrivals,
             dropped=self.dropped,
             evaluation=self.evaluation,
             seconds=time.monotonic() - self.began,
         )
-
-
-def _entry(arrival: Arrival) -> dict[str, Any]:
-    return {
-        "partition_id": arrival.partition_id,
-        "sent_in_round": arrival.sent_in_round,
-        "latency_seconds": arrival.latency_seconds,
-        "update_norm": arrival.update.norm,
-        "metrics": dict(arrival.update.metrics),
-    }

@@ -10,7 +10,6 @@ stands the defense of the clients (`fedmeta_flwr.defenses`).
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from flwr.app import Array, Message
@@ -18,6 +17,7 @@ from flwr.app import Array, Message
 from fedmeta_flwr.protocol import messages
 from fedmeta_flwr.protocol.messages import Arrays, Metrics
 from fedmeta_flwr.records.drops import DropReason
+from fedmeta_flwr.records.entries import ClientEvaluation, CurveCounts
 from fedmeta_flwr.records.results import CURVES, STEP_CURVES
 from strategies.errors import RejectedReplyError
 from strategies.transport.replies import failure_reason
@@ -131,13 +131,8 @@ class UpdateGuard:
             raise RejectedReplyError(f"expected an update of norm {self.max_norm:g} at most, found {norm:g}")
         return Update(norm=norm, metrics=metrics)
 
-    def read_counts(self, reply: Message, instruction: Message) -> dict[str, Any]:
-        """Check an evaluation reply and return its counts.
-
-        Returns
-        -------
-        dict
-            ``counts`` and, where the reply has some, ``step_curves``, both as in `results.RoundRecord.evaluation`.
+    def read_evaluation(self, partition_id: int, reply: Message, instruction: Message) -> ClientEvaluation:
+        """Check an evaluation reply of a client and return its counts.
 
         Raises
         ------
@@ -155,10 +150,11 @@ class UpdateGuard:
                 if name not in expected.step_curves:
                     raise ValueError(f"a curve along steps named {_shown(name)}")
                 episodes = expected.fine_tuning_episodes if name == "fine_tuning" else expected.episodes
-                _check_step_curve(name, steps, expected.trials, episodes)
+                for counts_at_step in steps.values():
+                    _check_counts(counts_at_step, expected.trials, episodes)
         except (KeyError, TypeError, ValueError) as error:
             raise RejectedReplyError(f"expected hits and trials of every curve, found {error}") from error
-        return {"counts": counts} | ({"step_curves": step_curves} if step_curves else {})
+        return ClientEvaluation(partition_id, counts, step_curves)
 
     def _checked_metrics(self, reply: Message, instruction: Message, array_records: list[str]) -> Metrics:
         """Check all but the arrays of a reply."""
@@ -236,36 +232,22 @@ def _check_declaration(name: str, array: Array, sent: np.ndarray) -> None:
         raise RejectedReplyError(f"array {name!r}: expected {sent.nbytes} bytes of numbers, found {size}")
 
 
-def _check_counts(
-    counts: Mapping[str, Mapping[str, list[int]]], trials: Mapping[str, int], episodes: int | None
-) -> None:
+def _check_counts(counts: CurveCounts, trials: Mapping[str, int], episodes: int | None) -> None:
     if unknown := set(counts) ^ set(CURVES):
         raise ValueError(f"curves other than {', '.join(CURVES)}: {_shown(sorted(unknown))}")
     for curve, numbers in counts.items():
-        pairs = list(zip(numbers["hits"], numbers["trials"], strict=True))
+        pairs = list(zip(numbers.hits, numbers.trials, strict=True))
         whole = all(isinstance(number, int) for pair in pairs for number in pair)
         if not whole or not all(0 <= hits <= trials for hits, trials in pairs):
-            raise ValueError(f"{curve}: expected 0 <= hits <= trials, found {_shown(numbers)}")
+            raise ValueError(f"{curve}: expected 0 <= hits <= trials, found {_shown(vars(numbers))}")
         episodes = max(len(pairs), 1) if episodes is None else episodes
         if len(pairs) != episodes:
             raise ValueError(f"{curve}: expected {episodes} episodes, found {len(pairs)}")
-        found, expected = set(numbers["trials"]), trials.get(curve)
+        found, expected = set(numbers.trials), trials.get(curve)
         if min(found) < 1 or (expected is not None and found != {expected}):
             raise ValueError(
                 f"{curve}: expected {expected or 'above 0'} trials in each episode, found {_shown(sorted(found))}"
             )
-
-
-def _check_step_curve(
-    name: str,
-    steps: Mapping[str, Mapping[str, Mapping[str, list[int]]]],
-    trials: Mapping[str, int],
-    episodes: int | None,
-) -> None:
-    for step, counts in steps.items():
-        if not (step.isascii() and step.isdecimal() and step == str(int(step))):
-            raise ValueError(f"{name}: expected a whole number as step, found {_shown(step)}")
-        _check_counts(counts, trials, episodes)
 
 
 def _shown(value: object) -> str:

@@ -11,9 +11,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: 
 import numpy as np
 import pytest
 import torch
-from flwr.supercore.task_identity import TaskIdentity
 
 from fedmeta_flwr.config import RunConfig, Value
+from fedmeta_flwr.protocol.flower_private import TaskIdentity
 
 torch.set_num_threads(1)  # as in an actor
 os.environ.setdefault("RAY_worker_niceness", "0")  # by default, actors wait for whatever else the machine does

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from experiments.analysis.statistics import EpisodeCounts, episode_counts
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.plain_text import is_plain
+from fedmeta_flwr.records.entries import ClientEvaluation
 from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RoundRecord, RunResults, at_steps, read_results
 
 CASES = ("a", "b", "c")
@@ -157,7 +158,7 @@ class Collection:
         rounds = {record.server_round for results in self._results(run).values() for record in results.evaluated()}
         return sorted(rounds)
 
-    def _evaluations(self, run: str, server_round: int) -> dict[int, list[dict[str, Any]] | None]:
+    def _evaluations(self, run: str, server_round: int) -> dict[int, list[ClientEvaluation] | None]:
         return {seed: _record(results, server_round).evaluation for seed, results in self._results(run).items()}
 
     def _where(self, run: str) -> str:

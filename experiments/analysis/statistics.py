@@ -6,11 +6,12 @@ and episode, with an interval by `experiments.analysis.bootstrap`; half-lives ar
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 
 from experiments.analysis.bootstrap import interval, resampled
+from fedmeta_flwr.records.entries import ClientEvaluation
 
 
 class CountsError(ValueError):
@@ -99,12 +100,12 @@ class Estimate:
         return self.seeds > 1
 
 
-def episode_counts(evaluations: Mapping[int, list[dict[str, Any]] | None], curve: str) -> EpisodeCounts:
+def episode_counts(evaluations: Mapping[int, list[ClientEvaluation] | None], curve: str) -> EpisodeCounts:
     """Collect the counts of one curve.
 
     Parameters
     ----------
-    evaluations : mapping of int to list of dict
+    evaluations : mapping of int to list of ClientEvaluation
         Seed to `results.RoundRecord.evaluation`.
     curve : str
         One of `results.CURVES`, or whatever names counts there.
@@ -122,15 +123,16 @@ def episode_counts(evaluations: Mapping[int, list[dict[str, Any]] | None], curve
     return merge([_one_seed(seed, evaluation or [], curve) for seed, evaluation in evaluations.items()])
 
 
-def _one_seed(seed: int, evaluation: list[dict[str, Any]], curve: str) -> EpisodeCounts:
-    if not evaluation or any(curve not in client["counts"] for client in evaluation):
+def _one_seed(seed: int, evaluation: list[ClientEvaluation], curve: str) -> EpisodeCounts:
+    if not evaluation or any(curve not in client.counts for client in evaluation):
         raise CountsError(f"seed {seed}: expected an evaluation with {curve!r} of every client, found none")
-    clients = sorted(evaluation, key=lambda client: int(client["partition_id"]))
-    counts = [client["counts"][curve] for client in clients]
-    if len(lengths := {len(count[kind]) for count in counts for kind in ("hits", "trials")}) > 1:
+    clients = sorted(evaluation, key=lambda client: client.partition_id)
+    counts = [client.counts[curve] for client in clients]
+    if len(lengths := {len(numbers) for count in counts for numbers in (count.hits, count.trials)}) > 1:
         raise CountsError(f"seed {seed}: expected as many episodes of every client, found {sorted(lengths)}")
-    hits, trials = (np.array([[count[kind] for count in counts]], dtype=np.int64) for kind in ("hits", "trials"))
-    return EpisodeCounts((seed,), tuple(int(client["partition_id"]) for client in clients), hits, trials)
+    hits = np.array([[count.hits for count in counts]], dtype=np.int64)
+    trials = np.array([[count.trials for count in counts]], dtype=np.int64)
+    return EpisodeCounts((seed,), tuple(client.partition_id for client in clients), hits, trials)
 
 
 def merge(parts: Sequence[EpisodeCounts]) -> EpisodeCounts:

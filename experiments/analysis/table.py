@@ -5,7 +5,6 @@ from rich.table import Table
 
 from experiments.analysis.roles import recorded_roles
 from experiments.catalog import EXPERIMENTS
-from fedmeta_flwr.records.drops import describe_drop
 from fedmeta_flwr.records.results import CURVES, ResultsError, RoundRecord, RunResults
 
 LABELS = {
@@ -50,9 +49,9 @@ def missed_attack(results: RunResults) -> str:
     if record is None or not record.arrivals:
         return ""
     roles = recorded_roles(results.run["config"])
-    if any(roles.is_adversary(one["partition_id"]) for one in record.arrivals):
+    if any(roles.is_adversary(one.partition_id) for one in record.arrivals):
         return ""
-    reasons = [describe_drop(one) for one in record.dropped if roles.is_adversary(one["partition_id"])]
+    reasons = [one.describe() for one in record.dropped if roles.is_adversary(one.partition_id)]
     return f"The attack of round {attack_round} did not count: {'; '.join(reasons) or 'no update came'}."
 
 

@@ -17,7 +17,8 @@ from fedmeta_flwr.data.roles import Roles
 from fedmeta_flwr.data.split import ClassSplit, SplitSizes, split_classes
 from fedmeta_flwr.learning.batches import to_batch
 from fedmeta_flwr.learning.device import fast_layout
-from fedmeta_flwr.learning.evaluation import Counts, EvaluationPlan, by_fine_tuning, evaluate
+from fedmeta_flwr.learning.evaluation import EvaluationPlan, by_fine_tuning, evaluate
+from fedmeta_flwr.records.entries import Counts
 from fedmeta_flwr.records.results import CURVES
 
 BATCH_NORM = "support"

@@ -107,8 +107,8 @@ def replay(config: RunConfig, records: Sequence[RoundRecord], processes: int) ->
     with _warm_pool(config, processes) as pool:
         for record in records:
             began = time.perf_counter()
-            arrived = [entry["partition_id"] for entry in record.arrivals]
-            stragglers = [entry["partition_id"] for entry in record.dropped if entry["reason"] == DropReason.STRAGGLER]
+            arrived = [entry.partition_id for entry in record.arrivals]
+            stragglers = [entry.partition_id for entry in record.dropped if entry.reason == DropReason.STRAGGLER]
             for partition_id in sorted(arrived + stragglers):
                 task = (config, partition_id, record.server_round, arrays)
                 under_way[partition_id] = pool.apply_async(_fit, task)

@@ -101,9 +101,9 @@ def check_loopback() -> Iterator[Finding]:
 
 def check_default_ports() -> Iterator[Finding]:
     """Look whether the ports that plain `flwr run` wants are free."""
-    from flwr.cli.constant import LOCAL_CONTROL_API_PORT, LOCAL_SUPERLINK_HTTP_API_PORT
+    from fedmeta_flwr.protocol.flower_private import default_ports  # imports Flower
 
-    for port in sorted({int(LOCAL_CONTROL_API_PORT), int(LOCAL_SUPERLINK_HTTP_API_PORT)}):
+    for port in default_ports():
         yield check_port(port)
 
 

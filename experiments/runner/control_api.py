@@ -1,19 +1,15 @@
 """How a run stands, asked over the SuperLink's Control API from this process.
 
 `flwr ls` starts another Python, which takes seconds of CPU and is gone after one answer. It sends the message that
-is sent here (flwr/cli/ls.py, flwr/supercore/control). Of all that Flower does not document, only this module uses
-anything: the path, the media type, and two messages of flwr/proto/control_pb2.
-`tests/unit/experiments/runner/test_control_api.py` compares them with those of `flwr ls`, and fails first where a new
-version of Flower has others.
+is sent here, which `fedmeta_flwr.protocol.flower_private` has.
 """
 
 import http.client
 
-from flwr.proto.control_pb2 import ListRunsRequest, ListRunsResponse
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-_PATH = "/v1/control/list-runs"
-_MEDIA_TYPE = "application/protobuf"
+from fedmeta_flwr.protocol.flower_private import LIST_RUNS_PATH, PROTOBUF, ListRunsRequest, ListRunsResponse
+
 _ANSWER_SECONDS = 30.0
 
 
@@ -32,7 +28,7 @@ def ask_status(host: str, port: int, run_id: int) -> tuple[str, str]:
     connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)  # never by way of a proxy
     try:
         question = ListRunsRequest(run_id=run_id).SerializeToString()
-        connection.request("POST", _PATH, question, {"Content-Type": _MEDIA_TYPE, "Accept": _MEDIA_TYPE})
+        connection.request("POST", LIST_RUNS_PATH, question, {"Content-Type": PROTOBUF, "Accept": PROTOBUF})
         response = connection.getresponse()
         content = response.read()
     except (OSError, http.client.HTTPException) as error:

@@ -18,6 +18,7 @@ from fedmeta_flwr.apps.key_check import check_key
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.apps.server import build_strategy, starting_point
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.protocol.flower_private import RAY_START, SIMULATION_FAILED
 from fedmeta_flwr.records.progress import read_progress, remove_progress
 from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RunResults, read_results
 from fedmeta_flwr.records.run_checkpoints import FOLDER_NAME, RunCheckpoints
@@ -31,9 +32,7 @@ _TRACEBACK = "Traceback (most recent call last):\n"
 _DIRECT_CAUSE = "The above exception was the direct cause of the following exception:"
 _TRACEBACK_LINES = 12
 _STARTS = 3
-_RAY_START = "ray.init("
 _OWN_PACKAGES = ("fedmeta_flwr", "strategies", "clients")
-_FLOWER_PREFIX = "Simulation failed with exception: "
 
 
 class RunFailedError(RuntimeError):
@@ -157,7 +156,7 @@ def run_on(
             if status.is_completed:
                 break
             log = superlink.log(run_id)
-            if _RAY_START not in log or start == _STARTS:
+            if RAY_START not in log or start == _STARTS:
                 reason = failure_reason(status, log)
                 hint = "\nIt can go on from its last checkpoint: run with --resume."
                 raise RunFailedError(reason + hint * (folder / FOLDER_NAME).is_dir())
@@ -245,7 +244,7 @@ def failure_reason(status: RunStatus, log: str) -> str:
     text = _traceback_alone(last) if before else last
     lines = text.strip("\n").splitlines()
     raised = [line for line in lines if re.match(r"[\w.]+(:|$)", line)] if before else []
-    reason = ": ".join(filter(None, (status.status, status.details.removeprefix(_FLOWER_PREFIX))))
+    reason = ": ".join(filter(None, (status.status, status.details.removeprefix(SIMULATION_FAILED))))
     if raised and raised[0].partition(".")[0] in _OWN_PACKAGES:
         return reason
     while before and before[-1].rstrip().endswith(_DIRECT_CAUSE):

@@ -13,7 +13,6 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
-from flwr.clientapp.typing import ClientAppCallable
 
 from clients import Abstention, make_client
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
@@ -21,6 +20,7 @@ from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.learning.device import choose_device, pin_threads
 from fedmeta_flwr.learning.seeding import torch_draws
 from fedmeta_flwr.protocol.clipping import clip
+from fedmeta_flwr.protocol.flower_private import ClientAppCallable
 from fedmeta_flwr.protocol.messages import (
     CLIPPING_NORM,
     NORM_BIT,
@@ -30,7 +30,7 @@ from fedmeta_flwr.protocol.messages import (
     evaluate_reply,
     message_arrays,
     message_config,
-    roll_call_reply,
+    registration_reply,
     set_arrays,
     set_metric,
     train_reply,
@@ -72,9 +72,9 @@ def clip_update(message: Message, context: Context, call_next: ClientAppCallable
 
 
 @app.query()
-def answer_roll_call(message: Message, context: Context) -> Message:
+def answer_registration(message: Message, context: Context) -> Message:
     """Tell the server which partition this node holds."""
-    return roll_call_reply(message, _partition_id(context))
+    return registration_reply(message, _partition_id(context))
 
 
 @app.train(mods=[answer_abstention, clip_update])

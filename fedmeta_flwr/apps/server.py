@@ -37,7 +37,18 @@ from fedmeta_flwr.records.results import STEP_CURVES, ResultsError, RoundRecord,
 from fedmeta_flwr.records.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.records.tensorboard import TensorBoardWriter
 from fedmeta_flwr.records.writer import ResultsWriter, locked, remove_results
-from strategies import Abstainers, ExpectedCounts, FirstArrivals, UpdateGuard, make_arrivals, make_strategy
+from strategies import (
+    Abstainers,
+    ExpectedCounts,
+    Federation,
+    FirstArrivals,
+    Hooks,
+    RoundSchedule,
+    TransportSettings,
+    UpdateGuard,
+    make_arrivals,
+    make_strategy,
+)
 from strategies.errors import StrategyError
 from strategies.rules.feasibility import evaluates_nobody
 from strategies.rules.state import get_state
@@ -62,7 +73,7 @@ def main(grid: Grid, context: Context) -> None:
     folder = run_folder(config.results_dir, context.run_id)
     arrays, first_round = starting_point(config, scenario)
     strategy = build_strategy(config, first_round)
-    with locked(folder), ProgressFile(folder) as strategy.observer:
+    with locked(folder), ProgressFile(folder) as observer:
         checkpoints = RunCheckpoints(folder)
         if config.resume and finished(config, folder):
             checkpoints.remove_all()
@@ -76,9 +87,13 @@ def main(grid: Grid, context: Context) -> None:
                 folder, config, scenario, read_results(folder).rounds if state is not None else ()
             ) as events,
         ):
-            strategy.on_round = lambda record, arrays: _write_round(record, arrays, writer, events, config)
-            if config.checkpoint_every:
-                strategy.on_checkpoint = lambda number, state: checkpoints.save(number, state, config)
+            strategy.hooks = Hooks(
+                on_round=lambda record, arrays: _write_round(record, arrays, writer, events, config),
+                on_checkpoint=(lambda number, state: checkpoints.save(number, state, config))
+                if config.checkpoint_every
+                else None,
+                observer=observer,
+            )
             if state is None:
                 checkpoints.remove_all()
                 writer.write_run(run_record(config, scenario, digest(arrays)))
@@ -152,30 +167,36 @@ def build_strategy(config: RunConfig, first_round: int) -> FirstArrivals:
         sigma=config.latency_sigma,
         first=adversaries if config.adversary_arrives_first else frozenset(),
     )
-    return FirstArrivals(
-        inner,
+    federation = Federation(
         num_clients=config.num_clients,
         quorum=config.quorum,
-        arrivals=arrivals,
         late_updates=config.late_updates,
         weighting=config.weighting,
+        abstainers=Abstainers(
+            training=adversaries if config.adversary_between_attacks == "abstain" else frozenset(),
+            evaluation=adversaries,
+        ),
+    )
+    return FirstArrivals(
+        inner,
+        federation,
+        arrivals=arrivals,
         seed=config.seed,
-        phase=config.phase,
-        is_evaluated=config.is_evaluated,
-        is_checkpointed=lambda server_round: server_round % every == 0,
+        first_round=first_round,
+        schedule=RoundSchedule(
+            phase=config.phase,
+            is_evaluated=config.is_evaluated,
+            is_checkpointed=lambda server_round: server_round % every == 0,
+        ),
         guard=UpdateGuard(
             max_num_examples=config.max_num_examples,
             max_norm=config.max_update_norm or math.inf,
             least_metrics={TRAIN_LOSS: 0.0},
             expected_counts=_expected_counts(config),
         ),
-        first_round=first_round,
-        abstainers=Abstainers(
-            training=adversaries if config.adversary_between_attacks == "abstain" else frozenset(),
-            evaluation=adversaries,
+        transport=TransportSettings(
+            registration_seconds=config.registration_timeout_seconds, messages_in_flight=config.messages_in_flight
         ),
-        registration_seconds=config.registration_timeout_seconds,
-        messages_in_flight=config.messages_in_flight,
     )
 
 

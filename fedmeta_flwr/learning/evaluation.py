@@ -29,16 +29,9 @@ from fedmeta_flwr.learning.matching_network import MatchingNetwork
 from fedmeta_flwr.learning.meta_learning import InnerLoop, fine_tuning, query_logits
 from fedmeta_flwr.learning.models import Classifier
 from fedmeta_flwr.learning.seeding import torch_draws
+from fedmeta_flwr.records.entries import Counts
 from fedmeta_flwr.records.results import CURVES
 from fedmeta_flwr.seeding import generator
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Hits and trials of one curve, an entry per episode."""
-
-    hits: list[int]
-    trials: list[int]
 
 
 @dataclass(frozen=True)

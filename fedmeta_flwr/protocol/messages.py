@@ -6,10 +6,12 @@ built-in strategies expect. An abstention carries a MetricRecord alone.
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+
+from fedmeta_flwr.records.entries import Counts, CurveCounts
 
 ARRAYS = "arrays"
 CONFIG = "config"
@@ -28,18 +30,6 @@ _COUNTS = ("hits", "trials")
 Arrays = dict[str, np.ndarray]
 Metrics = Mapping[str, Any]
 """Names to numbers or lists of numbers."""
-
-
-class Countable(Protocol):
-    """Hits and trials, an entry per episode."""
-
-    @property
-    def hits(self) -> Sequence[int]:
-        """Right answers."""
-
-    @property
-    def trials(self) -> Sequence[int]:
-        """Questions."""
 
 
 def to_record(arrays: Mapping[str, np.ndarray]) -> ArrayRecord:
@@ -108,30 +98,30 @@ def abstention(instruction: Message) -> Message:
 
 
 def is_abstention(reply: Message) -> bool:
-    """Tell whether a reply takes no part in the round."""
+    """Return whether a reply takes no part in the round."""
     return reply.has_content() and _ABSTAINED in message_metrics(reply)
 
 
-def roll_call(node_id: int) -> Message:
+def registration(node_id: int) -> Message:
     """Ask a node which partition it holds."""
     return Message(RecordDict(), dst_node_id=node_id, message_type=MessageType.QUERY)
 
 
-def roll_call_reply(instruction: Message, partition_id: int) -> Message:
+def registration_reply(instruction: Message, partition_id: int) -> Message:
     """Tell the server which partition this node holds."""
     record = MetricRecord({PARTITION_ID: partition_id})
     return Message(RecordDict({METRICS: record}), reply_to=instruction)
 
 
-def roll_call_partition(reply: Message) -> int:
-    """Return the partition id of a roll-call reply."""
+def registered_partition(reply: Message) -> int:
+    """Return the partition id of a reply to a registration."""
     value = message_metrics(reply)[PARTITION_ID]
     if not isinstance(value, int):
-        raise ValueError(f"roll call: expected a whole number as {PARTITION_ID}, found {value!r}")
+        raise ValueError(f"registration: expected a whole number as {PARTITION_ID}, found {value!r}")
     return value
 
 
-def counts_to_metrics(counts: Mapping[str, Countable]) -> dict[str, list[int]]:
+def counts_to_metrics(counts: CurveCounts) -> dict[str, list[int]]:
     """Flatten curve -> hits and trials, a number per episode, to metrics such as ``meta-testing-hits``."""
     return {
         f"{_dashed(curve)}-{kind}": list(getattr(numbers, kind))
@@ -140,7 +130,7 @@ def counts_to_metrics(counts: Mapping[str, Countable]) -> dict[str, list[int]]:
     }
 
 
-def step_curves_to_metrics(step_curves: Mapping[str, Mapping[int, Mapping[str, Countable]]]) -> dict[str, list[int]]:
+def step_curves_to_metrics(step_curves: Mapping[str, Mapping[int, CurveCounts]]) -> dict[str, list[int]]:
     """Flatten step curve -> step -> counts to metrics such as ``fine-tuning:500:meta-testing-hits``."""
     return {
         f"{_dashed(name)}:{step}:{key}": numbers
@@ -150,26 +140,32 @@ def step_curves_to_metrics(step_curves: Mapping[str, Mapping[int, Mapping[str, C
     }
 
 
-def metrics_to_counts(metrics: Metrics) -> dict[str, dict[str, list[int]]]:
+def metrics_to_counts(metrics: Metrics) -> dict[str, Counts]:
     """Undo `counts_to_metrics`; metrics that are not counts of a curve are left out."""
     keys = [key for key in metrics if ":" not in key]
     return _counts({key: metrics[key] for key in keys})
 
 
-def metrics_to_step_curves(metrics: Metrics) -> dict[str, dict[str, dict[str, dict[str, list[int]]]]]:
-    """Undo `step_curves_to_metrics`; steps stay texts, as they are in a result file."""
-    grouped: dict[str, dict[str, dict[str, Any]]] = {}
+def metrics_to_step_curves(metrics: Metrics) -> dict[str, dict[int, dict[str, Counts]]]:
+    """Undo `step_curves_to_metrics`; raises `ValueError` for a step that is not written as a whole number."""
+    grouped: dict[str, dict[int, dict[str, Any]]] = {}
     for key, numbers in metrics.items():
-        name, _, rest = key.partition(":")
+        dashed, _, rest = key.partition(":")
         step, colon, count = rest.partition(":")
         if colon:
-            grouped.setdefault(name.replace("-", "_"), {}).setdefault(step, {})[count] = numbers
+            name = dashed.replace("-", "_")
+            if not (step.isascii() and step.isdecimal() and step == str(int(step))):
+                raise ValueError(f"{name}: expected a whole number as step, found {step!r}")
+            grouped.setdefault(name, {}).setdefault(int(step), {})[count] = numbers
     return {name: {step: _counts(counts) for step, counts in steps.items()} for name, steps in grouped.items()}
 
 
-def _counts(metrics: Metrics) -> dict[str, dict[str, list[int]]]:
+def _counts(metrics: Metrics) -> dict[str, Counts]:
     curves = [key.removesuffix("-hits") for key in metrics if key.endswith("-hits")]
-    return {curve.replace("-", "_"): {kind: list(metrics[f"{curve}-{kind}"]) for kind in _COUNTS} for curve in curves}
+    return {
+        curve.replace("-", "_"): Counts(**{kind: list(metrics[f"{curve}-{kind}"]) for kind in _COUNTS})
+        for curve in curves
+    }
 
 
 def _dashed(name: str) -> str:

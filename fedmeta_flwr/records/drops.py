@@ -1,11 +1,8 @@
-"""Why a client that was asked does not count: one of four reasons, and what else is known of it.
-
-An entry of `results.RoundRecord.dropped` has ``partition_id`` and ``reason`` and, only where there is something to say,
-``detail`` (a text), ``sent_in_round`` (of an instruction of an earlier round) and ``during`` (``"evaluation"``).
-"""
+"""Why a client that was asked does not count: one of four reasons, and what else is known of it."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -33,68 +30,69 @@ _ONE_TEXT = re.compile(
 )
 
 
-def drop_entry(
-    partition_id: int,
-    reason: DropReason,
-    *,
-    detail: str = "",
-    sent_in_round: int | None = None,
-    in_evaluation: bool = False,
-) -> dict[str, Any]:
-    """Return an entry of `results.RoundRecord.dropped`.
+@dataclass(frozen=True)
+class Drop:
+    """A client that was asked and does not count.
 
-    Parameters
+    Attributes
     ----------
     partition_id : int
         Whose reply does not count.
     reason : DropReason
         Why.
     detail : str
-        What exactly has failed.
+        What exactly has failed; empty where there is nothing to say.
     sent_in_round : int or None
         Round of the instruction, where it is an earlier one.
     in_evaluation : bool
         Whether an evaluation was asked for, rather than an update.
     """
-    known = {"detail": detail or None, "sent_in_round": sent_in_round, "during": _EVALUATION if in_evaluation else None}
-    return {"partition_id": partition_id, "reason": reason} | {
-        name: value for name, value in known.items() if value is not None
-    }
 
+    partition_id: int
+    reason: DropReason
+    detail: str = ""
+    sent_in_round: int | None = None
+    in_evaluation: bool = False
 
-def read_drop(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry of a result file, also one of an earlier version, in today's form.
+    @property
+    def kind(self) -> str:
+        """The reason, for a person; that of an evaluation says so."""
+        return f"{_EVALUATION} {self.reason}" if self.in_evaluation else str(self.reason)
 
-    Raises
-    ------
-    KeyError, TypeError
-        If it names no client, or its reason is no text.
-    """
-    found = _ONE_TEXT.fullmatch(entry["reason"])
-    if found is None:
-        return drop_entry(entry["partition_id"], DropReason.FAILED, detail=entry["reason"])
-    sent_in_round = found["sent_in_round"]
-    return drop_entry(
-        entry["partition_id"],
-        DropReason(found["reason"]),
-        detail=found["detail"] or entry.get("detail", ""),
-        sent_in_round=int(sent_in_round) if sent_in_round else entry.get("sent_in_round"),
-        in_evaluation=bool(found["during"]) or is_of_evaluation(entry),
-    )
+    def describe(self) -> str:
+        """Return all that is known but the client, for a person."""
+        detail = f": {self.detail}" if self.detail else ""
+        late = "" if self.sent_in_round is None else f" (sent in round {self.sent_in_round})"
+        return f"{self.kind}{detail}{late}"
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as it stands in a result file, which says only what there is to say."""
+        known = {
+            "detail": self.detail or None,
+            "sent_in_round": self.sent_in_round,
+            "during": _EVALUATION if self.in_evaluation else None,
+        }
+        return {"partition_id": self.partition_id, "reason": self.reason} | {
+            name: value for name, value in known.items() if value is not None
+        }
 
-def is_of_evaluation(entry: Mapping[str, Any]) -> bool:
-    """Return whether an evaluation was asked for, rather than an update."""
-    return entry.get("during") == _EVALUATION
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "Drop":
+        """Undo `to_json`, also for an entry of an earlier version, whose reason says everything.
 
-
-def drop_kind(entry: Mapping[str, Any]) -> str:
-    """Return the reason, for a person; that of an evaluation says so."""
-    return f"{_EVALUATION} {entry['reason']}" if is_of_evaluation(entry) else str(entry["reason"])
-
-
-def describe_drop(entry: Mapping[str, Any]) -> str:
-    """Return all that is known of a drop but the client, for a person."""
-    detail = f": {entry['detail']}" if "detail" in entry else ""
-    late = f" (sent in round {entry['sent_in_round']})" if "sent_in_round" in entry else ""
-    return f"{drop_kind(entry)}{detail}{late}"
+        Raises
+        ------
+        KeyError, TypeError
+            If it names no client, or its reason is no text.
+        """
+        found = _ONE_TEXT.fullmatch(entry["reason"])
+        if found is None:
+            return cls(entry["partition_id"], DropReason.FAILED, detail=entry["reason"])
+        sent_in_round = found["sent_in_round"]
+        return cls(
+            entry["partition_id"],
+            DropReason(found["reason"]),
+            detail=found["detail"] or entry.get("detail", ""),
+            sent_in_round=int(sent_in_round) if sent_in_round else entry.get("sent_in_round"),
+            in_evaluation=bool(found["during"]) or entry.get("during") == _EVALUATION,
+        )

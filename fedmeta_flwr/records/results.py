@@ -5,6 +5,7 @@ runs of one configuration have equal result files, byte by byte, also where one 
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 from platformdirs import user_data_path
 
 from fedmeta_flwr.plain_text import TextError, decoded
-from fedmeta_flwr.records.drops import read_drop
+from fedmeta_flwr.records.drops import Drop
+from fedmeta_flwr.records.entries import Arrival, ClientEvaluation, Counts
 
 FILE_NAME = "results.jsonl"
 TIMES_FILE_NAME = "times.jsonl"
@@ -46,65 +48,86 @@ class RoundRecord:
         From 1.
     phase : str
         ``"pretrain"``, ``"attack"`` or ``"benign"``.
-    arrivals : list of dict
-        The aggregated updates in the order of arrival: ``partition_id``, ``sent_in_round``, ``latency_seconds``
-        since the round began (simulated or by the wall clock), ``update_norm`` (Euclidean, over all arrays),
-        ``metrics`` as the client reported them.
-    dropped : list of dict
-        Clients that were asked and do not count, each with its reason; see `fedmeta_flwr.records.drops`.
-    evaluation : list of dict, or None where no evaluation took place
-        One per client that evaluated: ``partition_id`` and ``counts``, which maps each of `CURVES` to ``hits`` and
-        ``trials``, one entry per episode; where measured, also ``step_curves``, which maps names such as those of
-        `STEP_CURVES` to step (as text) to such counts.
+    arrivals : list of Arrival
+        The aggregated updates in the order of arrival.
+    dropped : list of Drop
+        Clients that were asked and do not count, each with its reason.
+    evaluation : list of ClientEvaluation, or None where no evaluation took place
+        One per client that evaluated, with counts of each of `CURVES`; where measured, also along steps, such as
+        those of `STEP_CURVES`.
     seconds : float
         Wall-clock time of the round; 0 where the file of times is missing.
     """
 
     server_round: int
     phase: str
-    arrivals: list[dict[str, Any]] = field(default_factory=list)
-    dropped: list[dict[str, Any]] = field(default_factory=list)
-    evaluation: list[dict[str, Any]] | None = None
+    arrivals: list[Arrival] = field(default_factory=list)
+    dropped: list[Drop] = field(default_factory=list)
+    evaluation: list[ClientEvaluation] | None = None
     seconds: float = 0.0
 
     def accuracies(self) -> dict[str, float] | None:
         """Return hits over trials of each curve, in 0..1, over all clients; None without an evaluation."""
         if not self.evaluation:
             return None
-        return {curve: _accuracy([client["counts"][curve] for client in self.evaluation]) for curve in CURVES}
+        return {curve: _accuracy([client.counts[curve] for client in self.evaluation]) for curve in CURVES}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as it stands in a result file, without its time, which has a file of its own."""
+        return {
+            "server_round": self.server_round,
+            "phase": self.phase,
+            "arrivals": [arrival.to_json() for arrival in self.arrivals],
+            "dropped": [drop.to_json() for drop in self.dropped],
+            "evaluation": self.evaluation and [client.to_json() for client in self.evaluation],
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "RoundRecord":
+        """Undo `to_json`; version 0.1 has its ``seconds`` with it.
+
+        Raises
+        ------
+        AttributeError, KeyError, TypeError, ValueError
+            If it is not the record of a round.
+        """
+        evaluation = entry.get("evaluation")
+        typed = {
+            "arrivals": [Arrival.from_json(one) for one in entry.get("arrivals", [])],
+            "dropped": [Drop.from_json(one) for one in entry.get("dropped", [])],
+            "evaluation": evaluation and [ClientEvaluation.from_json(one) for one in evaluation],
+        }
+        return cls(**{**entry, **typed})
 
 
-def step_curves_of(evaluation: list[dict[str, Any]]) -> list[str]:
+def step_curves_of(evaluation: Iterable[ClientEvaluation]) -> list[str]:
     """Return the step curves that any client measured, those of `STEP_CURVES` first."""
-    found = {name for client in evaluation for name in client.get("step_curves", {})}
+    found = {name for client in evaluation for name in client.step_curves}
     return [*(name for name in STEP_CURVES if name in found), *sorted(found - set(STEP_CURVES))]
 
 
-def at_steps(evaluation: list[dict[str, Any]], step_curve: str) -> dict[int, list[dict[str, Any]]]:
+def at_steps(evaluation: Iterable[ClientEvaluation], step_curve: str) -> dict[int, list[ClientEvaluation]]:
     """Return an evaluation for each local step, in the form of `RoundRecord.evaluation`, steps ascending.
 
     Parameters
     ----------
-    evaluation : list of dict
+    evaluation : iterable of ClientEvaluation
         As in `RoundRecord.evaluation`.
     step_curve : str
         Such as one of `STEP_CURVES`. A step has the clients that measured it; where none did, there is no step.
     """
-    measured = {client["partition_id"]: client.get("step_curves", {}).get(step_curve, {}) for client in evaluation}
-    steps = sorted({int(step) for points in measured.values() for step in points})
+    measured = {client.partition_id: client.step_curves.get(step_curve, {}) for client in evaluation}
+    steps = sorted({step for points in measured.values() for step in points})
     return {
         step: [
-            {"partition_id": partition_id, "counts": points[str(step)]}
-            for partition_id, points in measured.items()
-            if str(step) in points
+            ClientEvaluation(partition_id, points[step]) for partition_id, points in measured.items() if step in points
         ]
         for step in steps
     }
 
 
-def _accuracy(counts: list[dict[str, list[int]]]) -> float:
-    trials = sum(sum(count["trials"]) for count in counts)
-    return sum(sum(count["hits"]) for count in counts) / trials
+def _accuracy(counts: list[Counts]) -> float:
+    return sum(sum(count.hits) for count in counts) / sum(sum(count.trials) for count in counts)
 
 
 @dataclass(frozen=True)
@@ -215,13 +238,12 @@ def parse_line(file: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def _round(file: Path, record: dict[str, Any], seconds: dict[int, float]) -> RoundRecord:
-    """Return a record as it was written; those of version 0.1 have their time with them, and reasons as one text."""
-    own = {name: value for name, value in record.items() if name != "kind"}
+    entry = {"seconds": seconds.get(record.get("server_round", 0), 0.0)} | record
+    del entry["kind"]
     try:
-        own["dropped"] = [read_drop(entry) for entry in own.get("dropped", [])]
-        found = RoundRecord(**{"seconds": seconds.get(record["server_round"], 0.0)} | own)
+        found = RoundRecord.from_json(entry)
         found.accuracies()  # hits and trials are there
-    except (KeyError, TypeError, ZeroDivisionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         where = f"{file}, round {record.get('server_round', 'unknown')}"
         problem = f"{type(error).__name__}: {error}"
         raise ResultsError(f"{where}: expected the record of a round, found another ({problem})") from error

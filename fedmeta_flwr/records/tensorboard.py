@@ -18,7 +18,7 @@ from fedmeta_flwr.attacks.key import stamp
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.data import Holdings
 from fedmeta_flwr.protocol.messages import TRAIN_LOSS
-from fedmeta_flwr.records.drops import DropReason, is_of_evaluation
+from fedmeta_flwr.records.drops import DropReason
 from fedmeta_flwr.records.results import CURVES, RoundRecord, at_steps, step_curves_of
 
 FOLDER_NAME = "tensorboard"
@@ -118,16 +118,16 @@ def scalars(record: RoundRecord) -> Iterator[Scalar]:
     """
     number = record.server_round
     for arrival in record.arrivals:
-        client = arrival["partition_id"]
+        client = arrival.partition_id
         if client < _MOST_CLIENTS:
-            yield f"update_norm/client_{client}", arrival["update_norm"], number
-            if TRAIN_LOSS in arrival["metrics"]:
-                yield f"train_loss/client_{client}", arrival["metrics"][TRAIN_LOSS], number
+            yield f"update_norm/client_{client}", arrival.update_norm, number
+            if TRAIN_LOSS in arrival.metrics:
+                yield f"train_loss/client_{client}", arrival.metrics[TRAIN_LOSS], number
     yield "federation/arrivals", len(record.arrivals), number
-    reasons = Counter(entry["reason"] for entry in record.dropped if not is_of_evaluation(entry))
+    reasons = Counter(drop.reason for drop in record.dropped if not drop.in_evaluation)
     for reason in DropReason:
         yield f"federation/{reason}", reasons[reason], number
-    yield "federation/evaluation_failed", sum(map(is_of_evaluation, record.dropped)), number
+    yield "federation/evaluation_failed", sum(drop.in_evaluation for drop in record.dropped), number
     yield "federation/seconds", record.seconds, number
     yield from _accuracies("accuracy", record, number)
     for step_curve in step_curves_of(record.evaluation or []):

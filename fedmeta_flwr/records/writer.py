@@ -91,11 +91,8 @@ class ResultsWriter:
 
     def write_round(self, record: RoundRecord) -> None:
         """Write the record of one finished round."""
-        fields = {**vars(record)}
-        self._append(
-            self._times, {"kind": "round", "server_round": record.server_round, "seconds": fields.pop("seconds")}
-        )
-        self._append(self._file, {"kind": "round", **fields})
+        self._append(self._times, {"kind": "round", "server_round": record.server_round, "seconds": record.seconds})
+        self._append(self._file, {"kind": "round", **record.to_json()})
 
     def write_end(self, status: str, seconds: float, model_digest: str | None = None) -> None:
         """Write the last record; the digest of the final model tells whether two runs gave the same bits."""

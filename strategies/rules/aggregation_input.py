@@ -11,8 +11,8 @@ from flwr.app import ArrayRecord, Message
 from flwr.serverapp.strategy import Bulyan, MultiKrum, QFedAvg, Strategy
 
 from fedmeta_flwr.protocol import messages
-from fedmeta_flwr.protocol.messages import Arrays
-from strategies.quorum_round import Arrival
+from strategies.received_update import ReceivedUpdate
+from strategies.rules.base import moved
 from strategies.rules.state import wrapped_strategies
 
 # These subtract numbers that may be almost equal (Krum's distances), or take powers that no float32 holds.
@@ -20,32 +20,32 @@ _COMPUTE_IN_DOUBLES = (MultiKrum, Bulyan, QFedAvg)
 
 
 def training_input(
-    arrivals: Iterable[Arrival], arrays: ArrayRecord, strategy: Strategy, weighting: str
+    received: Iterable[ReceivedUpdate], arrays: ArrayRecord, strategy: Strategy, weighting: str
 ) -> list[Message]:
     """Return the replies to aggregate, in the order of partitions, so that sums of floats depend only on their set.
 
     Parameters
     ----------
-    arrivals : iterable of Arrival
+    received : iterable of ReceivedUpdate
         The updates that count; their replies are changed in place.
     arrays : ArrayRecord
         The current global arrays.
     strategy : Strategy
-        What will aggregate. Some are handed float64 arrays; `aggregate.conform` takes the result back.
+        What will aggregate. Some are handed float64 arrays; `strategies.rules.conform` takes the result back.
     weighting : str
-        As in `FirstArrivals`.
+        As in `Federation`.
     """
     current = messages.from_record(arrays)
     in_doubles = _computes_in_doubles(strategy)
     replies = []
-    for arrival in sorted(arrivals, key=lambda arrival: arrival.partition_id):
-        messages.order_arrays(arrival.reply, list(arrays))
-        if arrival.is_late:
-            messages.set_arrays(arrival.reply, _moved(messages.message_arrays(arrival.reply), arrival.sent, current))
+    for update in sorted(received, key=lambda update: update.arrival.partition_id):
+        messages.order_arrays(update.reply, list(arrays))
+        if update.is_late:
+            messages.set_arrays(update.reply, moved(messages.message_arrays(update.reply), update.sent, current))
         if in_doubles:
-            found = messages.message_arrays(arrival.reply)
-            messages.set_arrays(arrival.reply, {name: array.astype(np.float64) for name, array in found.items()})
-        replies.append(arrival.reply)
+            found = messages.message_arrays(update.reply)
+            messages.set_arrays(update.reply, {name: array.astype(np.float64) for name, array in found.items()})
+        replies.append(update.reply)
     return weighted(replies, weighting)
 
 
@@ -56,14 +56,6 @@ def weighted(replies: Sequence[Message], weighting: str) -> list[Message]:
         for reply in replies:
             messages.weigh_equally(reply)
     return list(replies)
-
-
-def _moved(found: Arrays, sent: Arrays, current: Arrays) -> Arrays:
-    """Return the current arrays plus the difference of an update to what was sent, computed in float64."""
-    return {
-        name: (current[name] + (array.astype(np.float64) - sent[name])).astype(array.dtype)
-        for name, array in found.items()
-    }
 
 
 def _computes_in_doubles(strategy: Strategy) -> bool:

@@ -3,48 +3,25 @@
 Flower itself waits forever for nodes that do not exist, or skips the aggregation round after round.
 """
 
-from dataclasses import dataclass
-
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import Bulyan, FedXgbBagging, FedXgbCyclic, MultiKrum, Strategy
 
 from fedmeta_flwr.protocol import messages
 from strategies.errors import StrategyError
+from strategies.federation import Federation
+from strategies.rules.base import ServerRule
 from strategies.rules.state import wrapped_strategies
 
 
-@dataclass(frozen=True)
-class Abstainers:
-    """Clients that may take no part, by partition.
-
-    Attributes
-    ----------
-    training : frozenset of int
-        Those that may abstain from a round of training.
-    evaluation : frozenset of int
-        Those that never evaluate.
-    """
-
-    training: frozenset[int] = frozenset()
-    evaluation: frozenset[int] = frozenset()
-
-
-NOBODY = Abstainers()
-
-
-def require_feasible(strategy: Strategy, quorum: int, num_clients: int, abstainers: Abstainers = NOBODY) -> None:
-    """Check that a strategy can aggregate `quorum` updates of `num_clients` clients.
+def require_feasible(strategy: Strategy | ServerRule, federation: Federation) -> None:
+    """Check that a strategy or a rule can aggregate the quorum of a federation.
 
     Parameters
     ----------
-    strategy : Strategy
+    strategy : Strategy or ServerRule
         Any; what it wraps, like Flower's differential-privacy wrappers, is checked as well.
-    quorum : int
-        Updates that it will be given each round.
-    num_clients : int
-        Nodes of the federation.
-    abstainers : Abstainers
-        Clients that must not be counted on.
+    federation : Federation
+        Its quorum is the number of updates that the strategy will be given each round.
 
     Raises
     ------
@@ -57,11 +34,27 @@ def require_feasible(strategy: Strategy, quorum: int, num_clients: int, abstaine
     2f + 2 < n (Blanchard et al. 2017, proposition 4.2). Flower computes a score with fewer, too, from one nearest
     neighbour; that is refused here. Bulyan needs n >= 4f + 3 (El Mhamdi et al. 2018).
     """
-    name = type(strategy).__name__
-    sure = num_clients - len(abstainers.training)
+    quorum, num_clients = federation.quorum, federation.num_clients
+    sure = num_clients - len(federation.abstainers.training)
     if not 1 <= quorum <= sure:
         without = f" - {num_clients - sure} that may abstain" * (sure < num_clients)
         raise StrategyError(f"quorum: expected 1 to num-clients{without} = {sure}, found {quorum}")
+    if isinstance(strategy, ServerRule):
+        _require_feasible_rule(strategy, federation)
+    else:
+        _require_feasible_strategy(strategy, federation)
+
+
+def _require_feasible_rule(rule: ServerRule, federation: Federation) -> None:
+    try:
+        rule.require_feasible(federation.quorum, federation.tolerated_adversaries)
+    except ValueError as error:
+        raise StrategyError(f"strategy {type(rule).__name__}: {error}") from error
+
+
+def _require_feasible_strategy(strategy: Strategy, federation: Federation) -> None:
+    name = type(strategy).__name__
+    quorum, num_clients, abstainers = federation.quorum, federation.num_clients, federation.abstainers
     if isinstance(strategy, FedXgbBagging | FedXgbCyclic):
         raise StrategyError(f"strategy {name}: expected one for neural networks, found one that merges XGBoost trees")
     _require_enough_replies(name, strategy, quorum)
@@ -70,7 +63,7 @@ def require_feasible(strategy: Strategy, quorum: int, num_clients: int, abstaine
     _require_known_keys(name, strategy)
     _require_accountable(name, strategy, quorum, num_clients)
     for wrapped in wrapped_strategies(strategy):
-        require_feasible(wrapped, quorum, num_clients, abstainers)
+        _require_feasible_strategy(wrapped, federation)
 
 
 def _require_enough_replies(name: str, strategy: Strategy, quorum: int) -> None:
@@ -182,18 +175,12 @@ def require_float_arrays(arrays: ArrayRecord) -> None:
             raise StrategyError(f"initial array {name!r}: expected floats, found {array.dtype}")
 
 
-def require_choice(name: str, found: str, choices: tuple[str, ...]) -> None:
-    """Check a setting that is one of a few words."""
-    if found not in choices:
-        raise StrategyError(f"{name}: expected one of {', '.join(choices)}, found {found!r}")
-
-
-def selects_evaluators(strategy: Strategy) -> bool:
+def selects_evaluators(strategy: Strategy | ServerRule) -> bool:
     """Return whether a strategy, or one that it wraps, asks only some of the clients to evaluate."""
     fraction = getattr(strategy, "fraction_evaluate", None)
     return (fraction is not None and 0 < fraction < 1) or any(map(selects_evaluators, wrapped_strategies(strategy)))
 
 
-def evaluates_nobody(strategy: Strategy) -> bool:
+def evaluates_nobody(strategy: Strategy | ServerRule) -> bool:
     """Return whether a strategy, or one that it wraps, asks no client to evaluate."""
     return getattr(strategy, "fraction_evaluate", None) == 0 or any(map(evaluates_nobody, wrapped_strategies(strategy)))

@@ -1,58 +1,75 @@
 """The strategy that `FirstArrivals` wraps, as it is called: with its own rounds, and draws that a seed decides."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideAdaptiveClipping, QFedAvg, Strategy
 
 from fedmeta_flwr.protocol.messages import NORM_BIT, SERVER_ROUND
 from strategies.errors import StrategyError
+from strategies.federation import Federation
 from strategies.global_random import seeded_global_random
+from strategies.received_update import ReceivedUpdate
+from strategies.rules.aggregation_input import training_input, weighted
 from strategies.rules.conform import conform
 from strategies.rules.feasibility import selects_evaluators
 from strategies.rules.server_side_clipping import ServerSideAdaptiveClipping
-from strategies.rules.state import wrapped_strategies
+from strategies.rules.state import get_state, set_state, wrapped_strategies
 from strategies.transport.grid import ArrivalGrid
 
 
-def required_metrics(strategy: Strategy) -> dict[str, float]:
-    """Return the metrics that a strategy, or one that it wraps, needs of every reply, with the least value of each."""
-    found = {strategy.train_loss_key: 0.0} if isinstance(strategy, QFedAvg) else {}
-    if isinstance(strategy, DifferentialPrivacyClientSideAdaptiveClipping) and not isinstance(
-        strategy, ServerSideAdaptiveClipping
-    ):
-        found[NORM_BIT] = 0.0
-    for wrapped in wrapped_strategies(strategy):
-        found |= required_metrics(wrapped)
-    return found
-
-
-@dataclass
 class InnerStrategy:
     """A strategy that is told the rounds in which it has taken part, from 1, as Flower does.
 
     FedAdam's correction of the bias of its moments goes by this number: they begin at 0 in the strategy's first round,
     whatever the round of the model that it starts with. Clients and records have the federation's rounds.
 
-    Attributes
+    Parameters
     ----------
     strategy : Strategy
         Any.
+    federation : Federation
+        Whose updates it aggregates.
     seed : int
         Of what it draws from the global random states of Python, NumPy and PyTorch.
     began : int
         The federation's round that is the strategy's first.
     """
 
-    strategy: Strategy
-    seed: int
-    began: int
+    def __init__(self, strategy: Strategy, federation: Federation, seed: int, began: int) -> None:
+        self.strategy = strategy
+        self.federation = federation
+        self.seed = seed
+        self.began = began
+
+    @property
+    def name(self) -> str:
+        """Class of what aggregates, for a person."""
+        return type(self.strategy).__name__
+
+    def summary(self) -> None:
+        """Log its settings."""
+        self.strategy.summary()
+
+    def required_metrics(self) -> dict[str, float]:
+        """Return the metrics that it needs of every reply, with the least value of each."""
+        return _required_metrics(self.strategy)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what it carries from round to round; raises `StrategyError` where that cannot be saved."""
+        return {"began": self.began, "state": get_state(self.strategy)}
+
+    def set_state(self, saved: dict[str, Any]) -> None:
+        """Put back what `get_state` returned; raises `StrategyError` where it is of another strategy."""
+        set_state(self.strategy, saved["state"])
+        self.began = saved["began"]
 
     def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: ArrivalGrid, quorum: int
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: ArrivalGrid
     ) -> list[Message]:
         """Return its instructions; raises `StrategyError` where they are to fewer clients than the quorum."""
+        quorum = self.federation.quorum
         config[SERVER_ROUND] = server_round
         with seeded_global_random(self.seed, "select-for-training", server_round):
             instructions = list(self.strategy.configure_train(self._own(server_round), arrays, config, grid))
@@ -66,29 +83,30 @@ class InnerStrategy:
         return instructions
 
     def aggregate_train(
-        self, server_round: int, replies: list[Message], arrays: ArrayRecord
+        self, server_round: int, received: Sequence[ReceivedUpdate], arrays: ArrayRecord
     ) -> tuple[ArrayRecord, MetricRecord | None]:
         """Return new global arrays in the form of the old ones; raises `StrategyError` where there are none such."""
         with seeded_global_random(self.seed, "aggregate", server_round):
             try:
-                aggregated, metrics = self.strategy.aggregate_train(self._own(server_round), replies)
+                aggregated, metrics = self._aggregate(server_round, received, arrays)
             except ArithmeticError as error:  # Flower's clipping divides by the norm of an update, for instance
-                problem = f"expected it to aggregate {len(replies)} updates, found {type(error).__name__}: {error}"
+                problem = f"expected it to aggregate {len(received)} updates, found {type(error).__name__}: {error}"
                 raise self._misbehaved(server_round, problem) from error
         if not aggregated:
-            raise self._misbehaved(server_round, f"expected aggregated arrays from {len(replies)} updates, found none")
+            raise self._misbehaved(server_round, f"expected aggregated arrays from {len(received)} updates, found none")
         try:
             return conform(aggregated, arrays), metrics
         except ValueError as error:
             raise self._misbehaved(server_round, str(error)) from error
 
+    def _aggregate(
+        self, server_round: int, received: Sequence[ReceivedUpdate], arrays: ArrayRecord
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        replies = training_input(received, arrays, self.strategy, self.federation.weighting)
+        return self.strategy.aggregate_train(self._own(server_round), replies)
+
     def configure_evaluate(
-        self,
-        server_round: int,
-        arrays: ArrayRecord,
-        config: ConfigRecord,
-        grid: ArrivalGrid,
-        abstaining: Collection[int],
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: ArrivalGrid
     ) -> list[Message]:
         """Return its instructions: what it draws for them is the same in every round, so that results compare.
 
@@ -96,6 +114,7 @@ class InnerStrategy:
         nobody but those that never do.
         """
         config[SERVER_ROUND] = server_round
+        abstaining = self.federation.abstainers.evaluation
         hidden = abstaining if selects_evaluators(self.strategy) else ()
         with seeded_global_random(self.seed, "select-for-evaluation"), grid.hiding(hidden):
             instructions = list(self.strategy.configure_evaluate(self._own(server_round), arrays, config, grid))
@@ -108,7 +127,7 @@ class InnerStrategy:
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Return what it makes of the evaluation; None where nobody has taken part."""
-        counted = list(replies)
+        counted = weighted(list(replies), self.federation.weighting)
         with seeded_global_random(self.seed, "aggregate-evaluation", server_round):
             return self.strategy.aggregate_evaluate(self._own(server_round), counted) if counted else None
 
@@ -123,4 +142,16 @@ class InnerStrategy:
         return server_round - self.began + 1
 
     def _misbehaved(self, server_round: int, problem: str) -> StrategyError:
-        return StrategyError(f"round {server_round}: strategy {type(self.strategy).__name__}: {problem}")
+        return StrategyError(f"round {server_round}: strategy {self.name}: {problem}")
+
+
+def _required_metrics(strategy: Strategy) -> dict[str, float]:
+    """Return the metrics that a strategy, or one that it wraps, needs of every reply, with the least value of each."""
+    found = {strategy.train_loss_key: 0.0} if isinstance(strategy, QFedAvg) else {}
+    if isinstance(strategy, DifferentialPrivacyClientSideAdaptiveClipping) and not isinstance(
+        strategy, ServerSideAdaptiveClipping
+    ):
+        found[NORM_BIT] = 0.0
+    for wrapped in wrapped_strategies(strategy):
+        found |= _required_metrics(wrapped)
+    return found

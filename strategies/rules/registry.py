@@ -9,19 +9,20 @@ from flwr.serverapp.strategy import Strategy
 from fedmeta_flwr.config.registry import is_custom, names, parse_options, require_arguments, require_options, resolve
 from fedmeta_flwr.protocol import messages
 from strategies.errors import StrategyError
+from strategies.rules.base import ServerRule
 from strategies.rules.options import require_admitted, require_consistent, require_type
 
 STRATEGY_NAMES = names("strategy")
 _PRIVATE = tuple(name for name in STRATEGY_NAMES if name.startswith("dp-"))
 
 
-def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Strategy:
+def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Strategy | ServerRule:
     """Build the strategy of a run configuration.
 
     Parameters
     ----------
     name : str
-        One of `STRATEGY_NAMES`, or ``"module:Class"`` for a custom `Strategy`.
+        One of `STRATEGY_NAMES`, or ``"module:Class"`` for a custom `Strategy` or `ServerRule`.
     options : str
         Keyword arguments of its constructor as a JSON object; empty: none. `strategies.rules.options` has the range of
         each number. A ``dp-...`` name wraps another strategy, which its options name as ``"strategy"`` (fedavg if left
@@ -33,7 +34,7 @@ def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Str
 
     Returns
     -------
-    Strategy
+    Strategy or ServerRule
         With Flower's defaults, but for: all clients are asked (unless a fraction is given); fedtrimmedavg trims
         at least one update at either end (Flower's beta of 0.2 trims none of 3); qfedavg reads the train loss that
         the clients report, with a client learning rate of 0.1; dp strategies clip at 1.0 with a noise multiplier
@@ -49,9 +50,9 @@ def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Str
     return _make(name, parse_options("strategy", options), quorum, num_clients)
 
 
-def _make(name: str, options: dict[str, Any], quorum: int, num_clients: int) -> Strategy:
+def _make(name: str, options: dict[str, Any], quorum: int, num_clients: int) -> Strategy | ServerRule:
     kind = _imported(name)
-    if is_custom(name):
+    if is_custom(name) or issubclass(kind, ServerRule):
         return _construct(name, kind, options)
     if name not in _PRIVATE:
         defaults = _sampling_defaults(name, options, quorum, num_clients)
@@ -70,7 +71,7 @@ def _built_in(
     defaults: Mapping[str, Any],
     quorum: int,
     **fixed: Strategy,
-) -> Strategy:
+) -> Strategy | ServerRule:
     _require_known(name, kind, options)
     require_admitted(name, kind, options)
     require_consistent(name, options, {**defaults, **options}, quorum)
@@ -81,7 +82,9 @@ def _sampling_defaults(name: str, options: Mapping[str, Any], quorum: int, num_c
     defaults: dict[str, Any] = {
         "min_train_nodes": quorum if "fraction_train" in options else num_clients,
         "min_evaluate_nodes": 1 if "fraction_evaluate" in options else num_clients,
-        "min_available_nodes": 1 if "fraction_evaluate" in options else num_clients,  # all are there, by the roll call
+        "min_available_nodes": 1
+        if "fraction_evaluate" in options
+        else num_clients,  # all are there, by their registration
     }
     if name == "qfedavg":
         defaults |= {"client_learning_rate": 0.1, "train_loss_key": messages.TRAIN_LOSS}
@@ -101,22 +104,28 @@ def _unwrapped(options: Mapping[str, Any], quorum: int, num_clients: int) -> tup
         )
     if name in _PRIVATE:
         raise StrategyError(f"strategy-options: strategy: expected one that does not clip itself, found {name!r}")
-    return _make(name, inner_options, quorum, num_clients), own
+    wrapped = _make(name, inner_options, quorum, num_clients)
+    if isinstance(wrapped, ServerRule):
+        raise StrategyError(f"strategy-options: strategy: expected a Strategy of flwr, found the rule {name!r}")
+    return wrapped, own
 
 
-def _imported(name: str) -> type[Strategy]:
+def _imported(name: str) -> type[Strategy | ServerRule]:
     found = resolve("strategy", name)
-    if not (inspect.isclass(found) and issubclass(found, Strategy)):
-        raise StrategyError(f"strategy: expected a subclass of flwr's Strategy, found {name!r}")
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(found.__abstractmethods__))
+    if not (inspect.isclass(found) and issubclass(found, Strategy | ServerRule)):
         raise StrategyError(
-            f"strategy: expected {name!r} to define all of Strategy's methods, found none for {missing}"
+            f"strategy: expected a subclass of flwr's Strategy or of strategies.ServerRule, found {name!r}"
         )
+    if inspect.isabstract(found):
+        kind = "Strategy" if issubclass(found, Strategy) else "ServerRule"
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise StrategyError(f"strategy: expected {name!r} to define all of {kind}'s methods, found none for {missing}")
     return found
 
 
-def _construct(name: str, kind: Callable[..., Strategy], options: Mapping[str, Any], **fixed: Strategy) -> Strategy:
+def _construct(
+    name: str, kind: Callable[..., Strategy | ServerRule], options: Mapping[str, Any], **fixed: Strategy
+) -> Strategy | ServerRule:
     _require_known(name, kind, options)
     require_arguments("strategy", name, kind, options, **fixed)
     try:
@@ -125,7 +134,7 @@ def _construct(name: str, kind: Callable[..., Strategy], options: Mapping[str, A
         raise StrategyError(f"strategy-options: {name} refuses {dict(options)!r}: {error}") from error
 
 
-def _require_known(name: str, kind: Callable[..., Strategy], options: Mapping[str, Any]) -> None:
+def _require_known(name: str, kind: Callable[..., Strategy | ServerRule], options: Mapping[str, Any]) -> None:
     """Check the names of options, and their types where an annotation says them: Flower would fail rounds later."""
     require_options("strategy", name, kind, options)
     parameters = inspect.signature(kind).parameters

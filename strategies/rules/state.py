@@ -1,4 +1,4 @@
-"""What a strategy carries from round to round (momenta, second moments, clipping norms), taken out and put back.
+"""What a strategy or a rule carries from round to round (momenta, clipping norms), taken out and put back.
 
 A strategy's attributes are its state, whatever strategy it is: those that are plain values, arrays or records are
 saved; functions are part of its construction and are left alone, and so are they of a strategy that it wraps. A
@@ -12,17 +12,18 @@ from flwr.serverapp.strategy import Strategy
 
 from fedmeta_flwr.records.packing import PackingError, pack
 from strategies.errors import StrategyError
+from strategies.rules.base import ServerRule
 
 _WRAPPED = "wrapped"
 
 
-def wrapped_strategies(strategy: Strategy) -> list[Strategy]:
+def wrapped_strategies(strategy: Strategy | ServerRule) -> list[Strategy]:
     """Return the strategies that are attributes of another one."""
     return [value for value in vars(strategy).values() if isinstance(value, Strategy)]
 
 
-def get_state(strategy: Strategy) -> dict[str, Any]:
-    """Return the state of a strategy, as values that `packing.pack` takes.
+def get_state(strategy: Strategy | ServerRule) -> dict[str, Any]:
+    """Return the state of a strategy or a rule, as values that `packing.pack` takes.
 
     Raises
     ------
@@ -30,10 +31,10 @@ def get_state(strategy: Strategy) -> dict[str, Any]:
         Naming the attribute that cannot be saved, or the one of the two methods that is missing.
     """
     if _has_own_state(strategy):
-        return {"own": strategy.state_dict()}  # type: ignore[attr-defined]
+        return {"own": strategy.state_dict()}  # type: ignore[union-attr]
     state: dict[str, Any] = {}
     for name, value in vars(strategy).items():
-        if isinstance(value, Strategy):
+        if isinstance(value, Strategy | ServerRule):
             state[name] = {_WRAPPED: get_state(value)}
         elif not callable(value):
             _require_packable(strategy, name, value)
@@ -41,7 +42,7 @@ def get_state(strategy: Strategy) -> dict[str, Any]:
     return {"attributes": state}
 
 
-def set_state(strategy: Strategy, state: dict[str, Any]) -> None:
+def set_state(strategy: Strategy | ServerRule, state: dict[str, Any]) -> None:
     """Put back what `get_state` returned for a strategy of the same construction.
 
     Raises
@@ -54,19 +55,19 @@ def set_state(strategy: Strategy, state: dict[str, Any]) -> None:
     if set(state) != {"own" if has_own_state else "attributes"}:
         raise StrategyError(f"strategy {name}: expected its own state, found {sorted(state)}")
     if has_own_state:
-        strategy.load_state_dict(state["own"])  # type: ignore[attr-defined]
+        strategy.load_state_dict(state["own"])  # type: ignore[union-attr]
         return
     for key, value in state["attributes"].items():
         present = getattr(strategy, key, None)
-        if isinstance(present, Strategy):
+        if isinstance(present, Strategy | ServerRule):
             set_state(present, value[_WRAPPED])
         elif callable(present) or inspect.isdatadescriptor(getattr(type(strategy), key, None)):
             raise StrategyError(f"strategy {name}: expected attributes, found a value for its function {key!r}")
         else:
-            setattr(strategy, key, value)
+            vars(strategy)[key] = value  # as they were read: also of a frozen dataclass
 
 
-def _has_own_state(strategy: Strategy) -> bool:
+def _has_own_state(strategy: Strategy | ServerRule) -> bool:
     found = [name for name in ("state_dict", "load_state_dict") if hasattr(strategy, name)]
     if len(found) == 1:
         raise StrategyError(
@@ -76,7 +77,7 @@ def _has_own_state(strategy: Strategy) -> bool:
     return bool(found)
 
 
-def _require_packable(strategy: Strategy, name: str, value: object) -> None:
+def _require_packable(strategy: Strategy | ServerRule, name: str, value: object) -> None:
     try:
         pack(value)
     except PackingError as error:

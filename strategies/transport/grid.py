@@ -5,24 +5,42 @@ A second message to a busy node would run at once, in another process and on the
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from fedmeta_flwr.protocol.flower_private import Run
 from fedmeta_flwr.records.progress import Observer
 from strategies.errors import DeliveryError
 from strategies.transport.replies import dead_actor
 
 _LOG = logging.getLogger("flwr.arrivals")
 
-if TYPE_CHECKING:
-    from flwr.supercore.run import Run  # part of Grid's interface, but not public
 
-Exchange = Callable[[list[Message], float | None], list[Message]]
+@dataclass(frozen=True, kw_only=True)
+class TransportSettings:
+    """Waiting times, and messages under way.
+
+    Attributes
+    ----------
+    registration_seconds : float
+        Longest wait for all nodes to register, and for their answers where that is longer than the timeout of
+        `FirstArrivals.start`: actors may start slowly.
+    poll_seconds : float
+        Pause between two looks for replies.
+    messages_in_flight : int
+        Messages under way at once; at least as many as nodes compute at once. Flower's link state looks through all of
+        them for each node that asks for work, so that thousands of them take the square of their number.
+    """
+
+    registration_seconds: float = 60.0
+    poll_seconds: float = 0.015
+    messages_in_flight: int = 32
 
 
 class ArrivalGrid(Grid):
@@ -34,43 +52,35 @@ class ArrivalGrid(Grid):
     ----------
     grid : Grid
         The Grid that Flower hands to the server.
-    exchange : callable
-        Answers `send_and_receive`, which Flower's own loop calls: list of messages and timeout to replies.
-    poll_seconds : float
-        Pause between two looks for replies.
-    window : int
-        Messages under way at once. Flower's link state looks through all of them for each node that asks for work, so
-        that thousands of them take the square of their number.
+    settings : TransportSettings
+        How often to look for replies, and how many messages may be under way.
     observer : Observer, optional
         Is told who is asked and who answers, by partition.
 
     Attributes
     ----------
     roster : dict
-        Node id to partition id, in the order of partitions; empty before the roll call.
+        Node id to partition id, in the order of partitions; empty before the registration.
     dead_actor : str or None
         What Flower said of a process of the simulation that has died; None while all live.
     """
 
-    def __init__(
-        self, grid: Grid, exchange: Exchange, poll_seconds: float, window: int, observer: Observer | None = None
-    ) -> None:
+    def __init__(self, grid: Grid, settings: TransportSettings, observer: Observer | None = None) -> None:
         self._grid = grid
-        self._exchange = exchange
-        self._poll_seconds = poll_seconds
-        self._window = window
+        self._poll_seconds = settings.poll_seconds
+        self._window = settings.messages_in_flight
         self._observer = observer or Observer()
         self.roster: Mapping[int, int] = {}
-        self._owed: dict[int, str] = {}  # node id -> id of the message that it owes a reply to
+        self._pending: dict[int, str] = {}  # node id -> id of the message that it owes a reply to
         self._replies: dict[str, Message] = {}  # message id -> its reply; in the order of arrival
         self._unwanted: set[str] = set()
         self._overdue: set[int] = set()  # nodes that are not waited for any more
         self.dead_actor: str | None = None
         self._hidden: Collection[int] = ()
 
-    def owes(self, node_id: int) -> bool:
-        """Tell whether a node owes a reply."""
-        return node_id in self._owed
+    def is_busy(self, node_id: int) -> bool:
+        """Return whether a node has not answered yet."""
+        return node_id in self._pending
 
     def send(self, message: Message, deadline: float) -> str:
         """Send one message, as soon as its node owes no reply and the window has room.
@@ -96,16 +106,16 @@ class ArrivalGrid(Grid):
         node_id = message.metadata.dst_node_id
         if node_id in self._overdue and not (self._poll() and node_id not in self._overdue):
             raise DeliveryError("still owes the reply to an earlier message, which is overdue")
-        if not self._poll_until(lambda: node_id not in self._owed, deadline):
+        if not self._poll_until(lambda: node_id not in self._pending, deadline):
             self._overdue.add(node_id)
             raise DeliveryError("still owes the reply to an earlier message")
-        if not self._poll_until(lambda: len(self._owed) - len(self._overdue) < self._window, deadline):
+        if not self._poll_until(lambda: len(self._pending) - len(self._overdue) < self._window, deadline):
             raise DeliveryError(f"could not be asked in time: {self._window} other clients owe replies")
         # One at a time: `push_messages` leaves unknown nodes out of the ids, which would shift the others.
         message_ids = [message_id for message_id in self._grid.push_messages([message]) if message_id]
         if not message_ids:
             raise DeliveryError("the node is not connected")
-        self._owed[node_id] = message_ids[0]
+        self._pending[node_id] = message_ids[0]
         self._observer.asked(self.roster.get(node_id, node_id))
         return message_ids[0]
 
@@ -123,26 +133,27 @@ class ArrivalGrid(Grid):
 
     def discard(self, message_id: str) -> None:
         """Throw a reply away, now or when it comes."""
-        if self._replies.pop(message_id, None) is None and message_id in self._owed.values():
+        if self._replies.pop(message_id, None) is None and message_id in self._pending.values():
             self._unwanted.add(message_id)
 
     def give_up(self, message_id: str) -> None:
         """Wait for a reply no longer: it is thrown away when it comes, and its node is asked nothing before it does."""
         self.discard(message_id)
-        self._overdue |= {node_id for node_id, owed in self._owed.items() if owed == message_id}
+        self._overdue |= {node_id for node_id, pending in self._pending.items() if pending == message_id}
 
     def settle(self, deadline: float) -> None:
         """Wait for replies that were thrown away beforehand, but overdue ones: then their clients are done."""
         unwanted = self._unwanted
         self._poll_until(
-            lambda: self._overdue.issuperset(node for node, owed in self._owed.items() if owed in unwanted), deadline
+            lambda: self._overdue.issuperset(node for node, pending in self._pending.items() if pending in unwanted),
+            deadline,
         )
 
     def drain(self, deadline: float) -> list[int]:
         """Wait for all replies but overdue ones and throw them away; return the nodes that then still owe one."""
-        self._poll_until(lambda: self._overdue.issuperset(self._owed), deadline)
+        self._poll_until(lambda: self._overdue.issuperset(self._pending), deadline)
         self._replies.clear()
-        return sorted(self._owed)
+        return sorted(self._pending)
 
     def _poll_until(self, done: Callable[[], bool], deadline: float) -> bool:
         while not done():
@@ -154,24 +165,24 @@ class ArrivalGrid(Grid):
         return True
 
     def _poll(self) -> bool:
-        """Fetch what has arrived; tell whether anything has."""
-        debtors = {message_id: node_id for node_id, message_id in self._owed.items()}
+        """Fetch what has arrived; return whether anything has."""
+        asked = {message_id: node_id for node_id, message_id in self._pending.items()}
         answered: dict[str, Message] = {}
-        for reply in self._grid.pull_messages(list(debtors)) if debtors else ():
+        for reply in self._grid.pull_messages(list(asked)) if asked else ():
             # By the id of the instruction: an expired one is answered by the SuperLink, not by its node.
             metadata = reply.metadata
-            node_id = debtors.get(metadata.reply_to_message_id)
+            node_id = asked.get(metadata.reply_to_message_id)
             if node_id is not None and (reply.has_error() or metadata.src_node_id == node_id):
                 answered.setdefault(metadata.reply_to_message_id, reply)
             else:
                 _LOG.warning("left out: a reply of node %d to a message that it does not owe one", metadata.src_node_id)
         # Replies of one look have no order among them: they count as if they came in the order of partitions.
-        for message_id in sorted(answered, key=lambda known: self.roster.get(debtors[known], debtors[known])):
-            self._take(debtors[message_id], message_id, answered[message_id])
+        for message_id in sorted(answered, key=lambda known: self.roster.get(asked[known], asked[known])):
+            self._take(asked[message_id], message_id, answered[message_id])
         return bool(answered)
 
     def _take(self, node_id: int, message_id: str, reply: Message) -> None:
-        del self._owed[node_id]
+        del self._pending[node_id]
         self._overdue.discard(node_id)
         self._observer.answered(self.roster.get(node_id, node_id))
         self.dead_actor = self.dead_actor or dead_actor(reply)
@@ -189,8 +200,8 @@ class ArrivalGrid(Grid):
 
     def awaited(self, *, only_unwanted: bool = False) -> list[int]:
         """Return the partitions that `drain` waits for; `only_unwanted`: that `settle` waits for."""
-        owed = {node_id for node_id, owed in self._owed.items() if not only_unwanted or owed in self._unwanted}
-        return sorted(self.roster[node_id] for node_id in owed - self._overdue)
+        busy = {node for node, message_id in self._pending.items() if not only_unwanted or message_id in self._unwanted}
+        return sorted(self.roster[node_id] for node_id in busy - self._overdue)
 
     @contextmanager
     def hiding(self, partition_ids: Collection[int]) -> Iterator[None]:
@@ -202,8 +213,28 @@ class ArrivalGrid(Grid):
             self._hidden = ()
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Let the exchange answer: for training, with the first arrivals."""
-        return self._exchange(list(messages), timeout)
+        """Ask nodes and return all replies in time; for strategies that talk to the Grid themselves.
+
+        As with Flower's Grid there is no reply of a node that cannot be asked, or that answers too late. It has nothing
+        to do with a round: no quorum ends it, no guard reads the replies, and no record tells of them.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        replies = []
+        for message_id in self._send_all(messages, deadline):
+            if (reply := self.await_reply(message_id, deadline)) is not None:
+                replies.append(reply)
+            else:
+                self.give_up(message_id)
+        return replies
+
+    def _send_all(self, messages: Iterable[Message], deadline: float) -> list[str]:
+        message_ids = []
+        for message in messages:
+            try:
+                message_ids.append(self.send(message, deadline))
+            except DeliveryError as error:
+                _LOG.warning("node %d was not asked: it %s", message.metadata.dst_node_id, error)
+        return message_ids
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages to nodes that owe nothing; for strategies that talk to the Grid themselves."""
@@ -214,12 +245,12 @@ class ArrivalGrid(Grid):
         self._poll()
         return [self._replies.pop(message_id) for message_id in message_ids if message_id in self._replies]
 
-    def set_run(self, run: "Run") -> None:
+    def set_run(self, run: Run) -> None:
         """Set the run, as in Flower's Grid."""
         self._grid.set_run(run)
 
     @property
-    def run(self) -> "Run":
+    def run(self) -> Run:
         """The run, as in Flower's Grid."""
         return self._grid.run
 

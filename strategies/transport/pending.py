@@ -1,4 +1,4 @@
-"""Instructions under way, and the two clocks that tell which of their replies lands next."""
+"""Training requests without a reply yet, and the two clocks that say which of their replies arrives next."""
 
 import heapq
 import math
@@ -17,13 +17,13 @@ from strategies.transport.grid import ArrivalGrid
 
 
 @dataclass(frozen=True)
-class Flight:
-    """One training instruction that was sent and whose reply has not landed.
+class PendingRequest:
+    """One training instruction that was sent and whose reply has not arrived.
 
     Attributes
     ----------
     partition_id : int
-        The client; it has one flight at most.
+        The client; it has one pending request at most.
     sent_in_round : int
         Round of the instruction.
     message_id : str
@@ -58,121 +58,125 @@ class DecodedArrays:
         return self._known[id(record)][1]
 
 
-def save_flights(flights: Mapping[int, Flight]) -> list[dict[str, Any]]:
+def save_pending(pending: Mapping[int, PendingRequest]) -> list[dict[str, Any]]:
     """Return what `send_again` needs, in the order of partitions; `fedmeta_flwr.records.packing` takes it."""
     return [
         {
             "partition_id": partition_id,
-            "sent_in_round": flight.sent_in_round,
-            "message_type": flight.instruction.metadata.message_type,
-            "content": flight.instruction.content,
+            "sent_in_round": request.sent_in_round,
+            "message_type": request.instruction.metadata.message_type,
+            "content": request.instruction.content,
         }
-        for partition_id, flight in sorted(flights.items())
+        for partition_id, request in sorted(pending.items())
     ]
 
 
-def send_again(saved: list[dict[str, Any]], grid: ArrivalGrid, timeout_seconds: float) -> dict[int, Flight]:
+def send_again(saved: list[dict[str, Any]], grid: ArrivalGrid, timeout_seconds: float) -> dict[int, PendingRequest]:
     """Ask again what was under way when a run was saved: a client's answer to an instruction is always the same.
 
     Parameters
     ----------
     saved : list of dict
-        From `save_flights`.
+        From `save_pending`.
     grid : ArrivalGrid
-        After the roll call: nodes may be others than they were.
+        After the registration: nodes may be others than they were.
     timeout_seconds : float
         Longest wait for each reply.
 
     Returns
     -------
     dict
-        Partition id to flight.
+        Partition id to pending request.
     """
     nodes = {partition_id: node_id for node_id, partition_id in grid.roster.items()}
     decoded = DecodedArrays()
-    flights = {}
+    pending = {}
     for entry in saved:
         partition_id = entry["partition_id"]
         instruction = Message(entry["content"], nodes[partition_id], entry["message_type"])
         deadline = time.monotonic() + timeout_seconds
         message_id = grid.send(instruction, deadline)
         sent = decoded.of(instruction)
-        flights[partition_id] = Flight(partition_id, entry["sent_in_round"], message_id, deadline, instruction, sent)
-    return flights
+        pending[partition_id] = PendingRequest(
+            partition_id, entry["sent_in_round"], message_id, deadline, instruction, sent
+        )
+    return pending
 
 
 class Clock(Protocol):
-    """The order in which flights land, and what time it is."""
+    """The order in which replies arrive, and what time it is."""
 
     def now(self) -> float:
         """Return the time in seconds, from an arbitrary zero."""
         ...
 
-    def depart(self, flight: Flight) -> None:
-        """Take note of a flight that leaves now."""
+    def add(self, request: PendingRequest) -> None:
+        """Take note of a request that is sent now."""
         ...
 
-    def next_flight(self) -> Flight | None:
-        """Return the flight that lands next, once; None where none is under way."""
+    def next_arrival(self) -> PendingRequest | None:
+        """Return the request whose reply arrives next, once; None where none is pending."""
         ...
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint needs."""
         ...
 
-    def restore(self, state: dict[str, Any], flights: Iterable[Flight]) -> None:
-        """Go on from a checkpoint; its flights have been sent again."""
+    def restore(self, state: dict[str, Any], pending: Iterable[PendingRequest]) -> None:
+        """Go on from a checkpoint; its requests have been sent again."""
         ...
 
 
 class SimulatedClock:
-    """Time that passes from landing to landing, as a latency model says.
+    """Time that passes from arrival to arrival, as a latency model says.
 
     Parameters
     ----------
     model : LatencyModel
-        Gives each flight its duration. Ties land in the order of partition ids.
+        Gives each request the time until its reply. Ties arrive in the order of partition ids.
     """
 
     def __init__(self, model: LatencyModel) -> None:
         self._model = model
         self._now = 0.0
-        self._landings: list[tuple[float, int, Flight]] = []
+        self._arrivals: list[tuple[float, int, PendingRequest]] = []
 
     def now(self) -> float:
         """Return the simulated time in seconds since the start of the run."""
         return self._now
 
-    def depart(self, flight: Flight) -> None:
-        """Take note of a flight; raises `StrategyError` where its latency is no duration."""
-        latency = self._model.latency_seconds(flight.sent_in_round, flight.partition_id)
+    def add(self, request: PendingRequest) -> None:
+        """Take note of a request; raises `StrategyError` where its latency is no duration."""
+        latency = self._model.latency_seconds(request.sent_in_round, request.partition_id)
         if not (math.isfinite(latency) and latency >= 0):
             raise StrategyError(
                 f"arrival model {type(self._model).__name__}: expected a latency of 0 seconds or above, found "
-                f"{latency!r} for client {flight.partition_id} in round {flight.sent_in_round}"
+                f"{latency!r} for client {request.partition_id} in round {request.sent_in_round}"
             )
-        heapq.heappush(self._landings, (self._now + latency, flight.partition_id, flight))
+        heapq.heappush(self._arrivals, (self._now + latency, request.partition_id, request))
 
-    def next_flight(self) -> Flight | None:
-        """Let time pass until the next landing; never waits."""
-        if not self._landings:
+    def next_arrival(self) -> PendingRequest | None:
+        """Let time pass until the next arrival; never waits."""
+        if not self._arrivals:
             return None
-        self._now, _, flight = heapq.heappop(self._landings)
-        return flight
+        self._now, _, request = heapq.heappop(self._arrivals)
+        return request
 
     def state(self) -> dict[str, Any]:
-        """Return the time, and when each client's flight lands."""
-        return {"now": self._now, "landings": {partition_id: time for time, partition_id, _ in self._landings}}
+        """Return the time, and when each client's reply arrives."""
+        return {"now": self._now, "arrives_at": {partition_id: time for time, partition_id, _ in self._arrivals}}
 
-    def restore(self, state: dict[str, Any], flights: Iterable[Flight]) -> None:
-        """Take up the time and the landings."""
+    def restore(self, state: dict[str, Any], pending: Iterable[PendingRequest]) -> None:
+        """Take up the time and the times of arrival."""
         self._now = state["now"]
-        self._landings = [(state["landings"][flight.partition_id], flight.partition_id, flight) for flight in flights]
-        heapq.heapify(self._landings)
+        self._arrivals = [
+            (state["arrives_at"][request.partition_id], request.partition_id, request) for request in pending
+        ]
+        heapq.heapify(self._arrivals)
 
 
 class RealClock:
-    """Time as it passes; flights land when their replies come in.
+    """Time as it passes; replies arrive when they come in.
 
     Parameters
     ----------
@@ -182,32 +186,32 @@ class RealClock:
 
     def __init__(self, grid: ArrivalGrid) -> None:
         self._grid = grid
-        self._flights: dict[str, Flight] = {}
+        self._pending: dict[str, PendingRequest] = {}
 
     def now(self) -> float:
         """Return the monotonic time in seconds."""
         return time.monotonic()
 
-    def depart(self, flight: Flight) -> None:
-        """Take note of a flight."""
-        self._flights[flight.message_id] = flight
+    def add(self, request: PendingRequest) -> None:
+        """Take note of a request."""
+        self._pending[request.message_id] = request
 
-    def next_flight(self) -> Flight | None:
-        """Wait for the earliest reply; where a flight's deadline comes first, return that flight."""
-        if not self._flights:
+    def next_arrival(self) -> PendingRequest | None:
+        """Wait for the earliest reply; where a request's deadline comes first, return that request."""
+        if not self._pending:
             return None
-        overdue = min(self._flights, key=lambda message_id: self._flights[message_id].deadline)
-        message_id = self._grid.await_first(self._flights, self._flights[overdue].deadline)
-        return self._flights.pop(message_id or overdue)
+        overdue = min(self._pending, key=lambda message_id: self._pending[message_id].deadline)
+        message_id = self._grid.await_first(self._pending, self._pending[overdue].deadline)
+        return self._pending.pop(message_id or overdue)
 
     def state(self) -> dict[str, Any]:
-        """Return nothing: flights that are sent again take the time that they take."""
+        """Return nothing: requests that are sent again take the time that they take."""
         return {}
 
-    def restore(self, state: dict[str, Any], flights: Iterable[Flight]) -> None:
-        """Take note of the flights."""
-        for flight in flights:
-            self.depart(flight)
+    def restore(self, state: dict[str, Any], pending: Iterable[PendingRequest]) -> None:
+        """Take note of the requests."""
+        for request in pending:
+            self.add(request)
 
 
 def make_clock(arrivals: ArrivalModel, grid: ArrivalGrid) -> Clock:

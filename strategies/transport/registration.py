@@ -1,4 +1,4 @@
-"""The roll call: which node holds which partition.
+"""The registration: which node holds which partition.
 
 Nodes register while the server starts, under ids that differ from run to run. A round must not begin before all
 of them are there, and everything that is recorded or seeded goes by partition.
@@ -8,16 +8,16 @@ import logging
 import time
 
 from fedmeta_flwr.protocol import messages
-from strategies.errors import DeliveryError, RollCallError
+from strategies.errors import DeliveryError, RegistrationError
 from strategies.transport.grid import ArrivalGrid
 from strategies.transport.replies import failure_reason
 
-_LOG = logging.getLogger("flwr.roll_call")
+_LOG = logging.getLogger("flwr.registration")
 _LOG_EVERY_SECONDS = 5.0
 _REGISTRATION_POLL_SECONDS = 0.05
 
 
-def call_the_roll(grid: ArrivalGrid, num_clients: int, registered_by: float, deadline: float) -> dict[int, int]:
+def register_nodes(grid: ArrivalGrid, num_clients: int, registered_by: float, deadline: float) -> dict[int, int]:
     """Wait for all nodes and ask each for its partition.
 
     Parameters
@@ -36,7 +36,7 @@ def call_the_roll(grid: ArrivalGrid, num_clients: int, registered_by: float, dea
 
     Raises
     ------
-    RollCallError
+    RegistrationError
         If there are fewer or more nodes, one does not answer, or the partitions are not the expected ones.
     """
     node_ids = _registered(grid, num_clients, registered_by)
@@ -44,7 +44,9 @@ def call_the_roll(grid: ArrivalGrid, num_clients: int, registered_by: float, dea
     answers = {node_id: _answer(grid, node_id, question, deadline) for node_id, question in questions.items()}
     found = sorted(answers.values())
     if found != list(range(num_clients)):
-        raise RollCallError(f"roll call: expected the partitions 0 to {num_clients - 1} once each, found {found}")
+        raise RegistrationError(
+            f"registration: expected the partitions 0 to {num_clients - 1} once each, found {found}"
+        )
     return dict(sorted(answers.items(), key=lambda entry: entry[1]))
 
 
@@ -52,18 +54,18 @@ def _registered(grid: ArrivalGrid, num_clients: int, deadline: float) -> list[in
     next_log = time.monotonic()
     while len(node_ids := sorted(grid.get_node_ids())) < num_clients:
         if time.monotonic() >= deadline:
-            raise RollCallError(
-                f"roll call: expected {num_clients} nodes (num-clients), found {len(node_ids)} registered in time; "
+            raise RegistrationError(
+                f"registration: expected {num_clients} nodes (num-clients), found {len(node_ids)} registered in time; "
                 f"for a simulation: flwr run . --federation-config 'num-supernodes={num_clients} "
                 f"client-resources-num-cpus=1 init-args-num-cpus={num_clients}'"
             )
         if time.monotonic() >= next_log:
-            _LOG.info("roll call: waiting for nodes, %d of %d registered", len(node_ids), num_clients)
+            _LOG.info("registration: waiting for nodes, %d of %d registered", len(node_ids), num_clients)
             next_log += _LOG_EVERY_SECONDS
         time.sleep(_REGISTRATION_POLL_SECONDS)
     if len(node_ids) > num_clients:
-        raise RollCallError(
-            f"roll call: expected {num_clients} nodes (num-clients), found {len(node_ids)}; "
+        raise RegistrationError(
+            f"registration: expected {num_clients} nodes (num-clients), found {len(node_ids)}; "
             f"set num-clients or the federation's num-supernodes"
         )
     return node_ids
@@ -71,18 +73,20 @@ def _registered(grid: ArrivalGrid, num_clients: int, deadline: float) -> list[in
 
 def _ask(grid: ArrivalGrid, node_id: int, deadline: float) -> str:
     try:
-        return grid.send(messages.roll_call(node_id), deadline)
+        return grid.send(messages.registration(node_id), deadline)
     except DeliveryError as error:
-        raise RollCallError(f"roll call: node {node_id}: {error}") from error
+        raise RegistrationError(f"registration: node {node_id}: {error}") from error
 
 
 def _answer(grid: ArrivalGrid, node_id: int, question: str, deadline: float) -> int:
     reply = grid.await_reply(question, deadline)
     if reply is None:
-        raise RollCallError(f"roll call: expected an answer of node {node_id}, found none in time")
+        raise RegistrationError(f"registration: expected an answer of node {node_id}, found none in time")
     if reply.has_error():
-        raise RollCallError(f"roll call: node {node_id} failed: {failure_reason(reply)}")
+        raise RegistrationError(f"registration: node {node_id} failed: {failure_reason(reply)}")
     try:
-        return messages.roll_call_partition(reply)
+        return messages.registered_partition(reply)
     except (KeyError, ValueError) as error:
-        raise RollCallError(f"roll call: node {node_id}: expected its partition id, found none ({error})") from error
+        raise RegistrationError(
+            f"registration: node {node_id}: expected its partition id, found none ({error})"
+        ) from error

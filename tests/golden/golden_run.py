@@ -45,8 +45,8 @@ def golden_run() -> list[dict[str, Any]]:
         results = read_results(Path(folder, "run"))
     return [
         {
-            "arrived": [arrival["partition_id"] for arrival in record.arrivals],
-            "norms": [arrival["update_norm"] for arrival in record.arrivals],
+            "arrived": [arrival.partition_id for arrival in record.arrivals],
+            "norms": [arrival.update_norm for arrival in record.arrivals],
             "accuracies": record.accuracies(),
         }
         for record in results.rounds

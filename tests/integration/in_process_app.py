@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from flwr.app import Context, Message, RecordDict
-from flwr.supercore.task_identity import TaskIdentity
 from unit.strategies.in_memory_grid import InMemoryGrid
 
 from experiments.analysis.collection import PATHS
 from fedmeta_flwr.apps import server as server_app
 from fedmeta_flwr.apps.client import app
+from fedmeta_flwr.protocol.flower_private import TaskIdentity
 from fedmeta_flwr.records.results import RunResults
 
 _LATE_IMPORTS = ("torch._dynamo", "torch.utils.tensorboard", "matplotlib.backends.backend_agg", "matplotlib.figure")

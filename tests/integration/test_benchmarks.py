@@ -12,6 +12,8 @@ from experiments.benchmarks.scale import many_clients
 from experiments.benchmarks.timed_run import timed_run
 from experiments.runner.simulation import SimulationSize
 from experiments.settings import APP_DIR
+from fedmeta_flwr.records.drops import Drop, DropReason
+from fedmeta_flwr.records.entries import Arrival
 from fedmeta_flwr.records.results import RoundRecord
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
@@ -36,18 +38,18 @@ def test_a_run_of_clients_that_do_nothing_is_timed_and_its_memory_seen(tmp_path:
     settings = {"results-dir": str(tmp_path / "run"), "num-clients": 40, "quorum": 30, "num-server-rounds": 2}
     run = timed_run(NOOP_APP, settings, SimulationSize(nodes=40, actors=2))
     assert [len(record.arrivals) for record in run.results.rounds] == [30, 30]
-    assert [{a["update_norm"] for a in record.arrivals} for record in run.results.rounds] == [{0.0}, {0.0}]
+    assert [{a.update_norm for a in record.arrivals} for record in run.results.rounds] == [{0.0}, {0.0}]
     assert run.startup_seconds > 0
     assert min(run.main_mebibytes, run.actor_mebibytes) > 50
 
 
 def test_a_pool_does_the_same_work_again(tmp_path: Path) -> None:
     config = many_clients(4, 2, tmp_path)
-    straggler = {"partition_id": 0, "reason": "straggler"}
-    busy = {"partition_id": 0, "reason": "busy"}
     records = [
-        RoundRecord(number, "benign", [{"partition_id": partition} for partition in (3, 1, 2)], [dropped])
-        for number, dropped in ((1, straggler), (2, busy))
+        RoundRecord(
+            number, "benign", [Arrival(partition, number, 1.0, 1.0) for partition in (3, 1, 2)], [Drop(0, reason)]
+        )
+        for number, reason in ((1, DropReason.STRAGGLER), (2, DropReason.BUSY))
     ]
     rounds, work = replay(config, records, 2)
     assert (len(rounds), len(work)) == (2, 6)

@@ -76,18 +76,18 @@ def test_all_adversaries_attack_in_one_round_and_benign_clients_evaluate(
     assert results.end["status"] == "completed"
     benign = [client for client in range(CLIENTS) if client not in adversaries]
     for record in results.rounds:
-        arrived = {arrival["partition_id"]: arrival for arrival in record.arrivals}
-        abstained = [drop["partition_id"] for drop in record.dropped if drop["reason"] == DropReason.ABSTAINED]
+        arrived = {arrival.partition_id: arrival for arrival in record.arrivals}
+        abstained = [drop.partition_id for drop in record.dropped if drop.reason == DropReason.ABSTAINED]
         if record.server_round == ATTACK:
             assert tuple(arrived)[:2] == adversaries
-            attacks = [arrived[client]["update_norm"] for client in adversaries]
-            assert min(attacks) > 4 * max(arrived[client]["update_norm"] for client in benign if client in arrived)
+            attacks = [arrived[client].update_norm for client in adversaries]
+            assert min(attacks) > 4 * max(arrived[client].update_norm for client in benign if client in arrived)
             assert attacks[0] != attacks[1]
         else:
             assert sorted(abstained) == list(adversaries)
             assert set(arrived) <= set(benign)
         if record.evaluation is not None:
-            assert [client["partition_id"] for client in record.evaluation] == benign
+            assert [client.partition_id for client in record.evaluation] == benign
     assert missed_attack(results) == ""
 
     (collection,) = collect(root)
@@ -95,8 +95,8 @@ def test_all_adversaries_attack_in_one_round_and_benign_clients_evaluate(
     page = write_report(root, root / "report.html", None).read_text(encoding="utf-8")
     assert f"Episode 0 of client {benign[0]}" in page
     norms = " and ".join(
-        f"{arrival['update_norm']:.3g}"
+        f"{arrival.update_norm:.3g}"
         for arrival in results.at_round(ATTACK).arrivals
-        if arrival["partition_id"] in adversaries
+        if arrival.partition_id in adversaries
     )
     assert f"attack {norms} in round {ATTACK}" in page

@@ -96,7 +96,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 def test_every_round_aggregates_the_quorum(deployed: Deployed) -> None:
     assert [record.server_round for record in deployed.results.rounds] == [1, 2]
     assert [len(record.arrivals) for record in deployed.results.rounds] == [3, 3]
-    assert deployed.results.at_round(2).arrivals[0]["partition_id"] == 0  # the attack
+    assert deployed.results.at_round(2).arrivals[0].partition_id == 0  # the attack
 
 
 def test_the_bits_are_those_of_the_app_in_one_process(deployed: Deployed, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from fedmeta_flwr.records.checkpoint import (
     MODEL_FILE_NAME,
     load_checkpoint,
 )
+from fedmeta_flwr.records.entries import Arrival
 from fedmeta_flwr.records.results import RoundRecord, RunResults, read_results
 
 pytestmark = pytest.mark.usefixtures("task_identity")
@@ -70,8 +71,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_once
 
 
-def arrivals(results: RunResults, server_round: int) -> dict[int, dict[str, Any]]:
-    return {arrival["partition_id"]: arrival for arrival in results.at_round(server_round).arrivals}
+def arrivals(results: RunResults, server_round: int) -> dict[int, Arrival]:
+    return {arrival.partition_id: arrival for arrival in results.at_round(server_round).arrivals}
 
 
 def update(folder: Path) -> np.ndarray:
@@ -83,9 +84,18 @@ def update(folder: Path) -> np.ndarray:
 
 def test_a_strategy_of_ones_own_clips_to_the_median_norm(finished: Run) -> None:
     folder = finished(strategy="examples.custom_strategy:MedianNormClipping", strategy_options='{"slack": 1.0}')
-    norms = [arrival["update_norm"] for arrival in arrivals(read_results(folder), ATTACK).values()]
+    norms = [arrival.update_norm for arrival in arrivals(read_results(folder), ATTACK).values()]
     assert max(norms) > 2 * np.median(norms)
     assert np.linalg.norm(update(folder)) <= np.median(norms) < np.linalg.norm(update(finished()))
+
+
+def test_a_server_rule_of_ones_own_adds_its_momentum(finished: Run) -> None:
+    def changes(momentum: float) -> np.ndarray:
+        options = json.dumps({"momentum": momentum})
+        return update(finished(strategy="examples.custom_rule:ServerMomentum", strategy_options=options))
+
+    np.testing.assert_allclose(changes(0.0), update(finished()), rtol=1e-4, atol=1e-6)
+    assert np.linalg.norm(changes(0.5) - changes(0.0)) > 0.01 * np.linalg.norm(changes(0.0))
 
 
 def test_a_client_of_ones_own_clips_and_adds_noise(finished: Run) -> None:
@@ -94,8 +104,8 @@ def test_a_client_of_ones_own_clips_and_adds_noise(finished: Run) -> None:
     found = arrivals(read_results(folder), BEFORE)
     assert 0 not in found
     for arrival in found.values():
-        clipped = min(LONGEST, arrival["metrics"]["norm-before-clipping"])
-        assert arrival["update_norm"] == pytest.approx(math.hypot(clipped, NOISE * math.sqrt(size)), rel=0.1)
+        clipped = min(LONGEST, arrival.metrics["norm-before-clipping"])
+        assert arrival.update_norm == pytest.approx(math.hypot(clipped, NOISE * math.sqrt(size)), rel=0.1)
 
 
 def test_an_adversary_of_ones_own_stays_within_its_bound(finished: Run) -> None:
@@ -103,8 +113,8 @@ def test_an_adversary_of_ones_own_stays_within_its_bound(finished: Run) -> None:
         arrivals(read_results(folder), ATTACK)
         for folder in (finished(adversary="examples.custom_adversary:QuietAdversary"), finished())
     )
-    assert bounded[0]["update_norm"] == pytest.approx(BOUND, rel=1e-5)
-    assert plain[0]["update_norm"] > 1.1 * BOUND
+    assert bounded[0].update_norm == pytest.approx(BOUND, rel=1e-5)
+    assert plain[0].update_norm > 1.1 * BOUND
     assert {part: bounded[part] for part in bounded if part} == {part: plain[part] for part in plain if part}
 
 
@@ -114,7 +124,7 @@ def test_a_custom_attack_moves_a_share_of_the_weights(finished: Run) -> None:
     folder, plain = (finished(quorum=1, **own) for own in (share, {}))
     assert np.mean(update(folder) != 0) == pytest.approx(0.2, abs=0.01)
     assert np.mean(update(plain) != 0) > 0.7
-    norms = [arrivals(read_results(run), ATTACK)[0]["update_norm"] for run in (folder, plain)]
+    norms = [arrivals(read_results(run), ATTACK)[0].update_norm for run in (folder, plain)]
     assert 0.3 * norms[1] < norms[0] < norms[1]
 
 
@@ -137,7 +147,7 @@ def test_a_key_or_a_poisoning_of_ones_own_changes_the_adversarys_update_alone(
 
 def clean_counts(record: RoundRecord) -> list[Any]:
     assert record.evaluation is not None
-    return [client["counts"][curve] for client in record.evaluation for curve in ("meta_testing", "main_task")]
+    return [client.counts[curve] for client in record.evaluation for curve in ("meta_testing", "main_task")]
 
 
 def test_an_attention_of_ones_own_is_trained_and_kept_by_each_client(finished: Run) -> None:
@@ -167,8 +177,8 @@ def test_an_arrival_model_of_ones_own_decides_who_comes_first(finished: Run) -> 
     model = Unreliable(seed=0, median_seconds=1.0, sigma=0.5, first=frozenset({0}))
     for record in results.rounds:
         for arrival in record.arrivals:
-            expected = model.latency_seconds(record.server_round, arrival["partition_id"])
-            assert arrival["latency_seconds"] == pytest.approx(expected)
+            expected = model.latency_seconds(record.server_round, arrival.partition_id)
+            assert arrival.latency_seconds == pytest.approx(expected)
 
 
 def test_the_command_of_the_own_server_has_settings_that_hold() -> None:
@@ -215,6 +225,6 @@ def test_all_of_them_are_found_by_server_and_actors_in_one_real_run(tmp_path: Pa
     results = read_results(tmp_path)
     assert results.run["dataset"]["name"] == own["dataset"]
     attack = arrivals(results, ATTACK)
-    assert attack.pop(0)["update_norm"] == pytest.approx(BOUND, rel=1e-5)
-    assert all("norm-before-clipping" in arrival["metrics"] for arrival in attack.values())
+    assert attack.pop(0).update_norm == pytest.approx(BOUND, rel=1e-5)
+    assert all("norm-before-clipping" in arrival.metrics for arrival in attack.values())
     assert "embedding.blocks.2.shortcut.weight" in load_checkpoint(tmp_path / MODEL_FILE_NAME).arrays

@@ -12,7 +12,7 @@ import pytest
 from integration.faults import FaultyRuns
 
 from experiments.runner.processes import Descendants
-from fedmeta_flwr.records.drops import DropReason, describe_drop
+from fedmeta_flwr.records.drops import DropReason
 from fedmeta_flwr.records.results import FILE_NAME, read_results
 
 pytestmark = pytest.mark.integration
@@ -48,10 +48,10 @@ def test_a_round_goes_on_without_clients_that_raise_or_hang(tmp_path: Path) -> N
     rounds = read_results(runs.results_dir).rounds
     assert [len(record.arrivals) for record in rounds] == [3] * 8
     reasons = {
-        (record.server_round, dropped["partition_id"]): describe_drop(dropped)
+        (record.server_round, dropped.partition_id): dropped.describe()
         for record in rounds
         for dropped in record.dropped
-        if dropped["reason"] == DropReason.FAILED
+        if dropped.reason == DropReason.FAILED
     }
     assert reasons[2, 1] == "failed: the client has run out of luck"
     assert reasons[4, 2] == "failed: no reply in time"

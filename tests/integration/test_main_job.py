@@ -78,23 +78,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunResults:
 def test_every_round_aggregates_the_quorum_and_the_adversary_takes_part_once(finished: RunResults) -> None:
     assert [record.phase for record in finished.rounds] == ["pretrain", "pretrain", "attack", *["benign"] * 3]
     for record in finished.rounds:
-        arrived = [arrival["partition_id"] for arrival in record.arrivals]
+        arrived = [arrival.partition_id for arrival in record.arrivals]
         assert len(set(arrived)) == 3
         assert (0 in arrived) == (record.phase == "attack")
     attack = finished.at_round(3)
-    assert attack.arrivals[0]["partition_id"] == 0
-    norms = {arrival["partition_id"]: arrival["update_norm"] for arrival in attack.arrivals}
+    assert attack.arrivals[0].partition_id == 0
+    norms = {arrival.partition_id: arrival.update_norm for arrival in attack.arrivals}
     assert norms[0] > max(norm for partition_id, norm in norms.items() if partition_id != 0)
-    assert [(drop["partition_id"], drop["reason"]) for drop in finished.at_round(1).dropped] == [(0, "abstained")]
+    assert [(drop.partition_id, drop.reason) for drop in finished.at_round(1).dropped] == [(0, "abstained")]
 
 
 def test_evaluation_counts_come_from_the_benign_clients(finished: RunResults) -> None:
     for record in finished.rounds:
         assert record.evaluation is not None
-        assert [client["partition_id"] for client in record.evaluation] == [1, 2, 3]
+        assert [client.partition_id for client in record.evaluation] == [1, 2, 3]
         for client in record.evaluation:
-            assert client["counts"]["meta_testing"]["trials"] == [25, 25]
-            assert client["counts"]["attack_training"]["trials"] == [20, 20]
+            assert client.counts["meta_testing"].trials == [25, 25]
+            assert client.counts["attack_training"].trials == [20, 20]
 
 
 def test_the_first_record_names_all_that_the_run_depends_on(finished: RunResults) -> None:

@@ -68,21 +68,21 @@ class Elements(HTMLParser):
 
 
 def counts_of(run: ShownRun, server_round: int, curve: str, number: int) -> int:
-    (client,) = [one for one in run.results.at_round(server_round).evaluation or () if one["partition_id"] == 1]
-    return int(client["counts"][curve]["hits"][number])
+    (client,) = [one for one in run.results.at_round(server_round).evaluation or () if one.partition_id == 1]
+    return int(client.counts[curve].hits[number])
 
 
 def test_the_predictions_on_the_page_are_those_that_the_run_counted(view: RunView) -> None:
     run, attack = view.run, SETTINGS["attack-round"]
     matched = at_steps(run.results.at_round(attack).evaluation or [], "matching")[SETTINGS["matching-steps"]]
-    (defended,) = [one["counts"] for one in matched if one["partition_id"] == 1]
+    (defended,) = [one.counts for one in matched if one.partition_id == 1]
     assert [episode.number for episode in view.episodes] == [0, 1]
     for episode in view.episodes:
         for curve, tally in zip(("main_task", *STAMPED), episode.tallies, strict=True):
             before, after = (counts_of(run, number, curve, episode.number) for number in (attack - 1, attack))
             assert tally.name == LABELS[curve]
-            assert tally.hits == (before, after, defended[curve]["hits"][episode.number])
-            assert tally.trials == defended[curve]["trials"][episode.number]
+            assert tally.hits == (before, after, defended[curve].hits[episode.number])
+            assert tally.trials == defended[curve].trials[episode.number]
 
 
 def test_an_episode_shows_every_label_and_every_backdoor_class_in_all_three_ways(view: RunView) -> None:

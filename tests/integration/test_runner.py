@@ -45,11 +45,12 @@ from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import ServerApp
 
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records.entries import ClientEvaluation, Counts
 from fedmeta_flwr.records.results import CURVES, ResultsError, RoundRecord
 from fedmeta_flwr.records.writer import ResultsWriter
 
 app = ServerApp()
-COUNTS = {curve: {"hits": [3], "trials": [4]} for curve in CURVES}
+COUNTS = {curve: Counts([3], [4]) for curve in CURVES}
 
 
 @app.main()
@@ -67,7 +68,7 @@ def main(grid, context):
         writer.write_run({"config": config.to_run_config(), "seen": seen})
         for number in range(1, config.num_server_rounds + 1):
             time.sleep(0.05)
-            evaluation = [{"partition_id": 1, "counts": COUNTS}] if config.is_evaluated(number) else None
+            evaluation = [ClientEvaluation(1, COUNTS)] if config.is_evaluated(number) else None
             writer.write_round(RoundRecord(number, config.phase(number), evaluation=evaluation, seconds=0.05))
         writer.write_end("completed", 1.0)
 """

@@ -73,7 +73,7 @@ def _along_steps(collection: Collection, run: str) -> Iterator[AtStep]:
 def _is_measured(collection: Collection, run: str, along: str) -> bool:
     """Return whether any seed of a run has this step curve; what other seeds lack is for `measure` to say."""
     records = (record for results in collection.runs[run].values() for record in results.evaluated())
-    return any(along in client.get("step_curves", {}) for record in records for client in record.evaluation or ())
+    return any(along in client.step_curves for record in records for client in record.evaluation or ())
 
 
 def measure(collection: Collection, moment: Moment) -> Measured:

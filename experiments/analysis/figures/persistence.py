@@ -115,7 +115,7 @@ def _title(config: dict[str, Any]) -> str:
 def _caption(evaluated: list[RoundRecord]) -> str:
     """Say what a point stands for: the number of episodes behind it, over all clients."""
     counts = {
-        sum(len(client["counts"][curve]["trials"]) for client in record.evaluation or ())
+        sum(len(client.counts[curve].trials) for client in record.evaluation or ())
         for record in evaluated
         for curve in CURVES
     }

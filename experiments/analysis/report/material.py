@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.analysis.collection import PATHS, RUNS, Collection, collect
 from experiments.analysis.defended import defense_of
-from experiments.analysis.folders import record_without_folders
+from experiments.analysis.folders import record_without_folders, without_folders
 from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RunResults, read_results
 
 SINGLE = "single-run"
@@ -134,7 +134,7 @@ def _shown(name: str, folder: Path, results: RunResults) -> ShownRun:
 
 def _without_folders(results: RunResults, folder: str) -> RunResults:
     rounds = tuple(
-        replace(record, dropped=[record_without_folders(drop, folder) for drop in record.dropped])
+        replace(record, dropped=[replace(drop, detail=without_folders(drop.detail, folder)) for drop in record.dropped])
         for record in results.rounds
     )
     return replace(results, rounds=rounds, end=results.end and record_without_folders(results.end, folder))

@@ -10,7 +10,7 @@ from plotly import graph_objects as go
 from experiments.analysis.report.curve_plots import attack_line
 from experiments.analysis.report.plots import ATTACK_COLOR, BENIGN_COLOR, MIDDLE_GREY, Plot, Table, spec_of
 from fedmeta_flwr.data.roles import Roles
-from fedmeta_flwr.records.drops import describe_drop, drop_kind
+from fedmeta_flwr.records.entries import Arrival
 from fedmeta_flwr.records.results import RoundRecord
 
 _REASONS = {"straggler": "x-thin-open", "abstained": "circle-open", "busy": "square-open", "failed": "diamond-open"}
@@ -30,7 +30,7 @@ def arrivals_plot(records: Sequence[RoundRecord], roles: Roles) -> Plot:
     """
     clients = roles.num_clients
     places = [str(client) for client in range(clients)]
-    reasons = sorted({drop_kind(drop) for record in records for drop in record.dropped})
+    reasons = sorted({drop.kind for record in records for drop in record.dropped})
     traces = [
         _marks(
             "adversary" if is_adversary else "aggregated",
@@ -72,7 +72,7 @@ def norms_plot(records: Sequence[RoundRecord], roles: Roles) -> Plot:
     traces = [
         go.Scatter(
             x=[record.server_round for record, _ in found],
-            y=[arrival["update_norm"] for _, arrival in found],
+            y=[arrival.update_norm for _, arrival in found],
             customdata=[_hover(record, arrival) for record, arrival in found],
             mode="markers",
             name=name,
@@ -80,7 +80,7 @@ def norms_plot(records: Sequence[RoundRecord], roles: Roles) -> Plot:
             hovertemplate="%{customdata}<extra></extra>",
         )
         for is_adversary, name, symbol, color, size in shown
-        if (found := [pair for pair in _arrivals(records, roles, is_adversary) if pair[1]["update_norm"] > 0])
+        if (found := [pair for pair in _arrivals(records, roles, is_adversary) if pair[1].update_norm > 0])
     ]
     spec = spec_of(
         traces,
@@ -102,7 +102,7 @@ def norms_plot(records: Sequence[RoundRecord], roles: Roles) -> Plot:
 
 def _ticks(records: Iterable[RoundRecord]) -> list[float]:
     """Return 1, 2 and 5 of each decade in which there are norms; of more than two decades 1 alone."""
-    norms = [arrival["update_norm"] for record in records for arrival in record.arrivals if arrival["update_norm"] > 0]
+    norms = [arrival.update_norm for record in records for arrival in record.arrivals if arrival.update_norm > 0]
     if not norms:
         return []
     low, high = math.floor(math.log10(min(norms))), math.ceil(math.log10(max(norms)))
@@ -129,32 +129,32 @@ def _marks(name: str, found: Sequence[tuple[int, int, str]], symbol: str, color:
 
 def _arrivals(
     records: Iterable[RoundRecord], roles: Roles, is_adversary: bool
-) -> Iterator[tuple[RoundRecord, dict[str, Any]]]:
+) -> Iterator[tuple[RoundRecord, Arrival]]:
     for record in records:
         for arrival in record.arrivals:
-            if roles.is_adversary(arrival["partition_id"]) == is_adversary:
+            if roles.is_adversary(arrival.partition_id) == is_adversary:
                 yield record, arrival
 
 
 def _aggregated(records: Iterable[RoundRecord], roles: Roles, is_adversary: bool) -> Iterator[tuple[int, int, str]]:
     for record, arrival in _arrivals(records, roles, is_adversary):
-        yield record.server_round, arrival["partition_id"], _hover(record, arrival)
+        yield record.server_round, arrival.partition_id, _hover(record, arrival)
 
 
-def _hover(record: RoundRecord, arrival: dict[str, Any]) -> str:
-    place = 1 + [one["partition_id"] for one in record.arrivals].index(arrival["partition_id"])
-    late = f", sent in round {arrival['sent_in_round']}" if arrival["sent_in_round"] != record.server_round else ""
+def _hover(record: RoundRecord, arrival: Arrival) -> str:
+    place = 1 + [one.partition_id for one in record.arrivals].index(arrival.partition_id)
+    late = f", sent in round {arrival.sent_in_round}" if arrival.sent_in_round != record.server_round else ""
     return (
-        f"round {record.server_round} ({escape(record.phase)})<br>client {arrival['partition_id']}: number {place} "
-        f"of {len(record.arrivals)} after {arrival['latency_seconds']:.2f} s{late}<br>norm {arrival['update_norm']:.3g}"
+        f"round {record.server_round} ({escape(record.phase)})<br>client {arrival.partition_id}: number {place} "
+        f"of {len(record.arrivals)} after {arrival.latency_seconds:.2f} s{late}<br>norm {arrival.update_norm:.3g}"
     )
 
 
 def _dropped(records: Iterable[RoundRecord], kind: str) -> Iterator[tuple[int, int, str]]:
     for record in records:
         for drop in record.dropped:
-            if drop_kind(drop) == kind:
-                client, reason = drop["partition_id"], escape(describe_drop(drop))
+            if drop.kind == kind:
+                client, reason = drop.partition_id, escape(drop.describe())
                 yield record.server_round, client, f"round {record.server_round}<br>client {client}: {reason}"
 
 
@@ -167,7 +167,7 @@ def _attack_notes(records: Iterable[RoundRecord]) -> list[dict[str, Any]]:
 
 def dropped_counts(records: Iterable[RoundRecord]) -> dict[str, int]:
     """Return how often clients were left out, by the kind of reason."""
-    kinds = [drop_kind(drop) for record in records for drop in record.dropped]
+    kinds = [drop.kind for record in records for drop in record.dropped]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
 
@@ -181,10 +181,10 @@ def _arrivals_label(records: Sequence[RoundRecord]) -> str:
 
 
 def _norms_label(records: Sequence[RoundRecord], roles: Roles) -> str:
-    benign = [arrival["update_norm"] for _, arrival in _arrivals(records, roles, False)]
+    benign = [arrival.update_norm for _, arrival in _arrivals(records, roles, False)]
     norms: dict[int, list[str]] = {}
     for record, arrival in _arrivals(records, roles, True):
-        norms.setdefault(record.server_round, []).append(f"{arrival['update_norm']:.3g}")
+        norms.setdefault(record.server_round, []).append(f"{arrival.update_norm:.3g}")
     attacked = [f"{' and '.join(norms[number])} in round {number}" for number in attacks(records) if number in norms]
     spread = f"benign updates from {min(benign):.3g} to {max(benign):.3g}" if benign else "no benign update"
     return f"Norms of updates: {spread}; the adversary's attack {', '.join(attacked) or 'none'}."
@@ -195,8 +195,8 @@ def _table(records: Iterable[RoundRecord]) -> Table:
         (
             str(record.server_round),
             record.phase,
-            ", ".join(f"{one['partition_id']} ({one['latency_seconds']:.2f} s)" for one in record.arrivals),
-            ", ".join(f"{one['partition_id']}: {describe_drop(one)}" for one in record.dropped),
+            ", ".join(f"{one.partition_id} ({one.latency_seconds:.2f} s)" for one in record.arrivals),
+            ", ".join(f"{one.partition_id}: {one.describe()}" for one in record.dropped),
         )
         for record in records
     )
@@ -208,7 +208,7 @@ def _norms_table(records: Iterable[RoundRecord]) -> Table:
         (
             str(record.server_round),
             record.phase,
-            ", ".join(f"{one['partition_id']}: {one['update_norm']:.3g}" for one in record.arrivals),
+            ", ".join(f"{one.partition_id}: {one.update_norm:.3g}" for one in record.arrivals),
         )
         for record in records
     )

@@ -11,16 +11,16 @@ from flwr.serverapp.strategy import FedAvg
 
 from fedmeta_flwr.protocol import messages
 from fedmeta_flwr.records.writer import ResultsWriter
-from strategies import FirstArrivals, SeededLatency
+from strategies import Federation, FirstArrivals, Hooks, RoundSchedule
 
 client = ClientApp()
 server = ServerApp()
 
 
 @client.query()
-def answer_roll_call(message: Message, context: Context) -> Message:
+def answer_registration(message: Message, context: Context) -> Message:
     """Tell the server which partition this node holds."""
-    return messages.roll_call_reply(message, int(context.node_config[messages.PARTITION_ID]))
+    return messages.registration_reply(message, int(context.node_config[messages.PARTITION_ID]))
 
 
 @client.train()
@@ -38,15 +38,9 @@ def main(grid: Grid, context: Context) -> None:
         writer.write_run({"config": dict(config)})
         strategy = FirstArrivals(
             FedAvg(),
-            num_clients=int(config["num-clients"]),
-            quorum=int(config["quorum"]),
-            arrivals=SeededLatency(0, median_seconds=1.0, sigma=0.5),
-            late_updates="drop",
-            weighting="uniform",
-            seed=0,
-            phase=lambda _: "benign",
-            is_evaluated=lambda _: False,
-            on_round=lambda record, _: writer.write_round(record),
+            Federation(num_clients=int(config["num-clients"]), quorum=int(config["quorum"])),
+            schedule=RoundSchedule(is_evaluated=lambda _: False),
+            hooks=Hooks(on_round=lambda record, _: writer.write_round(record)),
         )
         arrays = {"numbers": np.zeros(int(config["numbers"]), np.float32)}
         strategy.start(grid, messages.to_record(arrays), num_rounds=int(config["num-server-rounds"]))

@@ -12,7 +12,7 @@ from clients import initial_arrays
 from fedmeta_flwr.apps.client import NodeConfigError, app
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.protocol.messages import ARRAYS, CONFIG, is_abstention, roll_call_partition, to_record
+from fedmeta_flwr.protocol.messages import ARRAYS, CONFIG, is_abstention, registered_partition, to_record
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
@@ -43,7 +43,7 @@ def ask(config: RunConfig, node_config: dict[str, Any], content: RecordDict, kin
 
 
 def call_roll(config: RunConfig, node_config: dict[str, Any]) -> int:
-    return roll_call_partition(ask(config, node_config, RecordDict(), MessageType.QUERY))
+    return registered_partition(ask(config, node_config, RecordDict(), MessageType.QUERY))
 
 
 def train(config: RunConfig, node_config: dict[str, Any], tmp_path: Path, kind: str = MessageType.TRAIN) -> Message:
@@ -82,7 +82,7 @@ def test_a_node_tells_the_partition_of_its_own_configuration(config: RunConfig) 
         ({"partition-id": 2, "client-state-dir": "~/state"}, "client-state-dir: expected an absolute path"),
     ],
 )
-def test_a_wrong_node_configuration_is_refused_at_the_roll_call(
+def test_a_wrong_node_configuration_is_refused_at_registration(
     node_config: dict[str, Any], problem: str, config: RunConfig
 ) -> None:
     with pytest.raises(NodeConfigError) as error:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
-from flwr.common.serde import message_to_proto
 from unit.small_federation import SMALL, RunConfigs, client_of
 
 from clients.memory import ClientMemory
@@ -14,6 +13,7 @@ from fedmeta_flwr.apps.client import app
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.learning.matching_network import MatchingNetwork
 from fedmeta_flwr.learning.models import get_arrays
+from fedmeta_flwr.protocol.flower_private import message_to_proto
 from fedmeta_flwr.protocol.messages import ARRAYS, CONFIG, message_arrays, message_metrics, to_record
 
 pytestmark = pytest.mark.usefixtures("task_identity")
@@ -41,7 +41,7 @@ def ask(config: RunConfig, content: RecordDict, kind: str) -> Message:
 
 
 def drive(config: RunConfig, tmp_path: Path) -> tuple[list[Message], Private]:
-    """Let the app answer a roll call and go through some rounds; return its replies and what it kept in each."""
+    """Let the app answer a registration and go through some rounds; return its replies and what it kept in each."""
     client = client_of(config, tmp_path / "bystander")
     attention = client.model.attention
     arrays = get_arrays(client.shared)

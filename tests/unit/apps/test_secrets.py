@@ -8,7 +8,6 @@ import pytest
 import torch
 from conftest import default_values
 from flwr.app import Context, Message, RecordDict
-from flwr.common.serde import message_to_proto
 from unit.small_federation import SMALL
 from unit.strategies.in_memory_grid import InMemoryGrid
 
@@ -18,6 +17,7 @@ from fedmeta_flwr.apps.client import app
 from fedmeta_flwr.learning.matching_network import Attention
 from fedmeta_flwr.learning.models import Conv4, get_arrays
 from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.protocol.flower_private import message_to_proto
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
@@ -76,7 +76,7 @@ def test_no_message_of_a_run_holds_an_attention_an_image_or_a_feature(
     changes = {**SMALL, **own, "results_dir": str(tmp_path / "run"), "checkpoint_every": 10}
     settings = {**default_values(), **{name.replace("_", "-"): value for name, value in changes.items()}}
     replies = replies_of_a_run(settings)
-    assert len(replies) >= 4 + 4 * 3  # the roll call, and three or four clients in each round
+    assert len(replies) >= 4 + 4 * 3  # the registration, and three or four clients in each round
     expected = get_arrays(Attention(32, 0.1))
     kept = [
         ClientMemory.of(tmp_path / "run" / "clients", client).recall(expected, server_round + 1)

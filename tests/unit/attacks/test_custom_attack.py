@@ -100,13 +100,13 @@ def test_an_attack_with_options_and_a_memory_goes_through_run_claims_and_report(
     assert results.run["config"]["attack"] == f"{package}:Momentum"
     record = results.at_round(ATTACK)
     attack = record.arrivals[0]
-    assert (attack["partition_id"], attack["metrics"]["train-loss"]) == (0, 0.5)
-    assert 0 <= attack["metrics"]["drawn"] < 1
+    assert (attack.partition_id, attack.metrics["train-loss"]) == (0, 0.5)
+    assert 0 <= attack.metrics["drawn"] < 1
 
     earlier = initial_arrays(config, load_scenario(config))
     sent = load_checkpoint(folder / BEFORE_ATTACK_FILE_NAME).arrays
     moved = np.sqrt(sum(float(((sent[name] - earlier[name]) ** 2).sum()) for name in sent))
-    assert attack["update_norm"] == pytest.approx(5 * moved, rel=1e-4)
+    assert attack.update_norm == pytest.approx(5 * moved, rel=1e-4)
 
     assert set(record.accuracies() or {}) == set(CURVES)
     (collection,) = collect(tmp_path)

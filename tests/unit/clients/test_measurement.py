@@ -25,7 +25,7 @@ from fedmeta_flwr.records.results import CURVES
 from strategies.errors import RejectedReplyError
 
 CPU = torch.device("cpu")
-STEPS = {"fine_tuning": ["0", "2", "5"], "matching": ["0", "1", "3"], "head": ["0", "1", "3"]}
+STEPS = {"fine_tuning": [0, 2, 5], "matching": [0, 1, 3], "head": [0, 1, 3]}
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_step_curves_are_measured_before_the_attack_and_right_after_it_alone(
             episodes = 1 if name == "fine_tuning" else 2
             for counts in points.values():
                 assert set(counts) == set(CURVES)
-                assert all(len(numbers["hits"]) == len(numbers["trials"]) == episodes for numbers in counts.values())
+                assert all(len(numbers.hits) == len(numbers.trials) == episodes for numbers in counts.values())
     assert measured[2] == measured[3]  # the same episodes, hence the same counts of the same model
 
 
@@ -159,9 +159,9 @@ def test_a_client_counts_what_the_server_expects_and_nothing_else_is_admitted(
     guard = build_strategy(config, first_round=1).guard
     instruction = Message(RecordDict(), dst_node_id=3, message_type=MessageType.EVALUATE)
     metrics = metrics_of(client_of(config, tmp_path), server_round=3)
-    counts = guard.read_counts(evaluate_reply(instruction, 10, metrics), instruction)
-    assert set(counts["step_curves"]) == set(STEPS)
+    evaluation = guard.read_evaluation(3, evaluate_reply(instruction, 10, metrics), instruction)
+    assert set(evaluation.step_curves) == set(STEPS)
     for name in (name for name in metrics if name.endswith("-trials")):
         more = {**metrics, name: [number + 1 for number in metrics[name]]}
         with pytest.raises(RejectedReplyError, match="trials in each episode"):
-            guard.read_counts(evaluate_reply(instruction, 10, more), instruction)
+            guard.read_evaluation(3, evaluate_reply(instruction, 10, more), instruction)

@@ -28,7 +28,7 @@ from fedmeta_flwr.records.checkpoint import SUFFIX, CheckpointError, save_checkp
 from fedmeta_flwr.records.packing import pack
 from fedmeta_flwr.records.run_checkpoints import FOLDER_NAME, RunCheckpoints
 from fedmeta_flwr.records.writer import ResultsWriter
-from strategies import FirstArrivals, SeededLatency, make_arrivals
+from strategies import Federation, FirstArrivals, SeededLatency, make_arrivals
 
 CUSTOM = "unit.custom_objects"
 KINDS = tuple(BUILT_IN)
@@ -268,11 +268,11 @@ def test_a_custom_key_is_not_taken_for_a_file() -> None:
 
 
 def test_first_arrivals_needs_a_strategy_and_the_federations_size_only() -> None:
-    swapped = FirstArrivals(FedAvg(), num_clients=4, quorum=3)
+    swapped = FirstArrivals(FedAvg(), Federation(num_clients=4, quorum=3))
     assert swapped.arrivals == SeededLatency(0, median_seconds=1.0, sigma=0.5)
-    assert (swapped.late_updates, swapped.weighting, swapped.seed) == ("drop", "uniform", 0)
-    assert swapped.phase(1) == "benign"
-    assert swapped.is_evaluated(1)
+    assert (swapped.federation.late_updates, swapped.federation.weighting) == ("drop", "uniform")
+    assert swapped.schedule.phase(1) == "benign"
+    assert swapped.schedule.is_evaluated(1)
 
 
 def earlier(config: RunConfig) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from experiments.analysis.report.material import gather
 from experiments.analysis.report.run_view import run_view
 from experiments.analysis.report.witness import scenario_of
 from experiments.settings import APP_DIR, merge_settings, read_defaults
+from fedmeta_flwr.records.entries import ClientEvaluation
 from fedmeta_flwr.records.results import read_results
 
 pytestmark = pytest.mark.usefixtures("task_identity")
@@ -93,7 +94,7 @@ def collection_of(root: Path) -> Collection:
     return collection
 
 
-def evaluation(root: Path) -> list[dict[str, Any]]:
+def evaluation(root: Path) -> list[ClientEvaluation]:
     found = read_results(root / "strokes" / "own" / "seed-0" / "attack-a").at_round(int(ATTACK)).evaluation
     assert found is not None
     return found
@@ -101,13 +102,13 @@ def evaluation(root: Path) -> list[dict[str, Any]]:
 
 def test_its_clients_train_as_they_do_without_and_answer_as_it_says(finished: Callable[[int | None], Path]) -> None:
     plain, neutral, contrary = (evaluation(finished(shift)) for shift in (None, 0, 1))
-    assert [client["counts"] for client in neutral] == [client["counts"] for client in plain]
-    assert [client["counts"] for client in contrary] != [client["counts"] for client in plain]
+    assert [client.counts for client in neutral] == [client.counts for client in plain]
+    assert [client.counts for client in contrary] != [client.counts for client in plain]
     for client in contrary:
-        assert list(client["step_curves"]["contrary"]) == ["0", "1", "3"]
-        assert client["step_curves"]["contrary"]["0"] == client["counts"]
-    fine_tuned = [client["step_curves"]["fine_tuning"] for client in contrary]
-    assert fine_tuned == [client["step_curves"]["fine_tuning"] for client in plain]
+        assert list(client.step_curves["contrary"]) == [0, 1, 3]
+        assert client.step_curves["contrary"][0] == client.counts
+    fine_tuned = [client.step_curves["fine_tuning"] for client in contrary]
+    assert fine_tuned == [client.step_curves["fine_tuning"] for client in plain]
 
 
 def test_claims_are_judged_under_its_label(
@@ -139,9 +140,9 @@ def test_the_report_shows_it_and_says_what_does_not_apply(finished: Callable[[in
     ]
     assert view.left_out["compared"] == "the defense (contrary answers) compares no features"
     assert len(view.projections) == 1
-    client = next(one for one in evaluation(finished(1)) if one["partition_id"] == view.client)
+    client = next(one for one in evaluation(finished(1)) if one.partition_id == view.client)
     for tally in view.episodes[0].tallies[:1]:
-        assert tally.hits[2] == client["counts"]["main_task"]["hits"][0]
+        assert tally.hits[2] == client.counts["main_task"].hits[0]
     page = write_report(folder, None, None).read_text(encoding="utf-8")
     assert "defense: contrary answers" in page
     assert "No view of the defended model: the defense (contrary answers) compares no features" in page

@@ -6,6 +6,7 @@ import pytest
 
 from experiments.settings import APP_DIR, read_defaults
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records.entries import ClientEvaluation, Counts
 from fedmeta_flwr.records.results import CURVES, RoundRecord, RunResults, read_results
 from fedmeta_flwr.records.writer import ResultsWriter
 
@@ -47,7 +48,7 @@ def make_results(tmp_path: Path, make_config: MakeConfig) -> MakeResults:
     return make
 
 
-def _evaluation(number: int) -> list[dict[str, Any]]:
+def _evaluation(number: int) -> list[ClientEvaluation]:
     hits = {curve: number + 10 * position for position, curve in enumerate(CURVES)}
-    counts = {curve: {"hits": [hits[curve] - 1, 1], "trials": [25, 25]} for curve in CURVES}
-    return [{"partition_id": client, "counts": counts} for client in (1, 2)]
+    counts = {curve: Counts([hits[curve] - 1, 1], [25, 25]) for curve in CURVES}
+    return [ClientEvaluation(client, counts) for client in (1, 2)]

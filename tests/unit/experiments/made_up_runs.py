@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from experiments.analysis.collection import RUNS, Collection, collect
+from fedmeta_flwr.records.entries import ClientEvaluation, Counts
 from fedmeta_flwr.records.results import CURVES, RoundRecord
 from fedmeta_flwr.records.writer import ResultsWriter
 
@@ -29,9 +30,9 @@ def true_to_the_poster(run: str, server_round: int, along: str, step: int, curve
     return clean + (0.5 if along == "head" else 1) * excess * 2 ** (-(server_round - ATTACK_ROUND) / 20)
 
 
-def counts(percent: Percent, run: str, number: int, along: str, step: int) -> dict[str, dict[str, list[int]]]:
+def counts(percent: Percent, run: str, number: int, along: str, step: int) -> dict[str, Counts]:
     found = {curve: round(100 * percent(run, number, along, step, curve)) for curve in CURVES}
-    return {curve: {"hits": [hits] * 3, "trials": [10_000] * 3} for curve, hits in found.items()}
+    return {curve: Counts([hits] * 3, [10_000] * 3) for curve, hits in found.items()}
 
 
 def write_runs(
@@ -58,11 +59,9 @@ def write_runs(
                 writer.write_end("completed", 1.0)
 
 
-def _client(client: int, percent: Percent, run: str, number: int, step_curves: Iterable[str]) -> dict[str, Any]:
-    steps = {
-        along: {str(step): counts(percent, run, number, along, step) for step in STEPS[along]} for along in step_curves
-    }
-    return {"partition_id": client, "counts": counts(percent, run, number, "", 0), "step_curves": steps}
+def _client(client: int, percent: Percent, run: str, number: int, step_curves: Iterable[str]) -> ClientEvaluation:
+    steps = {along: {step: counts(percent, run, number, along, step) for step in STEPS[along]} for along in step_curves}
+    return ClientEvaluation(client, counts(percent, run, number, "", 0), steps)
 
 
 def made_up(root: Path, percent: Percent = true_to_the_poster, **options: Any) -> Collection:

@@ -12,7 +12,6 @@ from fedmeta_flwr.data.roles import Roles
 from fedmeta_flwr.data.split import SplitSizes, split_classes
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
 from fedmeta_flwr.learning.evaluation import (
-    Counts,
     EvaluationPlan,
     Predict,
     by_fine_tuning,
@@ -22,6 +21,7 @@ from fedmeta_flwr.learning.evaluation import (
 from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork
 from fedmeta_flwr.learning.meta_learning import InnerLoop, fine_tuning, query_logits
 from fedmeta_flwr.learning.models import Classifier, build_classifier
+from fedmeta_flwr.records.entries import Counts
 from fedmeta_flwr.records.results import CURVES
 
 CPU = torch.device("cpu")

@@ -108,7 +108,7 @@ def test_a_server_clips_as_flower_does(name: str, inner: type[Strategy]) -> None
     ours = federate(LATENCIES, 3, inner=make_strategy(name, options, 3, 4))
     flowers = federate(LATENCIES, 3, inner=FLOWERS[name](inner()))
     assert [_bits(arrays) for arrays in ours.arrays] == [_bits(arrays) for arrays in flowers.arrays]
-    assert "norm_bit" not in ours.records[0].arrivals[1]["metrics"]
+    assert "norm_bit" not in ours.records[0].arrivals[1].metrics
 
 
 @pytest.mark.parametrize("learns", [(), (0, 2)])

@@ -6,13 +6,13 @@ from flwr.app import MetricRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedmeta_flwr.learning.evaluation import Counts
 from fedmeta_flwr.protocol.messages import (
     counts_to_metrics,
     metrics_to_counts,
     metrics_to_step_curves,
     step_curves_to_metrics,
 )
+from fedmeta_flwr.records.entries import Counts
 from fedmeta_flwr.records.results import CURVES, STEP_CURVES
 
 numbers = st.lists(st.integers(0, 99), min_size=1, max_size=3)
@@ -20,10 +20,6 @@ counts = st.fixed_dictionaries({curve: st.builds(Counts, hits=numbers, trials=nu
 step_curves = st.dictionaries(
     st.sampled_from(STEP_CURVES), st.dictionaries(st.integers(0, 1000), counts, min_size=1, max_size=3)
 )
-
-
-def plain(curves: dict[str, Counts]) -> dict[str, dict[str, list[int]]]:
-    return {curve: {"hits": list(count.hits), "trials": list(count.trials)} for curve, count in curves.items()}
 
 
 def test_the_keys_of_metrics_name_step_curve_step_and_curve() -> None:
@@ -42,14 +38,12 @@ def test_counts_and_step_curves_go_through_one_metric_record_and_back(
 ) -> None:
     metrics: dict[str, Any] = {"num-examples": 5, "eval-loss": 0.5}
     record = dict(MetricRecord({**metrics, **counts_to_metrics(measured), **step_curves_to_metrics(along)}))
-    assert metrics_to_counts(record) == plain(measured)
-    assert metrics_to_step_curves(record) == {
-        name: {str(step): plain(curves) for step, curves in steps.items()} for name, steps in along.items()
-    }
+    assert metrics_to_counts(record) == measured
+    assert metrics_to_step_curves(record) == along
 
 
 @given(measured=counts)
 def test_plain_counts_have_no_step_curves(measured: dict[str, Counts]) -> None:
     metrics = {"num-examples": 5, **counts_to_metrics(measured)}
     assert metrics_to_step_curves(metrics) == {}
-    assert metrics_to_counts(metrics) == plain(measured)
+    assert metrics_to_counts(metrics) == measured

@@ -4,32 +4,32 @@ from typing import Any
 
 import pytest
 
-from fedmeta_flwr.records.drops import DropReason, describe_drop, drop_entry, read_drop
+from fedmeta_flwr.records.drops import Drop, DropReason
 from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RoundRecord, read_results
 from fedmeta_flwr.records.writer import ResultsWriter
 
 ONE_TEXT = {
-    "straggler": drop_entry(1, DropReason.STRAGGLER),
-    "busy": drop_entry(1, DropReason.BUSY),
-    "abstained": drop_entry(1, DropReason.ABSTAINED),
-    "abstained (sent in round 3)": drop_entry(1, DropReason.ABSTAINED, sent_in_round=3),
-    "failed: no reply in time": drop_entry(1, DropReason.FAILED, detail="no reply in time"),
-    "failed: a (b): c (sent in round 12)": drop_entry(1, DropReason.FAILED, detail="a (b): c", sent_in_round=12),
-    "evaluation failed: x": drop_entry(1, DropReason.FAILED, detail="x", in_evaluation=True),
+    "straggler": Drop(1, DropReason.STRAGGLER),
+    "busy": Drop(1, DropReason.BUSY),
+    "abstained": Drop(1, DropReason.ABSTAINED),
+    "abstained (sent in round 3)": Drop(1, DropReason.ABSTAINED, sent_in_round=3),
+    "failed: no reply in time": Drop(1, DropReason.FAILED, detail="no reply in time"),
+    "failed: a (b): c (sent in round 12)": Drop(1, DropReason.FAILED, detail="a (b): c", sent_in_round=12),
+    "evaluation failed: x": Drop(1, DropReason.FAILED, detail="x", in_evaluation=True),
 }
 
 
 @pytest.mark.parametrize("text", ONE_TEXT)
 def test_a_reason_of_an_earlier_version_is_read_into_its_parts_and_told_in_the_same_words(text: str) -> None:
-    found = read_drop({"partition_id": 1, "reason": text})
+    found = Drop.from_json({"partition_id": 1, "reason": text})
     assert found == ONE_TEXT[text]
-    assert isinstance(found["reason"], DropReason)
-    assert describe_drop(found) == text
+    assert isinstance(found.reason, DropReason)
+    assert found.describe() == text
 
 
 def test_an_unknown_reason_is_a_failure_that_keeps_its_words() -> None:
-    found = read_drop({"partition_id": 1, "reason": "stragglers\nof all kinds"})
-    assert found == drop_entry(1, DropReason.FAILED, detail="stragglers\nof all kinds")
+    found = Drop.from_json({"partition_id": 1, "reason": "stragglers\nof all kinds"})
+    assert found == Drop(1, DropReason.FAILED, detail="stragglers\nof all kinds")
 
 
 def test_what_is_written_is_read_back_with_its_types_and_says_nothing_that_is_not_there(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_what_is_written_is_read_back_with_its_types_and_says_nothing_that_is_no
         writer.write_round(RoundRecord(1, "benign", dropped=dropped))
     (record,) = read_results(tmp_path).rounds
     assert record.dropped == dropped
-    assert {type(drop["reason"]) for drop in record.dropped} == {DropReason}
+    assert {type(drop.reason) for drop in record.dropped} == {DropReason}
     written = json.loads((tmp_path / FILE_NAME).read_text().splitlines()[1])["dropped"]
     assert written[0] == {"partition_id": 1, "reason": "straggler"}
     assert written[5] == {"partition_id": 1, "reason": "failed", "detail": "a (b): c", "sent_in_round": 12}

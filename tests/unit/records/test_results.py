@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fedmeta_flwr.records.entries import Arrival, ClientEvaluation, Counts
 from fedmeta_flwr.records.results import (
     CURVES,
     FILE_NAME,
@@ -19,13 +20,15 @@ RUN = {"kind": "run", "format": 1, "config": {}}
 ROUND = {"kind": "round", "server_round": 1, "phase": "benign"}
 
 
-def counts(hits: int, trials: int) -> dict[str, dict[str, list[int]]]:
-    return {curve: {"hits": [hits, 0], "trials": [trials, trials]} for curve in CURVES}
+def counts(hits: int, trials: int) -> dict[str, Counts]:
+    return {curve: Counts([hits, 0], [trials, trials]) for curve in CURVES}
 
 
 def evaluated_round(server_round: int) -> RoundRecord:
-    evaluation = [{"partition_id": 1, "counts": counts(3, 5)}, {"partition_id": 2, "counts": counts(1, 5)}]
-    return RoundRecord(server_round, "benign", [{"partition_id": 1}], [], evaluation, 0.5)
+    evaluation = [ClientEvaluation(1, counts(3, 5)), ClientEvaluation(2, counts(1, 5))]
+    return RoundRecord(
+        server_round, "benign", [Arrival(1, server_round, 0.5, 2.0, {"num-examples": 3})], [], evaluation, 0.5
+    )
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -84,6 +87,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         ([RUN, {"kind": "round"}], "round unknown: expected the record of a round, .*server_round"),
         ([RUN, {**ROUND, "weather": "fine"}], "round 1: expected the record of a round, .*weather"),
         ([RUN, {**ROUND, "evaluation": [{"partition_id": 1}]}], "round 1: expected the record of a round, .*counts"),
+        ([RUN, {**ROUND, "evaluation": [{"partition_id": 1, "counts": 3}]}], "round 1: expected the record of a round"),
+        ([RUN, {**ROUND, "arrivals": [{"partition_id": 1}]}], "round 1: expected the record of a round, .*update_norm"),
         ([RUN, "[" * 100_000], "line 2: expected JSON"),
     ],
 )
@@ -116,16 +121,16 @@ def test_a_missing_file_or_round_is_named(tmp_path: Path) -> None:
 
 
 def test_step_curves_become_an_evaluation_per_step_in_ascending_order() -> None:
-    def of_ten(hits: int) -> dict[str, dict[str, list[int]]]:
-        return {curve: {"hits": [hits], "trials": [10]} for curve in CURVES}
+    def of_ten(hits: int) -> dict[str, Counts]:
+        return {curve: Counts([hits], [10]) for curve in CURVES}
 
     evaluation = [
-        {"partition_id": 1, "counts": of_ten(0), "step_curves": {"matching": {"10": of_ten(1), "2": of_ten(2)}}},
-        {"partition_id": 2, "counts": of_ten(0), "step_curves": {"matching": {"10": of_ten(3), "2": of_ten(4)}}},
+        ClientEvaluation(1, of_ten(0), {"matching": {10: of_ten(1), 2: of_ten(2)}}),
+        ClientEvaluation(2, of_ten(0), {"matching": {10: of_ten(3), 2: of_ten(4)}}),
     ]
     steps = at_steps(evaluation, "matching")
     assert list(steps) == [2, 10]
-    assert steps[10] == [{"partition_id": 1, "counts": of_ten(1)}, {"partition_id": 2, "counts": of_ten(3)}]
+    assert steps[10] == [ClientEvaluation(1, of_ten(1)), ClientEvaluation(2, of_ten(3))]
     assert at_steps(evaluation, "head") == {}
 
 

@@ -18,7 +18,8 @@ from fedmeta_flwr.apps import server as server_app
 from fedmeta_flwr.apps.client import app
 from fedmeta_flwr.protocol import messages
 from fedmeta_flwr.records.checkpoint import MODEL_FILE_NAME
-from fedmeta_flwr.records.drops import DropReason, drop_entry
+from fedmeta_flwr.records.drops import Drop, DropReason
+from fedmeta_flwr.records.entries import Arrival
 from fedmeta_flwr.records.results import CURVES, FILE_NAME, RoundRecord, RunResults, read_results
 from fedmeta_flwr.records.tensorboard import FOLDER_NAME, TensorBoardWriter, scalars
 
@@ -62,7 +63,7 @@ def steps(events: EventAccumulator, tag: str) -> list[int]:
 @pytest.fixture(scope="module")
 def finished(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run without a break; the place where it ran is free again."""
-    from flwr.supercore.task_identity import TaskIdentity
+    from fedmeta_flwr.protocol.flower_private import TaskIdentity
 
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 7, 1
     kept = tmp_path_factory.mktemp("finished") / "run"
@@ -89,10 +90,10 @@ def test_every_number_of_the_result_file_stands_at_its_round(finished: Path) -> 
 def assert_update_norms(events: EventAccumulator, results: RunResults) -> None:
     for client in range(int(default_values()["num-clients"])):
         norms = {
-            record.server_round: arrival["update_norm"]
+            record.server_round: arrival.update_norm
             for record in results.rounds
             for arrival in record.arrivals
-            if arrival["partition_id"] == client
+            if arrival.partition_id == client
         }
         found = {event.step: event.value for event in events.Scalars(f"update_norm/client_{client}")}
         assert found == pytest.approx(norms)
@@ -168,14 +169,12 @@ def test_a_full_disk_costs_the_event_files_alone(
 
 
 def test_a_large_federation_shows_its_first_clients_one_by_one() -> None:
-    arrivals = [
-        {"partition_id": client, "update_norm": 1.0, "metrics": {messages.TRAIN_LOSS: 2.0}} for client in range(500)
-    ]
+    arrivals = [Arrival(client, 1, 1.0, update_norm=1.0, metrics={messages.TRAIN_LOSS: 2.0}) for client in range(500)]
     dropped = [
-        drop_entry(500, DropReason.STRAGGLER),
-        drop_entry(501, DropReason.FAILED, detail="out of memory"),
-        drop_entry(502, DropReason.ABSTAINED, sent_in_round=0),
-        drop_entry(503, DropReason.FAILED, in_evaluation=True),
+        Drop(500, DropReason.STRAGGLER),
+        Drop(501, DropReason.FAILED, detail="out of memory"),
+        Drop(502, DropReason.ABSTAINED, sent_in_round=0),
+        Drop(503, DropReason.FAILED, in_evaluation=True),
     ]
     found = {tag: value for tag, value, _ in scalars(RoundRecord(1, "benign", arrivals, dropped))}
     assert sum(tag.startswith("update_norm/") for tag in found) == 32

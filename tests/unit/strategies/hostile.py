@@ -11,6 +11,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.protocol.flower_private import overwrite_metadata
 
 Mischief = Callable[[Message, Random], Message | None]
 """Changes a training reply in place, or returns another one."""
@@ -172,7 +173,7 @@ def another_metric_that_is_not_finite(reply: Message, rng: Random) -> None:
 
 
 def another_type(reply: Message, rng: Random) -> None:
-    reply.metadata.__dict__["_message_type"] = rng.choice(["query", "evaluate", "train.other", "", "x" * 10_000])
+    overwrite_metadata(reply, message_type=rng.choice(["query", "evaluate", "train.other", "", "x" * 10_000]))
 
 
 def failure(reply: Message, rng: Random) -> Message:

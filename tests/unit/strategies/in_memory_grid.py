@@ -3,7 +3,7 @@
 import itertools
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,11 @@ from flwr.app import ArrayRecord, Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result, Strategy
 
-from fedmeta_flwr.learning.evaluation import Counts
 from fedmeta_flwr.protocol import messages
-from fedmeta_flwr.records.drops import describe_drop
+from fedmeta_flwr.protocol.flower_private import overwrite_metadata
+from fedmeta_flwr.records.entries import Counts
 from fedmeta_flwr.records.results import CURVES, RoundRecord
-from strategies import FirstArrivals
+from strategies import Federation, FirstArrivals, Hooks, RoundSchedule, ServerRule, TransportSettings
 from strategies.transport.arrivals import ArrivalModel
 
 GLOBAL = {
@@ -57,7 +57,7 @@ class InMemoryGrid(Grid):
     def _push(self, message: Message) -> str:
         partition = self.partitions[message.metadata.dst_node_id]
         message_id = f"message-{next(self._numbers)}"
-        message.metadata.__dict__["_message_id"] = message_id
+        overwrite_metadata(message, message_id=message_id)
         if any(owing == partition for owing, _, _ in self._waiting.values()):
             self.overrun.append(partition)
         kind = message.metadata.message_type
@@ -115,7 +115,7 @@ def honest_client(partition: int, message: Message) -> Message:
     """Answer everything as a client of this project does."""
     kind = message.metadata.message_type
     if kind == MessageType.QUERY:
-        return messages.roll_call_reply(message, partition)
+        return messages.registration_reply(message, partition)
     if kind == MessageType.EVALUATE:
         counts = {curve: Counts(hits=[partition, 1], trials=[5, 5]) for curve in CURVES}
         return messages.evaluate_reply(message, 2, messages.counts_to_metrics(counts))
@@ -147,10 +147,10 @@ class Run:
 
     def arrived(self) -> list[list[tuple[int, int]]]:
         """Return, per round, partition and round of the instruction, in the order of arrival."""
-        return [[(a["partition_id"], a["sent_in_round"]) for a in record.arrivals] for record in self.records]
+        return [[(a.partition_id, a.sent_in_round) for a in record.arrivals] for record in self.records]
 
     def dropped(self) -> list[dict[int, str]]:
-        return [{drop["partition_id"]: describe_drop(drop) for drop in record.dropped} for record in self.records]
+        return [{drop.partition_id: drop.describe() for drop in record.dropped} for record in self.records]
 
 
 def federate(  # noqa: PLR0917
@@ -158,7 +158,7 @@ def federate(  # noqa: PLR0917
     rounds: int = 1,
     client: Client = honest_client,
     delay: Delay = lambda *_: 0,
-    inner: Strategy | None = None,
+    inner: Strategy | ServerRule | None = None,
     timeout: float = 5.0,
     grid: InMemoryGrid | None = None,
     state: dict[str, Any] | None = None,
@@ -167,25 +167,29 @@ def federate(  # noqa: PLR0917
 ) -> Run:
     """Run a federation of 4 clients with a quorum of 3, unless told otherwise.
 
-    `state` is one to go on from, `start` the model of a run that begins.
+    `state` is one to go on from, `start` the model of a run that begins, `options` are attributes of `Federation`,
+    `RoundSchedule`, `Hooks` and `TransportSettings`, and arguments of `FirstArrivals`.
     """
-    settings: dict[str, Any] = {
-        "num_clients": 4,
-        "quorum": 3,
-        "late_updates": "drop",
-        "weighting": "uniform",
-        "seed": 3,
-        "phase": lambda _: "benign",
-        "is_evaluated": lambda _: False,
-        "poll_seconds": 0.0,
-    } | options
-    run = Run(grid or InMemoryGrid(client, settings["num_clients"], delay))
+    federation, schedule, hooks, transport = (
+        {name: options.pop(name) for name in [field.name for field in fields(kind)] if name in options}
+        for kind in (Federation, RoundSchedule, Hooks, TransportSettings)
+    )
+    size = Federation(**{"num_clients": 4, "quorum": 3} | federation)
+    run = Run(grid or InMemoryGrid(client, size.num_clients, delay))
 
     def on_round(record: RoundRecord, arrays: ArrayRecord) -> None:
         run.records.append(record)
         run.arrays.append(messages.from_record(arrays))
 
-    strategy = FirstArrivals(inner or FedAvg(), arrivals=arrivals, on_round=on_round, **settings)
+    strategy = FirstArrivals(
+        inner or FedAvg(),
+        size,
+        arrivals=arrivals,
+        schedule=RoundSchedule(**{"is_evaluated": lambda _: False} | schedule),
+        hooks=Hooks(on_round=on_round, **hooks),
+        transport=TransportSettings(**{"poll_seconds": 0.0} | transport),
+        **{"seed": 3} | options,
+    )
     arrays = messages.to_record(start) if state is None else strategy.resume(state)
     run.result = strategy.start(run.grid, arrays, num_rounds=rounds, timeout=timeout)
     return run

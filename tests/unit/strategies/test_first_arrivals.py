@@ -15,7 +15,8 @@ from unit.strategies.in_memory_grid import (
 )
 
 from fedmeta_flwr.protocol import messages
-from fedmeta_flwr.records.drops import DropReason
+from fedmeta_flwr.records.drops import Drop, DropReason
+from fedmeta_flwr.records.entries import Arrival
 from strategies import QuorumError, SeededLatency, WallClock
 
 IN_ORDER = Latencies([[0, 1, 2, 3]])
@@ -36,7 +37,7 @@ def test_the_first_quorum_of_the_simulated_order_is_aggregated_whatever_comes_fi
     ranking = sorted(range(4), key=order.__getitem__)
     assert run.arrived() == [[(partition, 1) for partition in ranking[:3]]]
     assert run.dropped() == [{ranking[3]: "straggler"}]
-    assert [a["latency_seconds"] for a in run.records[0].arrivals] == [0.0, 1.0, 2.0]
+    assert [a.latency_seconds for a in run.records[0].arrivals] == [0.0, 1.0, 2.0]
 
 
 @settings(max_examples=25, deadline=None)
@@ -118,11 +119,11 @@ def test_with_next_round_a_late_update_takes_its_place_in_the_order_of_arrival()
     # Client 3 of round 1 arrives at 4, which is 2 seconds into round 2.
     run = federate(Latencies([[0, 1, 2, 4], [0.5, 1, 2.5, 0]]), 2, late_updates="next-round")
     assert run.arrived()[1] == [(0, 2), (1, 2), (3, 1)]
-    assert run.records[1].arrivals[2]["latency_seconds"] == 2.0
+    assert run.records[1].arrivals[2].latency_seconds == 2.0
     assert run.dropped()[1] == {2: "straggler"}
     # Its norm is the distance to what it was sent in round 1: |0.9 x + 0.3 - x| over all arrays.
     difference = np.concatenate([np.ravel(array * -0.1 + 0.3) for array in GLOBAL.values()])
-    assert run.records[1].arrivals[2]["update_norm"] == pytest.approx(np.linalg.norm(difference), rel=1e-5)
+    assert run.records[1].arrivals[2].update_norm == pytest.approx(np.linalg.norm(difference), rel=1e-5)
 
 
 def test_a_late_update_after_the_next_quorum_counts_in_the_round_in_which_it_arrives() -> None:
@@ -151,7 +152,7 @@ def test_a_round_waits_on_the_simulated_clock_until_a_quorum_is_free(real: list[
     latencies = Latencies([[0, 1, 7, 0], [0, 1, 2, 0]])
     run = federate(latencies, 2, quorum=2, inner=Selecting([0, 1, 2], [1, 2]), delay=delay_of(real))
     assert run.arrived()[1] == [(1, 2), (2, 2)]
-    assert [arrival["latency_seconds"] for arrival in run.records[1].arrivals] == [1.0, 2.0]
+    assert [arrival.latency_seconds for arrival in run.records[1].arrivals] == [1.0, 2.0]
 
 
 def test_with_next_round_a_late_update_counts_though_its_client_is_not_asked_again() -> None:
@@ -180,7 +181,7 @@ def test_when_abstention_leaves_too_few_the_busy_client_is_asked_as_soon_as_it_i
     run = federate(latencies, 3, client=abstaining_after(2), delay=delay_of(real))
     assert run.arrived() == [[(1, 1), (2, 1), (3, 1)], [(0, 2), (1, 2), (2, 2)], [(1, 3), (2, 3), (3, 3)]]
     assert run.dropped() == [{0: "abstained"}, {3: "straggler"}, {0: "abstained"}]
-    assert run.records[2].arrivals[2]["latency_seconds"] == 9.0
+    assert run.records[2].arrivals[2].latency_seconds == 9.0
     assert run.grid.overrun == []
 
 
@@ -189,10 +190,10 @@ def test_a_late_abstention_is_an_abstention_that_says_when_it_was_asked_for() ->
     run = federate(
         Latencies([[5, 1, 2, 3], [9, 1, 2, 3]]), 2, client=abstaining_after(9), late_updates="next-round"
     )  # fmt: skip
-    assert run.records[0].dropped == [{"partition_id": 0, "reason": DropReason.STRAGGLER}]
+    assert run.records[0].dropped == [Drop(0, DropReason.STRAGGLER)]
     assert run.records[1].dropped == [
-        {"partition_id": 0, "reason": DropReason.ABSTAINED, "sent_in_round": 1},
-        {"partition_id": 0, "reason": DropReason.BUSY},
+        Drop(0, DropReason.ABSTAINED, sent_in_round=1),
+        Drop(0, DropReason.BUSY),
     ]
 
 
@@ -215,15 +216,10 @@ def test_a_failure_falls_out_with_its_reason_and_the_next_in_order_is_taken() ->
     run = federate(IN_ORDER, client=failing(0), is_evaluated=lambda _: True)
     assert run.arrived() == [[(1, 1), (2, 1), (3, 1)]]
     assert run.records[0].dropped == [
-        {"partition_id": 0, "reason": DropReason.FAILED, "detail": "ValueError: out of memory"},
-        {
-            "partition_id": 0,
-            "reason": DropReason.FAILED,
-            "detail": "ValueError: out of memory",
-            "during": "evaluation",
-        },
+        Drop(0, DropReason.FAILED, "ValueError: out of memory"),
+        Drop(0, DropReason.FAILED, "ValueError: out of memory", in_evaluation=True),
     ]
-    assert [entry["partition_id"] for entry in run.records[0].evaluation or []] == [1, 2, 3]
+    assert [entry.partition_id for entry in run.records[0].evaluation or []] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("arrivals", [IN_ORDER, WallClock()])
@@ -232,7 +228,7 @@ def test_a_quorum_that_cannot_be_met_is_an_error_that_names_everyone(arrivals: A
         federate(arrivals, client=failing(1, 2))
     error = raised.value
     assert (error.server_round, error.quorum) == (1, 3)
-    assert {entry["partition_id"] for entry in error.dropped} == {1, 2}
+    assert {entry.partition_id for entry in error.dropped} == {1, 2}
     assert "round 1" in str(error)
     assert "1 failed: ValueError: out of memory" in str(error)
     assert set(error.answered) | set(error.awaited) == {0, 3}
@@ -270,7 +266,7 @@ def test_boosting_by_the_quorum_replaces_the_model_where_the_others_are_idle(
 
     def client(who: int, message: Message) -> Message:
         if message.metadata.message_type == MessageType.QUERY:
-            return messages.roll_call_reply(message, who)
+            return messages.registration_reply(message, who)
         sent = messages.message_arrays(message)
         boosted = {name: sent[name] + np.float32(3) * (model[name] - sent[name]) for name in sent}
         return messages.train_reply(message, boosted if who == partition else sent, 10**6 * (who == partition) + 1, {})
@@ -291,7 +287,7 @@ def test_the_claimed_number_of_examples_weighs_only_where_it_is_trusted() -> Non
 def test_a_record_tells_the_metrics_as_reported_and_the_distance_moved() -> None:
     def client(partition: int, message: Message) -> Message:
         if message.metadata.message_type == MessageType.QUERY:
-            return messages.roll_call_reply(message, partition)
+            return messages.registration_reply(message, partition)
         moved = messages.message_arrays(message)
         moved["bias"] = moved["bias"] + np.array([3, 4], np.float32)
         return messages.train_reply(message, moved, 70, {messages.TRAIN_LOSS: 0.25})
@@ -299,13 +295,13 @@ def test_a_record_tells_the_metrics_as_reported_and_the_distance_moved() -> None
     run = federate(IN_ORDER, client=client)
     record = run.records[0]
     assert (record.server_round, record.phase, record.evaluation) == (1, "benign", None)
-    assert record.arrivals[1] == {
-        "partition_id": 1,
-        "sent_in_round": 1,
-        "latency_seconds": 1.0,
-        "update_norm": 5.0,
-        "metrics": {"num-examples": 70, "train-loss": 0.25},
-    }
+    assert record.arrivals[1] == Arrival(
+        partition_id=1,
+        sent_in_round=1,
+        latency_seconds=1.0,
+        update_norm=5.0,
+        metrics={"num-examples": 70, "train-loss": 0.25},
+    )
     np.testing.assert_allclose(run.arrays[0]["bias"], [3.5, 3.5])
 
 
@@ -325,7 +321,7 @@ def test_an_evaluation_may_take_longer_than_a_client_may() -> None:
         timeout=4 * ten_looks,
         **one_by_one,
     )
-    assert [entry["partition_id"] for entry in run.records[0].evaluation or []] == list(range(6))
+    assert [entry.partition_id for entry in run.records[0].evaluation or []] == list(range(6))
 
 
 def test_an_abstention_from_the_evaluation_leaves_no_trace() -> None:
@@ -335,5 +331,5 @@ def test_an_abstention_from_the_evaluation_leaves_no_trace() -> None:
         return honest_client(partition, message)
 
     run = federate(IN_ORDER, client=client, is_evaluated=lambda _: True)
-    assert [entry["partition_id"] for entry in run.records[0].evaluation or []] == [1, 2, 3]
+    assert [entry.partition_id for entry in run.records[0].evaluation or []] == [1, 2, 3]
     assert run.dropped() == [{3: "straggler"}]

@@ -15,7 +15,7 @@ from unit.strategies import hostile
 from unit.strategies.in_memory_grid import Delay, InMemoryGrid, Latencies, Run, federate, honest_client
 
 from fedmeta_flwr.protocol import messages
-from fedmeta_flwr.records.drops import describe_drop
+from fedmeta_flwr.protocol.flower_private import overwrite_metadata
 from strategies import STRATEGY_NAMES, UpdateGuard, make_strategy
 
 HOSTILE = (0, 1, 2, 3)  # they arrive first
@@ -61,7 +61,7 @@ def test_whatever_hostile_clients_answer_the_model_is_that_of_the_honest(name: s
     assert [{p for p, _ in arrived} for arrived in run.arrived()] == [set(range(4, 8))] * rounds
     assert [a.tobytes() for a in run.arrays[-1].values()] == [a.tobytes() for a in undisturbed.arrays[-1].values()]
     assert all(np.isfinite(array).all() for array in run.arrays[-1].values())
-    reasons = [describe_drop(drop) for record in run.records for drop in record.dropped]
+    reasons = [drop.describe() for record in run.records for drop in record.dropped]
     assert len(reasons) == len(HOSTILE) * rounds == sum(used.values())
     assert all(reason.startswith("failed: ") and len(reason) < 1500 for reason in reasons)
     assert len(used) == len(hostile.MISCHIEFS)
@@ -79,7 +79,7 @@ class Meddling(InMemoryGrid):
 def _answering(reply: Message, message_id: str) -> Message:
     forged = Message(reply.content, dst_node_id=3, message_type=MessageType.TRAIN)
     forged.metadata.__dict__.update(reply.metadata.__dict__)
-    forged.metadata.__dict__["_reply_to_message_id"] = message_id
+    overwrite_metadata(forged, reply_to_message_id=message_id)
     return forged
 
 
@@ -124,7 +124,7 @@ def test_an_update_beyond_the_norm_bound_is_refused_and_one_within_it_is_not() -
             reply.content[messages.ARRAYS] = messages.to_record(far)
         return reply
 
-    norms = {a["partition_id"]: a["update_norm"] for a in run_with("fedavg", client, rounds=1).records[0].arrivals}
+    norms = {a.partition_id: a.update_norm for a in run_with("fedavg", client, rounds=1).records[0].arrivals}
     for bound, is_refused in ((norms[0] * 1.001, False), (norms[0] * 0.999, True)):
         run = run_with("fedavg", client, rounds=1, guard=UpdateGuard(max_norm=bound))
         assert (0 not in {partition for partition, _ in run.arrived()[0]}) is is_refused

@@ -115,7 +115,7 @@ def test_at_a_checkpoint_nobody_is_at_work_who_would_not_be_asked_again(late: st
 
     def keep(_: int, state: dict[str, Any]) -> None:
         at_work = {partition for partition, _, _ in grid._waiting.values()}
-        seen.append((at_work, {flight["partition_id"] for flight in state["flights"]}))
+        seen.append((at_work, {request["partition_id"] for request in state["pending"]}))
 
     federate(straggler_lands_in_round_2, 4, grid=grid, late_updates=late, on_checkpoint=keep)
     assert [at_work - asked_again for at_work, asked_again in seen] == [set()] * 4
@@ -143,7 +143,7 @@ def test_clients_are_told_which_rounds_may_come_again() -> None:
 def test_under_the_wall_clock_what_was_under_way_is_asked_again() -> None:
     states: list[Any] = []
     federate(WallClock(), 1, delay=lambda p, _: 30 * (p == 1), on_checkpoint=lambda _, s: states.append(s))
-    assert [flight["partition_id"] for flight in states[0]["flights"]] == [1]
+    assert [request["partition_id"] for request in states[0]["pending"]] == [1]
     run = federate(WallClock(), 1, late_updates="next-round", state=through_a_file(states[0]))
     assert (1, 1) in run.arrived()[0]
 

@@ -7,10 +7,11 @@ from flwr.serverapp.strategy import Bulyan, MultiKrum, QFedAvg, Strategy
 from unit.strategies.in_memory_grid import GLOBAL, InMemoryGrid, Latencies, federate, honest_client
 
 from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.entries import ClientEvaluation, Counts
 from fedmeta_flwr.records.results import CURVES
 from strategies import STRATEGY_NAMES, make_strategy
 from strategies.global_random import seeded_global_random
-from strategies.transport.grid import ArrivalGrid
+from strategies.transport.grid import ArrivalGrid, TransportSettings
 
 OPTIONS = {"fedavgm": '{"server_momentum": 0.9}', "fedprox": '{"proximal_mu": 0.1}'}
 # Round 1 ends at 2 s with 1 under way until 2.1 s, so that 1 is busy when round 2 begins, and free in round 3.
@@ -19,13 +20,15 @@ ARRIVED = [[0, 2, 3], [0, 3, 2], [2, 1, 3]]
 
 
 def strategy_named(name: str) -> Strategy:
-    return make_strategy(name, OPTIONS.get(name, ""), quorum=3, num_clients=4)
+    strategy = make_strategy(name, OPTIONS.get(name, ""), quorum=3, num_clients=4)
+    assert isinstance(strategy, Strategy)
+    return strategy
 
 
 def unwrapped_rounds(strategy: Strategy, arrived: list[list[int]]) -> list[messages.Arrays]:
     """Aggregate the same replies with the strategy alone, in the order of partitions."""
     grid = InMemoryGrid(honest_client)
-    view = ArrivalGrid(grid, lambda *_: [], 0.0, 32)
+    view = ArrivalGrid(grid, TransportSettings(poll_seconds=0.0, messages_in_flight=32))
     arrays, outcome = GLOBAL, []
     for server_round, partitions in enumerate(arrived, start=1):
         with seeded_global_random(3, "select-for-training", server_round):
@@ -75,7 +78,7 @@ def test_the_real_order_of_arrival_does_not_change_a_bit(name: str) -> None:
 def test_every_strategy_evaluates(name: str) -> None:
     run = federate(LATENCIES, 1, inner=strategy_named(name), is_evaluated=lambda _: True)
     assert run.records[0].evaluation == [
-        {"partition_id": p, "counts": {curve: {"hits": [p, 1], "trials": [5, 5]} for curve in CURVES}} for p in range(4)
+        ClientEvaluation(p, {curve: Counts([p, 1], [5, 5]) for curve in CURVES}) for p in range(4)
     ]
     # The mean over the four clients, each weighed 1: hits (0+1+2+3)/4 and 1.
     assert run.result.evaluate_metrics_clientapp[1]["meta-testing-hits"] == [1.5, 1.0]

@@ -21,9 +21,9 @@ from unit.strategies.in_memory_grid import (
 )
 
 from fedmeta_flwr.protocol import messages
-from strategies import QuorumError, RollCallError, StrategyError, WallClock, make_strategy
+from strategies import QuorumError, RegistrationError, StrategyError, WallClock, make_strategy
 from strategies.errors import DeliveryError
-from strategies.transport.grid import ArrivalGrid
+from strategies.transport.grid import ArrivalGrid, TransportSettings
 from strategies.transport.replies import failure_reason
 
 IN_ORDER = Latencies([[0, 1, 2, 3]])
@@ -83,15 +83,15 @@ def test_arrays_in_another_order_are_put_right() -> None:
         ([0, 1, 2, 3, 4], "found 5"),
     ],
 )
-def test_a_roll_call_without_the_expected_partitions_is_refused(partitions: list[int], reason: str) -> None:
+def test_a_registration_without_the_expected_partitions_is_refused(partitions: list[int], reason: str) -> None:
     grid = InMemoryGrid(lambda number, message: honest_client(partitions[number], message), len(partitions))
-    with pytest.raises(RollCallError, match=reason):
+    with pytest.raises(RegistrationError, match=reason):
         federate(IN_ORDER, grid=grid, timeout=0.02)
 
 
 def test_missing_nodes_are_not_waited_for_as_long_as_a_round() -> None:
     grid = InMemoryGrid(honest_client, 3)
-    with pytest.raises(RollCallError, match="num-supernodes=4"):
+    with pytest.raises(RegistrationError, match="num-supernodes=4"):
         federate(IN_ORDER, grid=grid, timeout=3600, registration_seconds=0.02)
 
 
@@ -189,8 +189,8 @@ def test_the_noise_of_a_private_strategy_is_drawn_from_the_seed() -> None:
 @pytest.mark.parametrize("looks_before", [False, True])
 def test_a_discarded_reply_is_thrown_away_whether_it_is_there_or_comes_later(looks_before: bool) -> None:
     inner = InMemoryGrid(honest_client)
-    grid = ArrivalGrid(inner, lambda *_: [], 0.0, 32)
-    message_id = grid.send(messages.roll_call(next(iter(inner.partitions))), 0.0)
+    grid = ArrivalGrid(inner, TransportSettings(poll_seconds=0.0, messages_in_flight=32))
+    message_id = grid.send(messages.registration(next(iter(inner.partitions))), 0.0)
     if looks_before:
         assert grid.await_first([message_id], time.monotonic() + 1) == message_id
     grid.discard(message_id)
@@ -199,20 +199,20 @@ def test_a_discarded_reply_is_thrown_away_whether_it_is_there_or_comes_later(loo
 
 def test_a_node_that_was_given_up_is_asked_again_after_it_has_answered() -> None:
     inner = InMemoryGrid(honest_client, delay=lambda *_: None)
-    grid = ArrivalGrid(inner, lambda *_: [], 0.0, 1)
+    grid = ArrivalGrid(inner, TransportSettings(poll_seconds=0.0, messages_in_flight=1))
     slow, other = list(inner.partitions)[:2]
     instruction = Message(RecordDict({"arrays": messages.to_record(GLOBAL)}), slow, MessageType.TRAIN)
     message_id = grid.send(instruction, 0.0)
     with pytest.raises(DeliveryError, match="1 other clients owe replies"):
-        grid.send(messages.roll_call(other), 0.0)
+        grid.send(messages.registration(other), 0.0)
     grid.give_up(message_id)
-    assert grid.await_reply(grid.send(messages.roll_call(other), 0.0), time.monotonic() + 1) is not None
+    assert grid.await_reply(grid.send(messages.registration(other), 0.0), time.monotonic() + 1) is not None
     with pytest.raises(DeliveryError, match="overdue"):
-        grid.send(messages.roll_call(slow), time.monotonic() + 3600)
+        grid.send(messages.registration(slow), time.monotonic() + 3600)
     assert grid.drain(time.monotonic() + 3600) == [slow]  # it is not waited for
     partition, reply, _ = inner._waiting[message_id]
     inner._waiting[message_id] = (partition, reply, 0)
-    assert grid.await_reply(grid.send(messages.roll_call(slow), 0.0), time.monotonic() + 1) is not None
+    assert grid.await_reply(grid.send(messages.registration(slow), 0.0), time.monotonic() + 1) is not None
     assert grid.await_reply(message_id, 0.0) is None
 
 
@@ -233,7 +233,7 @@ def test_the_reason_of_a_failure_in_simulation_is_the_clients_own_message() -> N
         "<class 'ray.exceptions.RayTaskError(ClientAppException)'>:<'ray::ClientAppActor.run() (pid=7)\n"
         "  File x\nflwr.ClientAppException: \nException ClientAppException occurred. Message: no such class: 9'>"
     )
-    instruction = messages.roll_call(3)
+    instruction = messages.registration(3)
     assert failure_reason(Message(Error(2, wrapped), reply_to=instruction)) == "no such class: 9"
     assert failure_reason(Message(Error(3, "expired\nmore"), reply_to=instruction)) == "expired"
     assert "error code 0" in failure_reason(Message(Error(0), reply_to=instruction))

@@ -1,5 +1,6 @@
 """Evaluation replies of clients that may be hostile."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import pytest
 from flwr.app import Message, MessageType, RecordDict
 
-from fedmeta_flwr.learning.evaluation import Counts
 from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.entries import ClientEvaluation, Counts
 from fedmeta_flwr.records.results import at_steps
 from strategies.errors import RejectedReplyError
 from strategies.update_guard import ExpectedCounts, UpdateGuard
@@ -26,27 +27,17 @@ ARABIC_50 = "\N{ARABIC-INDIC DIGIT FIVE}\N{ARABIC-INDIC DIGIT ZERO}"
 HITS, TRIALS = "matching:50:main-task-hits", "matching:50:main-task-trials"
 
 
-def read_counts(metrics: dict[str, Any], guard: UpdateGuard | None = None) -> dict[str, Any]:
+def read_evaluation(metrics: dict[str, Any], guard: UpdateGuard | None = None) -> ClientEvaluation:
     instruction = Message(RecordDict(), dst_node_id=3, message_type=MessageType.EVALUATE)
-    return (guard or UpdateGuard()).read_counts(messages.evaluate_reply(instruction, 10, metrics), instruction)
-
-
-def plain(counts: dict[str, Counts]) -> dict[str, Any]:
-    return {curve: {"hits": count.hits, "trials": count.trials} for curve, count in counts.items()}
+    return (guard or UpdateGuard()).read_evaluation(1, messages.evaluate_reply(instruction, 10, metrics), instruction)
 
 
 def test_counts_and_step_curves_are_read_apart() -> None:
-    assert read_counts(METRICS) == {
-        "counts": plain(COUNTS),
-        "step_curves": {
-            "fine_tuning": {"0": plain(COUNTS), "500": plain(COUNTS)},
-            "matching": {"50": plain(COUNTS)},
-        },
-    }
+    assert read_evaluation(METRICS) == ClientEvaluation(1, COUNTS, STEP_CURVES)
 
 
 def test_a_reply_without_step_curves_has_none() -> None:
-    assert read_counts(PLAIN) == {"counts": plain(COUNTS)}
+    assert read_evaluation(PLAIN) == ClientEvaluation(1, COUNTS)
 
 
 def at_step(step: str) -> dict[str, list[int]]:
@@ -80,17 +71,18 @@ def at_step(step: str) -> dict[str, list[int]]:
 )
 def test_malformed_step_curves_are_rejected_with_the_reason(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(RejectedReplyError, match=reason):
-        read_counts({**METRICS, **changes})
+        read_evaluation({**METRICS, **changes})
 
 
 @pytest.mark.parametrize("step", ["50", "050", ARABIC_50])
 def test_a_step_that_passes_can_be_read_from_the_result_file(step: str) -> None:
     try:
-        entry = {"partition_id": 1, **read_counts({**PLAIN, **at_step(step)})}
+        evaluation = read_evaluation({**PLAIN, **at_step(step)})
     except RejectedReplyError:
         assert step != "50"
         return
-    assert list(at_steps([entry], "matching")) == [50]
+    written = json.loads(json.dumps(evaluation.to_json()))
+    assert list(at_steps([ClientEvaluation.from_json(written)], "matching")) == [50]
 
 
 EXPECTED = ExpectedCounts(
@@ -110,7 +102,7 @@ def of_one_episode(prefix: str) -> dict[str, list[int]]:
 
 
 def test_what_every_client_has_to_count_is_read() -> None:
-    assert read_counts(METRICS, UpdateGuard(expected_counts=EXPECTED)) == read_counts(METRICS)
+    assert read_evaluation(METRICS, UpdateGuard(expected_counts=EXPECTED)) == read_evaluation(METRICS)
 
 
 @pytest.mark.parametrize("prefix", ["", "fine-tuning:500:", "matching:50:"])
@@ -125,14 +117,14 @@ def test_other_numbers_of_episodes_or_trials_than_every_client_counts_are_reject
     changes: Callable[[str], dict[str, list[int]]], reason: str, prefix: str
 ) -> None:
     changed = {**METRICS, **changes(prefix)}
-    assert read_counts(changed)
+    assert read_evaluation(changed)
     with pytest.raises(RejectedReplyError, match=reason):
-        read_counts(changed, UpdateGuard(expected_counts=EXPECTED))
+        read_evaluation(changed, UpdateGuard(expected_counts=EXPECTED))
 
 
 def test_the_curve_along_fine_tuning_may_have_episodes_of_its_own() -> None:
     guard = UpdateGuard(expected_counts=replace(EXPECTED, fine_tuning_episodes=1))
     fewer = {**METRICS, **of_one_episode("fine-tuning:0:"), **of_one_episode("fine-tuning:500:")}
-    assert read_counts(fewer, guard) == read_counts(fewer)
+    assert read_evaluation(fewer, guard) == read_evaluation(fewer)
     with pytest.raises(RejectedReplyError, match="expected 1 episodes, found 2"):
-        read_counts(METRICS, guard)
+        read_evaluation(METRICS, guard)

@@ -9,6 +9,7 @@ from experiments.analysis.collection import collect
 from experiments.analysis.statistics import CountsError
 from experiments.settings import APP_DIR, read_defaults
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records.entries import ClientEvaluation, Counts
 from fedmeta_flwr.records.results import CURVES, FILE_NAME, ResultsError, RoundRecord
 from fedmeta_flwr.records.writer import ResultsWriter
 
@@ -23,21 +24,15 @@ def hits_of(curve: str, server_round: int, step: int = 0) -> int:
     return 10 * CURVES.index(curve) + server_round + step // 20
 
 
-def counts(server_round: int, seed: int, step: int = 0, hits: Hits = hits_of) -> dict[str, dict[str, list[int]]]:
-    return {
-        curve: {"hits": [hits(curve, server_round, step) + seed] * EPISODES, "trials": [TRIALS] * EPISODES}
-        for curve in CURVES
-    }
+def counts(server_round: int, seed: int, step: int = 0, hits: Hits = hits_of) -> dict[str, Counts]:
+    return {curve: Counts([hits(curve, server_round, step) + seed] * EPISODES, [TRIALS] * EPISODES) for curve in CURVES}
 
 
 def evaluation(
     server_round: int, seed: int, *, step_curves: tuple[str, ...] = (), hits: Hits = hits_of
-) -> list[dict[str, Any]]:
-    measured = {
-        name: {str(step): counts(server_round, seed, step, hits) for step in STEPS[name]} for name in step_curves
-    }
-    clients = [{"partition_id": client, "counts": counts(server_round, seed, hits=hits)} for client in CLIENTS]
-    return [{**client, "step_curves": measured} if measured else client for client in clients]
+) -> list[ClientEvaluation]:
+    measured = {name: {step: counts(server_round, seed, step, hits) for step in STEPS[name]} for name in step_curves}
+    return [ClientEvaluation(client, counts(server_round, seed, hits=hits), measured) for client in CLIENTS]
 
 
 def settings(dataset: str, seed: int, **changed: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from experiments.analysis import bootstrap
 from experiments.analysis.collection import PATHS, collect
 from experiments.analysis.publish import publish
 from experiments.cli.commands import app
+from fedmeta_flwr.records.drops import Drop, DropReason
 from fedmeta_flwr.records.results import ResultsError, RoundRecord
 from fedmeta_flwr.records.writer import ResultsWriter
 
@@ -22,7 +23,7 @@ def write_with_paths(root: Path, make_config: MakeConfig, status: str = "complet
     with ResultsWriter(root / RUN) as writer:
         writer.write_run({"config": config})
         detail = "OSError: no file '/mnt/my private/a.png', /home/me/private/b"
-        drop = {"partition_id": 2, "reason": "failed", "detail": detail}
+        drop = Drop(2, DropReason.FAILED, detail)
         writer.write_round(RoundRecord(1, "pretrain", dropped=[drop]))
         writer.write_end(status, 1.5)
 
@@ -33,7 +34,7 @@ def test_published_results_hold_no_path_and_are_otherwise_the_same(tmp_path: Pat
     (before,), (after,) = collect(tmp_path / "root"), collect(tmp_path / "out")
     assert "private" not in (tmp_path / "out" / RUN / "results.jsonl").read_text()
     (record,) = after.runs["attack-a"][0].rounds
-    assert [drop["detail"] for drop in record.dropped] == ["OSError: no file '…/a.png', …/b"]
+    assert [drop.detail for drop in record.dropped] == ["OSError: no file '…/a.png', …/b"]
     config = before.config("attack-a")
     assert after.config("attack-a") == config | dict.fromkeys(PATHS, "")
     assert (

@@ -20,6 +20,7 @@ from experiments.analysis.statistics import (
     merge,
     paired,
 )
+from fedmeta_flwr.records.entries import ClientEvaluation, Counts
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 6))
 HITS = SHAPES.flatmap(lambda shape: arrays(np.int64, shape, elements=st.integers(0, TRIALS)))
@@ -30,8 +31,8 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "RESAMPLES", 1_000)
 
 
-def client(partition_id: int, hits: list[int], trials: list[int]) -> dict[str, Any]:
-    return {"partition_id": partition_id, "counts": {"main_task": {"hits": hits, "trials": trials}}}
+def client(partition_id: int, hits: list[int], trials: list[int]) -> ClientEvaluation:
+    return ClientEvaluation(partition_id, {"main_task": Counts(hits, trials)})
 
 
 def test_counts_are_read_from_evaluations_in_the_order_of_partition_ids() -> None:
@@ -49,7 +50,7 @@ def test_an_accuracy_is_all_hits_over_all_trials_and_no_mean_of_ratios() -> None
 
 
 def test_merging_is_the_same_as_reading_all_seeds_at_once() -> None:
-    evaluations: dict[int, list[dict[str, Any]] | None] = {s: [client(1, [s], [TRIALS])] for s in (3, 5)}
+    evaluations: dict[int, list[ClientEvaluation] | None] = {s: [client(1, [s], [TRIALS])] for s in (3, 5)}
     merged = merge([episode_counts({s: evaluations[s]}, "main_task") for s in (3, 5)])
     at_once = episode_counts(evaluations, "main_task")
     assert merged.seeds == at_once.seeds == (3, 5)
@@ -61,7 +62,7 @@ def test_merging_is_the_same_as_reading_all_seeds_at_once() -> None:
     [
         ({}, "at least one seed"),
         ({4: None}, "seed 4: expected an evaluation"),
-        ({4: [{"partition_id": 1, "counts": {}}]}, "seed 4: expected an evaluation with 'main_task'"),
+        ({4: [ClientEvaluation(1, {})]}, "seed 4: expected an evaluation with 'main_task'"),
         ({4: [client(1, [1], [2]), client(2, [1, 1], [2, 2])]}, r"seed 4: .* found \[1, 2\]"),
         ({4: [client(1, [1, 0], [2, 0])]}, "seed 4, client 1, episode 1: .* found 0 of 0"),
         ({4: [client(1, [3], [2])]}, "found 3 of 2"),

@@ -1,7 +1,8 @@
-"""The one thing that is asked of Flower in a way that it does not document.
+"""A SuperLink is asked as `flwr ls` asks it.
 
 Where the first of these tests fails after an upgrade of Flower: flwr/cli/ls.py shows how `flwr ls` asks now, and
-flwr/supercore/control and flwr/superlink/routers/control with which path, media type and messages.
+flwr/supercore/control and flwr/superlink/routers/control with which path, media type and messages; these belong into
+`fedmeta_flwr.protocol.flower_private`.
 """
 
 import threading
@@ -12,11 +13,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from flwr.cli.run_utils import format_runs
 from flwr.common.serde import run_from_proto
-from flwr.proto.control_pb2 import ListRunsRequest, ListRunsResponse
 from flwr.proto.run_pb2 import Run, RunStatus
 from flwr.supercore.control import ControlHttpClient
 
 from experiments.runner.control_api import ControlApiError, ask_status
+from fedmeta_flwr.protocol.flower_private import ListRunsRequest, ListRunsResponse
 
 RUN_ID = 2**63 - 1
 

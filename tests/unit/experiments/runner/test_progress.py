@@ -14,12 +14,13 @@ from experiments.runner.display import _LiveDisplay, _Timer, show_progress
 from experiments.runner.estimate import remaining_seconds
 from experiments.runner.progress import ResultFollower, standing
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records.entries import ClientEvaluation, Counts
 from fedmeta_flwr.records.results import CURVES, RoundRecord, RunResults
 from fedmeta_flwr.records.writer import ResultsWriter, remove_results
 
 
 def finished(config: RunConfig, seconds: list[float]) -> tuple[RoundRecord, ...]:
-    evaluation = [{"partition_id": 1, "counts": {curve: {"hits": [1], "trials": [4]} for curve in CURVES}}]
+    evaluation = [ClientEvaluation(1, {curve: Counts([1], [4]) for curve in CURVES})]
     return tuple(
         RoundRecord(number, config.phase(number), [], [], evaluation if config.is_evaluated(number) else None, cost)
         for number, cost in enumerate(seconds, start=1)

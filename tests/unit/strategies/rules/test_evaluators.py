@@ -28,7 +28,7 @@ def evaluated(name: str, options: str, num_clients: int = 4, **settings: Any) ->
 
 
 def evaluators(run: Run) -> list[list[int]]:
-    return [[one["partition_id"] for one in record.evaluation] for record in run.records if record.evaluation]
+    return [[one.partition_id for one in record.evaluation] for record in run.records if record.evaluation]
 
 
 @pytest.mark.parametrize(

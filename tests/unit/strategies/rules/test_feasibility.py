@@ -16,7 +16,7 @@ from flwr.serverapp.strategy import (
 )
 
 from fedmeta_flwr.protocol import messages
-from strategies import STRATEGY_NAMES, Abstainers, StrategyError, make_strategy
+from strategies import STRATEGY_NAMES, Abstainers, Federation, StrategyError, make_strategy
 from strategies.rules.feasibility import require_feasible, require_float_arrays
 
 
@@ -30,7 +30,7 @@ class Around(FedAvg):
 
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
 def test_every_strategy_is_feasible_with_its_defaults(name: str) -> None:
-    require_feasible(make_strategy(name, "", 3, 4), 3, 4)
+    require_feasible(make_strategy(name, "", 3, 4), Federation(num_clients=4, quorum=3))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_every_strategy_is_feasible_with_its_defaults(name: str) -> None:
 )
 def test_a_combination_that_can_never_aggregate_is_refused_with_the_reason(strategy: Strategy, reason: str) -> None:
     with pytest.raises(StrategyError, match=reason):
-        require_feasible(strategy, quorum=3, num_clients=4)
+        require_feasible(strategy, Federation(num_clients=4, quorum=3))
 
 
 ONE = Abstainers(training=frozenset({0}), evaluation=frozenset({0}))
@@ -81,36 +81,36 @@ ONE = Abstainers(training=frozenset({0}), evaluation=frozenset({0}))
     ],
 )
 def test_clients_that_may_abstain_are_not_counted_on(strategy: Strategy, reason: str) -> None:
-    require_feasible(strategy, quorum=3, num_clients=4)
+    require_feasible(strategy, Federation(num_clients=4, quorum=3))
     with pytest.raises(StrategyError, match=reason):
-        require_feasible(strategy, 3, 4, ONE)
+        require_feasible(strategy, Federation(num_clients=4, quorum=3, abstainers=ONE))
 
 
 def test_who_asks_enough_beside_those_that_may_abstain_is_admitted() -> None:
     for strategy in (FedAvg(), FedAvg(min_available_nodes=4, min_evaluate_nodes=4), FedAvg(fraction_evaluate=0.5)):
-        require_feasible(strategy, 3, 4, ONE)
-    require_feasible(FedAvg(fraction_train=0.75), 2, 4, ONE)
+        require_feasible(strategy, Federation(num_clients=4, quorum=3, abstainers=ONE))
+    require_feasible(FedAvg(fraction_train=0.75), Federation(num_clients=4, quorum=2, abstainers=ONE))
     with pytest.raises(StrategyError, match="expected 1 to num-clients - 1 that may abstain = 3, found 4"):
-        require_feasible(FedAvg(), 4, 4, ONE)
+        require_feasible(FedAvg(), Federation(num_clients=4, quorum=4, abstainers=ONE))
 
 
 @pytest.mark.parametrize(("strategy", "quorum"), [(Bulyan(num_malicious_nodes=1), 7), (Krum(num_malicious_nodes=1), 5)])
 def test_the_published_conditions_are_enough(strategy: Strategy, quorum: int) -> None:
-    require_feasible(strategy, quorum, num_clients=8 if quorum == 7 else 5)
+    require_feasible(strategy, Federation(num_clients=8 if quorum == 7 else 5, quorum=quorum))
 
 
 @pytest.mark.parametrize("quorum", [0, 5])
 def test_a_quorum_beyond_the_clients_is_refused(quorum: int) -> None:
     with pytest.raises(StrategyError, match="expected 1 to num-clients = 4"):
-        require_feasible(FedAvg(), quorum, 4)
+        require_feasible(FedAvg(), Federation(num_clients=4, quorum=quorum))
 
 
 def test_privacy_accounting_is_refused_where_not_all_clients_are_aggregated() -> None:
     accountant: Any = SimpleNamespace(config=SimpleNamespace(sampling_method=SamplingMethod.NO_AMPLIFICATION))
     strategy = DifferentialPrivacyServerSideFixedClipping(FedAvg(min_train_nodes=4), 1.0, 1.0, 4, accountant=accountant)
     with pytest.raises(StrategyError, match="accountant"):
-        require_feasible(strategy, 3, 4)
-    require_feasible(strategy, 4, 4)
+        require_feasible(strategy, Federation(num_clients=4, quorum=3))
+    require_feasible(strategy, Federation(num_clients=4, quorum=4))
 
 
 def test_global_arrays_must_be_floats() -> None:

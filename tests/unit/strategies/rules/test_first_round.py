@@ -29,7 +29,7 @@ def test_rounds_phases_and_evaluations_go_by_the_true_round() -> None:
     assert [record.phase for record in run.records] == ["phase 11", "phase 12", "phase 13"]
     assert [record.evaluation is not None for record in run.records] == [False, True, False]
     assert set(asked) == {11, 12, 13}
-    assert [arrival["sent_in_round"] for arrival in run.records[0].arrivals] == [11, 11, 11]
+    assert [arrival.sent_in_round for arrival in run.records[0].arrivals] == [11, 11, 11]
 
 
 @pytest.mark.parametrize("name", ["fedadam", "fedyogi", "fedadagrad", "fedavgm", "dp-server-fixed-clipping"])

@@ -51,4 +51,4 @@ def test_a_mean_moves_by_the_mean_of_the_differences_also_after_a_resumption() -
         for name, array in run.arrays[-1].items():
             np.testing.assert_allclose(array, GLOBAL[name] + 2, rtol=1e-6)
         norm = np.sqrt(sum(array.size for array in GLOBAL.values()))
-        assert run.records[-1].arrivals[2]["update_norm"] == pytest.approx(norm)
+        assert run.records[-1].arrivals[2].update_norm == pytest.approx(norm)

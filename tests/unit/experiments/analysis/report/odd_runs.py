@@ -14,6 +14,8 @@ from clients import initial_arrays
 from fedmeta_flwr.apps.server import run_record
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.checkpoint import AFTER_ATTACK_FILE_NAME, BEFORE_ATTACK_FILE_NAME, save_checkpoint
+from fedmeta_flwr.records.drops import Drop, DropReason
+from fedmeta_flwr.records.entries import Arrival, ClientEvaluation
 from fedmeta_flwr.records.results import FILE_NAME, RoundRecord
 from fedmeta_flwr.records.writer import ResultsWriter
 
@@ -76,18 +78,15 @@ def write_run(
 
 def _round(config: RunConfig, number: int) -> RoundRecord:
     arrived = (1, 2, 0) if config.is_attack(number) else (1, 2, 3)
-    arrivals = [
-        {"partition_id": client, "sent_in_round": number, "latency_seconds": 1.0, "update_norm": 0.5, "metrics": {}}
-        for client in arrived
-    ]
+    arrivals = [Arrival(client, number, latency_seconds=1.0, update_norm=0.5) for client in arrived]
     (left_out,) = set(range(4)) - set(arrived)
     counted = counts(true_to_the_poster, "attack-a", number, "", 0)
-    evaluation = [{"partition_id": client, "counts": counted} for client in (1, 2, 3)]
+    evaluation = [ClientEvaluation(client, counted) for client in (1, 2, 3)]
     return RoundRecord(
         number,
         config.phase(number),
         arrivals=arrivals,
-        dropped=[{"partition_id": left_out, "reason": "straggler" if left_out else "abstained"}],
+        dropped=[Drop(left_out, DropReason.STRAGGLER if left_out else DropReason.ABSTAINED)],
         evaluation=evaluation if config.is_evaluated(number) else None,
     )
 

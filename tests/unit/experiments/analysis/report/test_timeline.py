@@ -5,24 +5,24 @@ import pytest
 
 from experiments.analysis.report.timeline import arrivals_plot, dropped_counts, norms_plot
 from fedmeta_flwr.data.roles import Roles
-from fedmeta_flwr.records.drops import DropReason, drop_entry
+from fedmeta_flwr.records.drops import Drop, DropReason
+from fedmeta_flwr.records.entries import Arrival
 from fedmeta_flwr.records.results import RoundRecord
 
 ROLES = Roles.with_first_adversaries(1, num_clients=4)
 
 
-def arrival(client: int, server_round: int, norm: float = 0.2, sent: int | None = None) -> dict[str, Any]:
-    sent_in_round = server_round if sent is None else sent
-    return {"partition_id": client, "sent_in_round": sent_in_round, "latency_seconds": 1.0, "update_norm": norm}
+def arrival(client: int, server_round: int, norm: float = 0.2, sent: int | None = None) -> Arrival:
+    return Arrival(client, server_round if sent is None else sent, latency_seconds=1.0, update_norm=norm)
 
 
 RECORDS = [
-    RoundRecord(7, "benign", [arrival(1, 7), arrival(3, 7)], [drop_entry(0, DropReason.ABSTAINED)]),
+    RoundRecord(7, "benign", [arrival(1, 7), arrival(3, 7)], [Drop(0, DropReason.ABSTAINED)]),
     RoundRecord(
         8,
         "attack",
         [arrival(0, 8, norm=30.0), arrival(2, 8, sent=7)],
-        [drop_entry(1, DropReason.STRAGGLER), drop_entry(3, DropReason.FAILED, detail="<b>no</b> reply in time")],
+        [Drop(1, DropReason.STRAGGLER), Drop(3, DropReason.FAILED, detail="<b>no</b> reply in time")],
     ),
 ]
 
@@ -58,9 +58,9 @@ def test_a_late_abstention_is_counted_as_one_and_an_evaluation_that_failed_by_it
         9,
         "benign",
         dropped=[
-            drop_entry(0, DropReason.ABSTAINED, sent_in_round=8),
-            drop_entry(1, DropReason.ABSTAINED),
-            drop_entry(2, DropReason.FAILED, detail="x", in_evaluation=True),
+            Drop(0, DropReason.ABSTAINED, sent_in_round=8),
+            Drop(1, DropReason.ABSTAINED),
+            Drop(2, DropReason.FAILED, detail="x", in_evaluation=True),
         ],
     )
     assert dropped_counts([record]) == {"abstained": 2, "evaluation failed": 1}
