@@ -11,6 +11,7 @@ from typing import Any
 from experiments.analysis.collection import PATHS, Collection, collect, require_same_settings
 from experiments.analysis.folders import record_without_folders
 from fedmeta_flwr.plain_text import decoded
+from fedmeta_flwr.records.atomic_file import write_whole
 from fedmeta_flwr.records.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, parse_line
 
 
@@ -57,7 +58,8 @@ def publish(root: Path, folder: Path) -> list[Path]:
     _require_fitting(collections, folder)
     try:
         for file, text in texts.items():
-            _write(file, text)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, text)
     except OSError as error:
         raise ResultsError(f"cannot write {error.filename}: {error.strerror}") from error
     return list(texts)
@@ -94,11 +96,3 @@ def _without_paths(record: dict[str, Any], known: tuple[str, ...]) -> dict[str, 
 
 def _is_other(file: Path, text: str) -> bool:
     return file.exists() and file.read_text(encoding="utf-8") != text
-
-
-def _write(file: Path, text: str) -> None:
-    """Write a whole file or none."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}-unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(file)
