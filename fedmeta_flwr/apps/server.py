@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import math
 import os
 import platform
 import time
@@ -18,32 +17,26 @@ import numpy as np
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
-from clients import ADVERSARY, initial_model, require_own_clients, shared_part
-from fedmeta_flwr.apps.key_check import check_key, key_effect
-from fedmeta_flwr.apps.scenario import Scenario, load_scenario
+from fedmeta_flwr.apps.key_check import key_effect
+from fedmeta_flwr.apps.preflight import ROUND, preflight
+from fedmeta_flwr.apps.scenario import Scenario
 from fedmeta_flwr.config import RunConfig, Value
-from fedmeta_flwr.learning.models import get_arrays
-from fedmeta_flwr.protocol.messages import TRAIN_LOSS, from_record, to_record
+from fedmeta_flwr.protocol.messages import from_record, to_record
 from fedmeta_flwr.records.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
     BEFORE_ATTACK_FILE_NAME,
     MODEL_FILE_NAME,
-    CheckpointError,
-    load_checkpoint,
     save_checkpoint,
 )
+from fedmeta_flwr.records.failure import failure_recorded, remove_failure
 from fedmeta_flwr.records.machine import describe_machine
 from fedmeta_flwr.records.progress import ProgressFile
 from fedmeta_flwr.records.results import ResultsError, RoundRecord, read_results, run_folder
 from fedmeta_flwr.records.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.records.tensorboard import TensorBoardWriter
 from fedmeta_flwr.records.writer import ResultsWriter, locked, remove_results
-from strategies import Abstainers, ExpectedCounts, FirstArrivals, UpdateGuard, make_arrivals, make_strategy
-from strategies.errors import StrategyError
-from strategies.rules.feasibility import evaluates_nobody
-from strategies.rules.state import get_state
+from strategies import FirstArrivals
 
-_ROUND = "server-round"
 _PACKAGES = ("fedmeta-flwr", "flwr", "ray", "torch", "learn2learn", "numpy")
 
 _LOG = logging.getLogger("flwr.server_app")
@@ -53,17 +46,20 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run one configuration to its end; everything is checked before the first message and the first file."""
-    config = RunConfig.parse(context.run_config)
-    config.require_own_code()
-    scenario = load_scenario(config)
-    if warning := check_key(config, scenario):
-        _LOG.warning(warning)
-    require_own_clients(config, scenario)
-    folder = run_folder(config.results_dir, context.run_id)
-    arrays, first_round = starting_point(config, scenario)
-    strategy = build_strategy(config, first_round)
+    """Run one configuration to its end; why it fails, if it does, stands in its folder."""
+    folder = run_folder(str(context.run_config.get("results-dir", "")), context.run_id)
+    with failure_recorded(folder, context.run_id):
+        _run_configuration(RunConfig.parse(context.run_config), grid, folder)
+
+
+def _run_configuration(config: RunConfig, grid: Grid, folder: Path) -> None:
+    """Go through a run; everything is checked before the first message and the first record."""
+    prepared = preflight(config)
+    if prepared.warning:
+        _LOG.warning(prepared.warning)
+    scenario, arrays, strategy = prepared.scenario, prepared.arrays, prepared.strategy
     with locked(folder), ProgressFile(folder) as strategy.observer:
+        remove_failure(folder)
         checkpoints = RunCheckpoints(folder)
         if config.resume and finished(config, folder):
             checkpoints.remove_all()
@@ -117,103 +113,13 @@ def _write_round(
 
 
 def _save_model(path: Path, arrays: Mapping[str, np.ndarray], config: RunConfig, server_round: int) -> None:
-    save_checkpoint(path, arrays, {_ROUND: str(server_round), "config": json.dumps(_recorded(config))})
+    save_checkpoint(path, arrays, {ROUND: str(server_round), "config": json.dumps(_recorded(config))})
 
 
 def _recorded(config: RunConfig) -> dict[str, Value]:
     """Return the settings that files keep: the same whether the run went on or not, with event files or without."""
     settings = replace(config, resume=False).to_run_config()
     return {key: value for key, value in settings.items() if key != "tensorboard"}
-
-
-def build_strategy(config: RunConfig, first_round: int) -> FirstArrivals:
-    """Wrap the configured strategy so that it aggregates on the first arrivals.
-
-    Raises
-    ------
-    StrategyError
-        If the strategy is unknown, its options are wrong, it can never aggregate, or a checkpoint cannot hold it.
-    OwnCodeError
-        If an object of the user's own cannot be used.
-    """
-    inner = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
-    if config.evaluate_every and evaluates_nobody(inner):
-        raise StrategyError(
-            f"strategy-options: fraction_evaluate: expected above 0 where evaluate-every = {config.evaluate_every}, "
-            f"found 0; without an evaluation, set evaluate-every to 0"
-        )
-    every = config.checkpoint_every
-    if every:
-        get_state(inner)
-    arrivals = make_arrivals(
-        config.arrival_model,
-        seed=config.seed,
-        median_seconds=config.latency_median_seconds,
-        sigma=config.latency_sigma,
-        first=ADVERSARY if config.adversary_arrives_first else None,
-    )
-    return FirstArrivals(
-        inner,
-        num_clients=config.num_clients,
-        quorum=config.quorum,
-        arrivals=arrivals,
-        late_updates=config.late_updates,
-        weighting=config.weighting,
-        seed=config.seed,
-        phase=config.phase,
-        is_evaluated=config.is_evaluated,
-        is_checkpointed=lambda server_round: server_round % every == 0,
-        guard=UpdateGuard(
-            max_num_examples=config.max_num_examples,
-            max_norm=config.max_update_norm or math.inf,
-            least_metrics={TRAIN_LOSS: 0.0},
-            expected_counts=_expected_counts(config),
-        ),
-        first_round=first_round,
-        abstainers=Abstainers(
-            training=frozenset({ADVERSARY} if config.adversary_between_attacks == "abstain" else ()),
-            evaluation=frozenset({ADVERSARY}),
-        ),
-        registration_seconds=config.registration_timeout_seconds,
-        messages_in_flight=config.messages_in_flight,
-    )
-
-
-def _expected_counts(config: RunConfig) -> ExpectedCounts:
-    clean = config.way * config.evaluate_query_shot
-    return ExpectedCounts(
-        trials={
-            "meta_testing": clean,
-            "main_task": clean,
-            "attack_training": config.backdoor_classes * config.attack_training_instances,
-            "attack_validation": config.backdoor_classes * config.attack_validation_instances,
-        },
-        episodes=config.evaluate_episodes,
-        fine_tuning_episodes=config.fine_tuning_episodes,
-    )
-
-
-def starting_point(config: RunConfig, scenario: Scenario) -> tuple[dict[str, np.ndarray], int]:
-    """Return the arrays that a run starts from, and its first round.
-
-    These are new ones and round 1, or the model in `initial-model` and the round after the one that it is of.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, damaged, of another architecture, or of a round that is not before the last one.
-    """
-    new = get_arrays(shared_part(initial_model(config, scenario)))
-    if not config.initial_model:
-        return new, 1
-    checkpoint = load_checkpoint(Path(config.initial_model))
-    model_round = checkpoint.metadata.get(_ROUND, "")
-    if not model_round.isdecimal() or int(model_round) >= config.num_server_rounds:
-        raise CheckpointError(
-            f"{checkpoint.path}: expected a model of a round before num-server-rounds = {config.num_server_rounds}, "
-            f"found round {model_round or 'unknown'}"
-        )
-    return checkpoint.fitted(new), int(model_round) + 1
 
 
 def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> dict[str, Any]:

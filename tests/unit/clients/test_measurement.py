@@ -12,7 +12,7 @@ from unit.small_federation import SMALL, RunConfigs, bits, client_of, scenario_o
 
 from clients import BenignClient
 from clients.measurement import Accuracies
-from fedmeta_flwr.apps.server import build_strategy
+from fedmeta_flwr.apps.preflight import first_arrivals, inner_strategy
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.learning.evaluation import by_fine_tuning, by_matching, evaluate
 from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork
@@ -153,7 +153,7 @@ def test_a_client_counts_what_the_server_expects_and_nothing_else_is_admitted(
     changes: dict[str, Any], configured: RunConfigs, tmp_path: Path
 ) -> None:
     config = configured(**changes)
-    guard = build_strategy(config, first_round=1).guard
+    guard = first_arrivals(config, inner_strategy(config), first_round=1).guard
     instruction = Message(RecordDict(), dst_node_id=3, message_type=MessageType.EVALUATE)
     metrics = metrics_of(client_of(config, tmp_path), server_round=3)
     counts = guard.read_counts(evaluate_reply(instruction, 10, metrics), instruction)
