@@ -15,6 +15,7 @@ from unit.experiments.conftest import MakeResults
 from experiments.benchmarks import running as benchmark
 from experiments.cli import session
 from experiments.cli.commands import app
+from experiments.runner import run
 from experiments.runner.run import RunFailedError
 from experiments.runner.superlink import SuperLinkError
 from experiments.settings import APP_DIR
