@@ -168,7 +168,7 @@ class FirstArrivals(Strategy):
         strategy_state.set_state(self.inner, state["strategy"])
         self._resumed = state
         self.first_round = state["server_round"] + 1
-        self._inner.began = state.get("strategy_began", 1)  # earlier versions counted all rounds
+        self._inner.began = state["strategy_began"]
         arrays: ArrayRecord = state["arrays"]
         return arrays
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis.collection import PATHS, Collection, collect, require_same_settings
+from experiments.analysis.collection import Collection, collect, require_same_settings
 from experiments.analysis.folders import record_without_folders
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.plain_text import decoded
 from fedmeta_flwr.records.atomic_file import write_whole
 from fedmeta_flwr.records.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, parse_line
@@ -18,7 +19,7 @@ from fedmeta_flwr.records.results import FILE_NAME, TIMES_FILE_NAME, ResultsErro
 def publish(root: Path, folder: Path) -> list[Path]:
     """Copy the result files of a results root's completed runs, as compact lines and without paths.
 
-    Settings that are paths (`collection.PATHS`) are published as empty, and of paths in the reasons of failures the
+    Settings that are paths (`RunConfig.paths`) are published as empty, and of paths in the reasons of failures the
     last part only (`experiments.analysis.folders`). The fingerprint of the images and the digest of
     the model that a run went on from stand in its result file. An image file as ``backdoor-key`` stays as it was named,
     for it decides the results.
@@ -48,7 +49,7 @@ def publish(root: Path, folder: Path) -> list[Path]:
             for seed in results:
                 place = Path(collection.dataset, collection.profile, f"seed-{seed}", run)
                 for name in (FILE_NAME, TIMES_FILE_NAME):
-                    if (file := root / place / name).is_file():  # results of version 0.1 have their times in them
+                    if (file := root / place / name).is_file():  # the times may have been left out
                         texts[folder / place / name] = _text(file)
     others = [file for file, text in texts.items() if file.name == FILE_NAME and _is_other(file, text)]
     if others:
@@ -82,7 +83,7 @@ def _text(file: Path) -> str:
     lines = decoded(file.read_bytes()).split("\n")[:-1]
     records = [parse_line(file, number, line) for number, line in enumerate(lines, start=1)]
     config = records[0].get("config", {}) if records else {}
-    known = (str(file.parent), *(str(config.get(key, "")) for key in PATHS))
+    known = (str(file.parent), *(str(config.get(key, "")) for key in RunConfig.paths()))
     return "".join(
         json.dumps(_without_paths(record, known), allow_nan=False, separators=(",", ":")) + "\n" for record in records
     )
@@ -91,7 +92,9 @@ def _text(file: Path) -> str:
 def _without_paths(record: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
     if record["kind"] != "run":
         return record_without_folders(record, *known)
-    return record | {"config": {key: "" if key in PATHS else value for key, value in record["config"].items()}}
+    return record | {
+        "config": {key: "" if key in RunConfig.paths() else value for key, value in record["config"].items()}
+    }
 
 
 def _is_other(file: Path, text: str) -> bool:

@@ -19,17 +19,19 @@ def setting(
     items: tuple[str, ...] = (),
     whole_numbers: bool = False,
     is_free: bool = False,
+    is_path: bool = False,
     admits_own: bool = False,
     absent: bool | str | None = None,
 ) -> Any:
     """Declare a field of `RunConfig`: what it means, the values that it admits, and whether it changes no result.
 
-    `admits_own` lets a value name a custom object, see `fedmeta_flwr.config.registry`. `absent` is for a setting that
-    came later: the value that says what runs did before it existed, whose files lack it.
+    `is_path`: it names a file or a folder. `admits_own` lets a value name a custom object, see
+    `fedmeta_flwr.config.registry`. `absent` is for a setting that published result files lack: the value that says what
+    their runs did.
     """
     limits = {"minimum": minimum, "maximum": maximum, "above": above, "choices": choices}
     lists = {"items": items, "whole_numbers": whole_numbers}
-    others = {"is_free": is_free, "admits_own": admits_own, "absent": absent}
+    others = {"is_free": is_free, "is_path": is_path, "admits_own": admits_own, "absent": absent}
     return dataclasses.field(metadata={"description": description, **limits, **lists, **others})
 
 

@@ -19,9 +19,9 @@ from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from unit.strategies.in_memory_grid import InMemoryGrid
 
-from experiments.analysis.collection import PATHS
 from fedmeta_flwr.apps import server as server_app
 from fedmeta_flwr.apps.client import app
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.results import RunResults
 
 _LATE_IMPORTS = ("torch._dynamo", "torch.utils.tensorboard", "matplotlib.backends.backend_agg", "matplotlib.figure")
@@ -102,7 +102,7 @@ def run_in_process(settings: Mapping[str, Any]) -> None:
 def without_times(results: RunResults) -> list[Any]:
     """Return all records but for what the wall clock, the folders and the checkout put into them."""
     first = {key: value for key, value in results.run.items() if key not in ("config", "git_revision")}
-    config = {key: value for key, value in results.run["config"].items() if key not in PATHS}
+    config = {key: value for key, value in results.run["config"].items() if key not in RunConfig.paths()}
     rounds = [{**vars(record), "seconds": None} for record in results.rounds]
     assert results.end is not None
     return [first, config, *rounds, results.end["model_digest"]]

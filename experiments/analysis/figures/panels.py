@@ -9,9 +9,10 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from experiments.analysis.collection import CASES, CONTROLS, Collection, When
+from experiments.analysis.collection import Collection, When
 from experiments.analysis.figures.curves import DATASET_NAMES, SPANNED_SEEDS, STYLE, Panel, draw_panel, save
 from experiments.analysis.statistics import Curve
+from experiments.catalog import CASES, CONTROLS
 from fedmeta_flwr.records.results import CURVES
 
 _SMALL = {"legend.fontsize": 7.5, "axes.titlesize": 8.5, "axes.labelsize": 8, "xtick.labelsize": 7.5, "font.size": 8}

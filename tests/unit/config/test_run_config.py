@@ -171,3 +171,21 @@ def test_matching_is_used_by_a_defense_and_by_its_curve_alone(
     run_config: Callable[..., RunConfig], defense: str, curves: str, used: bool
 ) -> None:
     assert run_config(defense=defense, step_curves=curves).uses_matching is used
+
+
+def test_the_settings_that_name_files_and_folders_are_known() -> None:
+    assert RunConfig.paths() == ("data-dir", "cache-dir", "results-dir", "client-state-dir", "initial-model")
+
+
+def test_two_files_are_compared_setting_by_setting_in_order() -> None:
+    values = default_values()
+    other = {**values, "way": 7, "extra": 1, "seed": 3}
+    del other["shot"]
+    assert RunConfig.differing(values, other, but_for={"seed"}) == {
+        "extra": ("no such setting", 1),
+        "shot": (values["shot"], "no such setting"),
+        "way": (values["way"], 7),
+    }
+    assert RunConfig.parse(values).differences({**values, "way": 7, "seed": 3}, but_for={"seed"}) == [
+        "way: expected 5, found 7"
+    ]

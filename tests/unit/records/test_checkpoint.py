@@ -243,9 +243,3 @@ def test_texts_that_are_none_are_refused(metadata: str, tmp_path: Path) -> None:
     path.write_bytes(save({"a": np.zeros(3, np.float32)}, {"metadata": metadata}))
     with pytest.raises(CheckpointError, match=re.escape(str(path))):
         load_checkpoint(path)
-
-
-def test_models_of_version_0_1_keep_their_texts(tmp_path: Path) -> None:
-    path = tmp_path / "found.safetensors"
-    path.write_bytes(save({"a": np.zeros(3, np.float32)}, {"server-round": "7", "config": "{}"}))
-    assert load_checkpoint(path).metadata == {"server-round": "7", "config": "{}"}
