@@ -31,8 +31,8 @@ class Collection:
     dataset, profile : str
         As the folders are called.
     runs : mapping of str to mapping of int to RunResults
-        Run name (one of `catalog.MEASURED_RUNS`, in that order) to seed (ascending) to results. The seeds of a run have the same
-        settings but for `OWN_SETTINGS`; runs may have different seeds.
+        Run name (one of `catalog.MEASURED_RUNS`, in that order) to seed (ascending) to results. The seeds of a run
+        have the same settings but for `OWN_SETTINGS`; runs may have different seeds.
     """
 
     dataset: str

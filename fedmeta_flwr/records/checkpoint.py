@@ -122,7 +122,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def _metadata(texts: Mapping[str, str]) -> dict[str, str]:
     """Return the texts of a file; none where it was written by something else."""
-    metadata = json.loads(texts.get(_TEXTS, "{}"))
+    metadata: dict[str, str] = json.loads(texts.get(_TEXTS, "{}"))
     if not all(isinstance(text, str) for text in metadata.values()):
         raise ValueError(f"metadata other than texts: {metadata}")
     return metadata
