@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> di
     dataset, split = scenario.dataset, scenario.split
     return {
         "config": _recorded(config),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": {"python": platform.python_version(), **_installed_versions()},
         "git_revision": os.environ.get("FEDMETA_GIT_REVISION", "unknown"),
         "machine": describe_machine(),
         "initial_model_digest": initial_digest,
@@ -144,6 +144,15 @@ def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> di
         },
         "backdoor_key": asdict(key_effect(scenario)),
     }
+
+
+def _installed_versions() -> dict[str, str]:
+    """Return the versions of what decides results; a server of a real federation may have no Ray."""
+    found = {}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:

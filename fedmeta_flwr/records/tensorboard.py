@@ -66,8 +66,15 @@ class TensorBoardWriter:
             self._try(lambda: self._write(record))
 
     def _begin(self, folder: Path, scenario: Scenario) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # takes time and memory, on the server alone
-
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # takes time and memory, on the server alone
+        except ModuleNotFoundError as error:
+            _LOG.warning(
+                "no event files for TensorBoard: expected the package %s, found none; install the extra 'tools', "
+                "or set tensorboard to false",
+                error.name,
+            )
+            return
         for file in folder.glob(_EVENT_FILES):
             file.unlink()
         self._events = SummaryWriter(str(folder), flush_secs=_SELDOM_SECONDS)
