@@ -47,6 +47,11 @@ class Collection:
         """Return the settings of a run's first seed; those outside `OWN_SETTINGS` are the same for all seeds."""
         return dict(next(iter(self._results(run).values())).run["config"])
 
+    def evaluated(self, run: str) -> list[int]:
+        """Return the server rounds that any seed evaluated, ascending; raises `ResultsError` without such a run."""
+        rounds = {record.server_round for results in self._results(run).values() for record in results.evaluated()}
+        return sorted(rounds)
+
     def server_round(self, run: str, when: int | When) -> int:
         """Return the number of an evaluated round, from 1.
 
@@ -62,7 +67,7 @@ class Collection:
         ResultsError
             If there is no such run, or it has no such round with an evaluation.
         """
-        attack_round, evaluated = self.config(run)["attack-round"], self._evaluated(run)
+        attack_round, evaluated = self.config(run)["attack-round"], self.evaluated(run)
         found = [number for number in evaluated if _is_at(number, when, attack_round)]
         if found:
             return found[-1]
@@ -90,7 +95,7 @@ class Collection:
 
     def by_server_round(self, run: str, curve: str) -> dict[int, EpisodeCounts]:
         """Return a curve over all evaluated rounds: server round (from 1) to counts; raises as `points` does."""
-        return {number: self.points(run, number, curve) for number in self._evaluated(run)}
+        return {number: self.points(run, number, curve) for number in self.evaluated(run)}
 
     def rounds(self, run: str, curve: str) -> dict[int, EpisodeCounts]:
         """Return a curve from the attack on.
@@ -106,7 +111,7 @@ class Collection:
         ResultsError, CountsError
             As `points`.
         """
-        attack_round, evaluated = self.config(run)["attack-round"], self._evaluated(run)
+        attack_round, evaluated = self.config(run)["attack-round"], self.evaluated(run)
         first = attack_round or self.server_round(run, evaluated[0] if evaluated else 1)
         return {number - first: self.points(run, number, curve) for number in evaluated if number >= first}
 
@@ -145,10 +150,6 @@ class Collection:
             found = ", ".join(self.runs) or "none"
             raise ResultsError(f"{self.dataset}/{self.profile}: expected a run {run!r}, found {found}")
         return self.runs[run]
-
-    def _evaluated(self, run: str) -> list[int]:
-        rounds = {record.server_round for results in self._results(run).values() for record in results.evaluated()}
-        return sorted(rounds)
 
     def _evaluations(self, run: str, server_round: int) -> dict[int, list[dict[str, Any]] | None]:
         return {seed: _record(results, server_round).evaluation for seed, results in self._results(run).items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.analysis.collection import Collection, collect, require_same_settings
-from experiments.analysis.folders import record_without_folders
+from experiments.analysis.redaction import record_without_folders
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.plain_text import decoded
 from fedmeta_flwr.records.atomic_file import write_whole
@@ -20,7 +20,7 @@ def publish(root: Path, folder: Path) -> list[Path]:
     """Copy the result files of a results root's completed runs, as compact lines and without paths.
 
     Settings that are paths (`RunConfig.paths`) are published as empty, and of paths in the reasons of failures the
-    last part only (`experiments.analysis.folders`). The fingerprint of the images and the digest of
+    last part only (`experiments.analysis.redaction`). The fingerprint of the images and the digest of
     the model that a run went on from stand in its result file. An image file as ``backdoor-key`` stays as it was named,
     for it decides the results.
 

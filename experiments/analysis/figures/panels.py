@@ -13,6 +13,7 @@ from experiments.analysis.collection import Collection, When
 from experiments.analysis.figures.curves import DATASET_NAMES, SPANNED_SEEDS, STYLE, Panel, draw_panel, save
 from experiments.analysis.statistics import Curve
 from experiments.catalog import CASES, CONTROLS
+from fedmeta_flwr.records.persistence import persistence_of
 from fedmeta_flwr.records.results import CURVES
 
 _SMALL = {"legend.fontsize": 7.5, "axes.titlesize": 8.5, "axes.labelsize": 8, "xtick.labelsize": 7.5, "font.size": 8}
@@ -90,17 +91,16 @@ def _defended_federation(collection: Collection) -> Plan:
 
 
 def _after_attack(collection: Collection, kind: str, subject: str, remarks: tuple[str, ...]) -> Plan:
-    panels = [
-        Panel(
-            run,
-            f"case ({run[-1]})",
-            "rounds since the attack",
-            curves=_with_points({curve: collection.rounds(run, curve) for curve in CURVES}),
-            pale=_clean(collection, run),
-        )
-        for run in _attacked(collection, kind)
-    ]
+    panels = [_persistence_panel(collection, run) for run in _attacked(collection, kind)]
     return Plan(subject, {"": panels}, remarks)
+
+
+def _persistence_panel(collection: Collection, run: str) -> Panel:
+    config = collection.config(run)
+    shown = persistence_of(collection.evaluated(run), config["attack-round"], config["attack-interval"])
+    rounds = {} if shown.baseline is None else shown.rounds
+    curves = {curve: {x: collection.points(run, number, curve) for x, number in rounds.items()} for curve in CURVES}
+    return Panel(run, f"case ({run[-1]})", shown.x_label, _with_points(curves), _clean(collection, run))
 
 
 def _fine_tuning(collection: Collection) -> Plan:

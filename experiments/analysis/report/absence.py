@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from experiments.analysis.folders import without_folders
+from experiments.analysis.redaction import without_folders
 from fedmeta_flwr.records.failure import is_of_project
 
 _LOG = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.analysis.collection import Collection, collect
-from experiments.analysis.folders import record_without_folders
+from experiments.analysis.redaction import record_without_folders
 from experiments.catalog import MEASURED_RUNS
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RunResults, read_results
