@@ -10,8 +10,9 @@ dicts are text and whole numbers only: to hash a tuple of tuples of tuples may t
 
 No library does this. picklescan and fickling look at what a pickle imports and then leave it to `pickle`, by lists that
 have been got around again and again (their advisories of 2025 and 2026), and neither bounds memory or time.
-`torch.load` with ``weights_only=True`` reads PyTorch's own files; its unpickler calls NumPy's own constructors and knows
-no opcode of protocols 4 and 5. `pandas.read_pickle` runs all that it is given; `numpy.load` without pickles reads none.
+`torch.load` with ``weights_only=True`` reads PyTorch's own files; its unpickler calls NumPy's own constructors, and
+knows no opcode of protocols 4 and 5. `pandas.read_pickle` runs all that it is given; `numpy.load` without pickles reads
+none.
 """
 
 import pickle
