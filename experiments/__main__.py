@@ -1,12 +1,29 @@
-"""What ``python -m experiments`` runs: the command line of `experiments.cli.commands`."""
+"""What ``python -m experiments`` and ``fedmeta`` run: the command line of `experiments.cli.commands`."""
 
 import sys
 from pathlib import Path
 
+_PROJECT = ("fedmeta_flwr", "clients", "strategies", "experiments")
+
 if __name__ == "__main__":  # Python looks into the current folder first, which may have another `clients`
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from experiments.cli.commands import app
+
+def main(prog_name: str | None = None) -> None:
+    """Run the command that the arguments name; ends with 1 and one line where one of its packages is not installed."""
+    try:
+        from experiments.cli.commands import app
+
+        app(prog_name=prog_name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in _PROJECT:
+            raise
+        sys.exit(
+            f"Error: expected the package {package}, found none: install the extra 'tools', with `uv sync` in the "
+            "checkout or `pip install 'fedmeta-flwr[tools]'`"
+        )
+
 
 if __name__ == "__main__":
-    app(prog_name="python -m experiments")
+    main("python -m experiments")

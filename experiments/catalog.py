@@ -11,6 +11,8 @@ from typing import Any
 
 DATASETS = ("strokes", "omniglot", "mini-imagenet", "image-folder")
 PROFILES = ("quick", "full")
+CASES = ("a", "b", "c")
+"""Who holds images of the backdoor classes beside the adversary; see the setting ``case``."""
 
 _NO_ATTACK = {"attack-round": 0}
 _DEFENDED = {"defense": "federation"}
@@ -97,24 +99,30 @@ def _defended(case: str) -> Run:
     return Run(f"defended-{case}", text, settings, None if case == "a" else "pretrain-defended-bc")
 
 
-RUNS = {
-    run.name: run
-    for run in (
-        _pretraining("a", defended=False),
-        _pretraining("bc", defended=False),
-        _pretraining("bc", defended=True),
-        *(_attacked(case) for case in "abc"),
-        *(_defended(case) for case in "abc"),
-        Run(
-            "no-attack-a",
-            "no attack at all: the adversary takes part as a benign client",
-            {**_NO_ATTACK, "adversary-between-attacks": "benign"},
-            "pretrain-a",
-        ),
-        Run("without-adversary-a", "no attack, and nobody has the adversary's classes", _NO_ATTACK, "pretrain-a"),
-        Run("boost-1-a", "the attack without boosting", {"boost-factor": 1.0}, "pretrain-a"),
-    )
-}
+_PRETRAINING = (
+    _pretraining("a", defended=False),
+    _pretraining("bc", defended=False),
+    _pretraining("bc", defended=True),
+)
+_CONTROLS = (
+    Run(
+        "no-attack-a",
+        "no attack at all: the adversary takes part as a benign client",
+        {**_NO_ATTACK, "adversary-between-attacks": "benign"},
+        "pretrain-a",
+    ),
+    Run("without-adversary-a", "no attack, and nobody has the adversary's classes", _NO_ATTACK, "pretrain-a"),
+    Run("boost-1-a", "the attack without boosting", {"boost-factor": 1.0}, "pretrain-a"),
+)
+_MEASURED = (*map(_attacked, CASES), *_CONTROLS, *map(_defended, CASES))
+
+CONTROLS = tuple(run.name for run in _CONTROLS)
+"""Names of the runs that an attacked one is compared with."""
+
+MEASURED_RUNS = tuple(run.name for run in _MEASURED)
+"""Names of the runs whose results are drawn and judged, in the order in which they are shown."""
+
+RUNS = {run.name: run for run in (*_PRETRAINING, *_MEASURED)}
 """All runs by name."""
 
 _ATTACKED = ("attack-a", "attack-b", "attack-c")

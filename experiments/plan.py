@@ -5,7 +5,7 @@ its name; it is made anew.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from experiments.settings import (
     read_settings,
 )
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.config.setting import key_of
 from fedmeta_flwr.records.checkpoint import MODEL_FILE_NAME
 from fedmeta_flwr.records.results import FILE_NAME, ResultsError, read_results
 
@@ -194,15 +193,7 @@ def _planned(run: Run, seed: int, layers: _Layers, folder: Path) -> PlannedRun:
 
 def require_same(file: Path, found: Mapping[str, Any], expected: RunConfig) -> None:
     """Raise `ResultsError` unless a result file is of this configuration, paths and device aside."""
-    wanted, found = expected.to_run_config(), RunConfig.with_later_settings(found)
-    keys = [key_of(field) for field in fields(expected)]
-    different = [
-        f"{key}: expected {wanted[key]!r}, found {found.get(key, 'no such setting')!r}"
-        for key in keys
-        if key not in OWN_SETTINGS and found.get(key) != wanted[key]
-    ]
-    different += [f"{key}: expected no such setting, found {found[key]!r}" for key in sorted(set(found) - set(keys))]
-    if different:
+    if different := expected.differences(found, but_for=OWN_SETTINGS):
         raise ResultsError(
             f"{file}: made by another configuration or version; choose another results root. "
             + "; ".join(different[:3])

@@ -14,7 +14,6 @@ APP_DIR = Path(__file__).resolve().parent.parent
 
 CONFIGS_DIR = Path(__file__).resolve().parent / "configs"
 
-_PATHS = ("data-dir", "cache-dir", "results-dir", "client-state-dir", "initial-model")
 _KEY = "backdoor-key"
 
 
@@ -168,7 +167,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 def _with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """Flower starts the app in another folder: a relative path would mean another file there."""
     absolute = dict(values)
-    for key in (*_PATHS, _KEY):
+    for key in (*RunConfig.paths(), _KEY):
         path = values.get(key)
         if isinstance(path, str) and path and not (key == _KEY and not _is_key_file(path)):
             absolute[key] = str(Path(path).expanduser().absolute())

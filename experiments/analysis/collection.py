@@ -10,21 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.analysis.statistics import EpisodeCounts, episode_counts
+from experiments.catalog import MEASURED_RUNS
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.plain_text import is_plain
 from fedmeta_flwr.records.entries import ClientEvaluation
 from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RoundRecord, RunResults, at_steps, read_results
 
-CASES = ("a", "b", "c")
-CONTROLS = ("no-attack-a", "without-adversary-a", "boost-1-a")
-RUNS = (*(f"attack-{case}" for case in CASES), *CONTROLS, *(f"defended-{case}" for case in CASES))
-"""The runs that are read; other folders beside them (pre-training, runs in progress ``*.partial``) are not."""
-
 OWN_SETTINGS = RunConfig.free_settings() | {"seed", "initial-model", "device"}
 """The settings in which the seeds of a run may differ."""
-
-PATHS = ("data-dir", "cache-dir", "results-dir", "client-state-dir", "initial-model")
-"""The settings that hold paths of the machine that ran, which what is handed on need not tell."""
 
 When = Literal["before", "attack"]
 """The last evaluated round before the attack (the clean baseline), or the (first) round of the attack."""
@@ -39,8 +32,8 @@ class Collection:
     dataset, profile : str
         As the folders are called.
     runs : mapping of str to mapping of int to RunResults
-        Run name (one of `RUNS`, in that order) to seed (ascending) to results. The seeds of a run have the same
-        settings but for `OWN_SETTINGS`; runs may have different seeds.
+        Run name (one of `catalog.MEASURED_RUNS`, in that order) to seed (ascending) to results. The seeds of a run
+        have the same settings but for `OWN_SETTINGS`; runs may have different seeds.
     """
 
     dataset: str
@@ -54,6 +47,11 @@ class Collection:
     def config(self, run: str) -> dict[str, Any]:
         """Return the settings of a run's first seed; those outside `OWN_SETTINGS` are the same for all seeds."""
         return dict(next(iter(self._results(run).values())).run["config"])
+
+    def evaluated(self, run: str) -> list[int]:
+        """Return the server rounds that any seed evaluated, ascending; raises `ResultsError` without such a run."""
+        rounds = {record.server_round for results in self._results(run).values() for record in results.evaluated()}
+        return sorted(rounds)
 
     def server_round(self, run: str, when: int | When) -> int:
         """Return the number of an evaluated round, from 1.
@@ -70,7 +68,7 @@ class Collection:
         ResultsError
             If there is no such run, or it has no such round with an evaluation.
         """
-        attack_round, evaluated = self.config(run)["attack-round"], self._evaluated(run)
+        attack_round, evaluated = self.config(run)["attack-round"], self.evaluated(run)
         found = [number for number in evaluated if _is_at(number, when, attack_round)]
         if found:
             return found[-1]
@@ -98,7 +96,7 @@ class Collection:
 
     def by_server_round(self, run: str, curve: str) -> dict[int, EpisodeCounts]:
         """Return a curve over all evaluated rounds: server round (from 1) to counts; raises as `points` does."""
-        return {number: self.points(run, number, curve) for number in self._evaluated(run)}
+        return {number: self.points(run, number, curve) for number in self.evaluated(run)}
 
     def rounds(self, run: str, curve: str) -> dict[int, EpisodeCounts]:
         """Return a curve from the attack on.
@@ -114,7 +112,7 @@ class Collection:
         ResultsError, CountsError
             As `points`.
         """
-        attack_round, evaluated = self.config(run)["attack-round"], self._evaluated(run)
+        attack_round, evaluated = self.config(run)["attack-round"], self.evaluated(run)
         first = attack_round or self.server_round(run, evaluated[0] if evaluated else 1)
         return {number - first: self.points(run, number, curve) for number in evaluated if number >= first}
 
@@ -153,10 +151,6 @@ class Collection:
             found = ", ".join(self.runs) or "none"
             raise ResultsError(f"{self.dataset}/{self.profile}: expected a run {run!r}, found {found}")
         return self.runs[run]
-
-    def _evaluated(self, run: str) -> list[int]:
-        rounds = {record.server_round for results in self._results(run).values() for record in results.evaluated()}
-        return sorted(rounds)
 
     def _evaluations(self, run: str, server_round: int) -> dict[int, list[ClientEvaluation] | None]:
         return {seed: _record(results, server_round).evaluation for seed, results in self._results(run).items()}
@@ -202,7 +196,9 @@ def collect(root: Path) -> list[Collection]:
     collections = [Collection(folder.parent.name, folder.name, _read_runs(folder)) for folder in folders]
     if not (found := [collection for collection in collections if collection.runs]):
         pattern = f"<dataset>/<profile>/seed-<n>/<run>/{FILE_NAME}"
-        raise ResultsError(f"{root}: expected results as {pattern}, a run being one of {', '.join(RUNS)}; found none")
+        raise ResultsError(
+            f"{root}: expected results as {pattern}, a run being one of {', '.join(MEASURED_RUNS)}; found none"
+        )
     return found
 
 
@@ -214,7 +210,7 @@ def _seed_of(folder: Path) -> int | None:
 def _read_runs(folder: Path) -> dict[str, dict[int, RunResults]]:
     numbers = {number: path for path in folder.glob("seed-*") if (number := _seed_of(path)) is not None}
     runs: dict[str, dict[int, RunResults]] = {}
-    for run in RUNS:
+    for run in MEASURED_RUNS:  # not pre-training, nor runs in progress (``*.partial``)
         paths = {seed: path / run for seed, path in sorted(numbers.items()) if (path / run).is_dir()}
         if paths:
             runs[run] = {seed: _read_run(path, folder.parent.name, seed) for seed, path in paths.items()}
@@ -244,10 +240,9 @@ def require_same_settings(paths: Mapping[int, Path], runs: Mapping[int, RunResul
         Seed to what is in it.
     """
     first, *others = runs
-    expected = RunConfig.with_later_settings(runs[first].run["config"])
     for seed in others:
-        config = RunConfig.with_later_settings(runs[seed].run["config"])
-        differing = sorted(key for key in {*expected, *config} - OWN_SETTINGS if expected.get(key) != config.get(key))
-        if differing:
-            found = "; ".join(f"{key} = {config.get(key)!r}, not {expected.get(key)!r}" for key in differing)
-            raise ResultsError(f"{paths[seed] / FILE_NAME}: expected the settings of {paths[first]}, found {found}")
+        expected, found = runs[first].run["config"], runs[seed].run["config"]
+        if differing := RunConfig.differing(expected, found, but_for=OWN_SETTINGS):
+            others_found = "; ".join(f"{key} = {theirs!r}, not {ours!r}" for key, (ours, theirs) in differing.items())
+            file = paths[seed] / FILE_NAME
+            raise ResultsError(f"{file}: expected the settings of {paths[first]}, found {others_found}")

@@ -8,17 +8,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis.collection import PATHS, Collection, collect, require_same_settings
-from experiments.analysis.folders import record_without_folders
+from experiments.analysis.collection import Collection, collect, require_same_settings
+from experiments.analysis.redaction import record_without_folders
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.plain_text import decoded
+from fedmeta_flwr.records.atomic_file import write_whole
 from fedmeta_flwr.records.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, parse_line
 
 
 def publish(root: Path, folder: Path) -> list[Path]:
     """Copy the result files of a results root's completed runs, as compact lines and without paths.
 
-    Settings that are paths (`collection.PATHS`) are published as empty, and of paths in the reasons of failures the
-    last part only (`experiments.analysis.folders`). The fingerprint of the images and the digest of
+    Settings that are paths (`RunConfig.paths`) are published as empty, and of paths in the reasons of failures the
+    last part only (`experiments.analysis.redaction`). The fingerprint of the images and the digest of
     the model that a run went on from stand in its result file. An image file as ``backdoor-key`` stays as it was named,
     for it decides the results.
 
@@ -47,7 +49,7 @@ def publish(root: Path, folder: Path) -> list[Path]:
             for seed in results:
                 place = Path(collection.dataset, collection.profile, f"seed-{seed}", run)
                 for name in (FILE_NAME, TIMES_FILE_NAME):
-                    if (file := root / place / name).is_file():  # results of version 0.1 have their times in them
+                    if (file := root / place / name).is_file():  # the times may have been left out
                         texts[folder / place / name] = _text(file)
     others = [file for file, text in texts.items() if file.name == FILE_NAME and _is_other(file, text)]
     if others:
@@ -57,7 +59,8 @@ def publish(root: Path, folder: Path) -> list[Path]:
     _require_fitting(collections, folder)
     try:
         for file, text in texts.items():
-            _write(file, text)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, text)
     except OSError as error:
         raise ResultsError(f"cannot write {error.filename}: {error.strerror}") from error
     return list(texts)
@@ -80,7 +83,7 @@ def _text(file: Path) -> str:
     lines = decoded(file.read_bytes()).split("\n")[:-1]
     records = [parse_line(file, number, line) for number, line in enumerate(lines, start=1)]
     config = records[0].get("config", {}) if records else {}
-    known = (str(file.parent), *(str(config.get(key, "")) for key in PATHS))
+    known = (str(file.parent), *(str(config.get(key, "")) for key in RunConfig.paths()))
     return "".join(
         json.dumps(_without_paths(record, known), allow_nan=False, separators=(",", ":")) + "\n" for record in records
     )
@@ -89,16 +92,10 @@ def _text(file: Path) -> str:
 def _without_paths(record: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
     if record["kind"] != "run":
         return record_without_folders(record, *known)
-    return record | {"config": {key: "" if key in PATHS else value for key, value in record["config"].items()}}
+    return record | {
+        "config": {key: "" if key in RunConfig.paths() else value for key, value in record["config"].items()}
+    }
 
 
 def _is_other(file: Path, text: str) -> bool:
     return file.exists() and file.read_text(encoding="utf-8") != text
-
-
-def _write(file: Path, text: str) -> None:
-    """Write a whole file or none."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}-unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(file)

@@ -1,19 +1,12 @@
-"""The numbers of a run in words: names of the curves, and the table printed at its end."""
+"""The numbers of a run in words: the table printed at its end, and what it says of the attack."""
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.analysis.roles import recorded_roles
 from experiments.catalog import EXPERIMENTS
+from fedmeta_flwr.records.persistence import LABELS
 from fedmeta_flwr.records.results import CURVES, ResultsError, RoundRecord, RunResults
-
-LABELS = {
-    "meta_testing": "meta-testing",
-    "main_task": "main task",
-    "attack_training": "backdoor, attack training",
-    "attack_validation": "backdoor, attack validation",
-}
-"""What each curve of `CURVES` is called in tables, progress and figures."""
 
 
 def milestones(results: RunResults) -> dict[str, RoundRecord]:

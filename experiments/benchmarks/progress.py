@@ -5,34 +5,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from experiments.benchmarks.race import Tell, Turn
 from experiments.runner.activity import clock
 
 _PLAIN_SECONDS = 10.0
+_COUNT = "turn {task.completed}/{task.total}"
 
 
 @contextmanager
 def show_turns(console: Console, *, quiet: bool = False) -> Iterator[Tell]:
     """Follow a benchmark: a live display on a terminal, plain lines elsewhere, nothing when quiet."""
-    began = time.monotonic()
     if quiet:
         yield lambda turn: None
     elif console.is_terminal:
-        turns = [Turn("starting", 0, 1)]
-        with Live(
-            console=console,
-            get_renderable=lambda: _display(turns[-1], time.monotonic() - began),
-            refresh_per_second=4,
-            transient=True,
-        ):
-            yield turns.append
+        columns = (TextColumn("{task.description}", style="bold", markup=False), BarColumn(30), TextColumn(_COUNT))
+        with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+            task = progress.add_task("starting", total=1)
+            yield lambda turn: progress.update(task, description=turn.case, completed=turn.number, total=turn.turns)
     else:
-        yield _PlainTurns(console, began)
+        yield _PlainTurns(console, time.monotonic())
 
 
 class _PlainTurns:
@@ -48,16 +41,5 @@ class _PlainTurns:
         now = time.monotonic()
         if turn.case != self._case or now - self._printed >= _PLAIN_SECONDS:
             self._case, self._printed = turn.case, now
-            line = f"{turn.case} | {_count(turn)} | {clock(now - self._began)} elapsed"
+            line = f"{turn.case} | turn {turn.number}/{turn.turns} | {clock(now - self._began)} elapsed"
             self._console.print(line, soft_wrap=True, markup=False)
-
-
-def _display(turn: Turn, elapsed_seconds: float) -> Table:
-    line = Table.grid(padding=(0, 2))
-    bar = ProgressBar(total=turn.turns, completed=turn.number, width=30)
-    line.add_row(Text(turn.case, style="bold"), bar, Text(_count(turn)), Text(f"{clock(elapsed_seconds)} elapsed"))
-    return line
-
-
-def _count(turn: Turn) -> str:
-    return f"turn {turn.number}/{turn.turns}"

@@ -19,6 +19,7 @@ from rich.table import Table
 from experiments.benchmarks.race import Tell, Turn
 from experiments.runner.simulation import actor_environment, read_git_revision
 from experiments.settings import APP_DIR
+from fedmeta_flwr.records.atomic_file import write_whole
 from fedmeta_flwr.records.machine import describe_machine
 
 
@@ -88,7 +89,7 @@ def run_benchmark(
         "rows": rows,
     }
     file = folder / f"bench-{name}.json"
-    file.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    write_whole(file, json.dumps(result, indent=1))
     return result, file
 
 

@@ -15,6 +15,7 @@ from experiments.doctor.finding import Finding
 from experiments.settings import read_project
 
 _INSTALL = "run `uv sync` in the checkout, or follow 'Install' in docs/index.md"
+_EXTRA = "tools"
 _NAMED = ("flwr", "ray", "torch", "learn2learn", "numpy")
 
 
@@ -33,7 +34,8 @@ def check_versions(app_dir: Path) -> Iterator[Finding]:
     """
     project: dict[str, Any] = read_project(app_dir)["project"]
     yield _check_python(project["requires-python"])
-    required = [found for text in project["dependencies"] for found in _with_extras(Requirement(text))]
+    texts = (*project["dependencies"], *project.get("optional-dependencies", {}).get(_EXTRA, ()))
+    required = [found for text in texts for found in _with_extras(Requirement(text))]
     problems = [problem for requirement in required if (problem := _problem(requirement))]
     yield from problems
     if not problems:

@@ -13,10 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from experiments.analysis.table import LABELS, percentages
+from experiments.analysis.table import percentages
 from experiments.runner.activity import Activity
 from experiments.runner.progress import Standing, standing
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records.persistence import LABELS
 from fedmeta_flwr.records.results import RoundRecord, RunResults
 
 _PLAIN_SECONDS = 10.0

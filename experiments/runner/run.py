@@ -1,24 +1,23 @@
 """One configuration from its check to its end, through `flwr run` on a SuperLink of its own."""
 
 import os
-import re
 import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from clients import require_custom_clients
+from rich.text import Text
+
 from experiments.runner.activity import Activity, runner_activity, server_activity
 from experiments.runner.display import Show
 from experiments.runner.progress import ResultFollower
 from experiments.runner.simulation import SimulationSize, read_git_revision
 from experiments.runner.superlink import LocalSuperLink, RunStatus, SuperLinkError
-from fedmeta_flwr.apps.key_check import check_key
-from fedmeta_flwr.apps.scenario import load_scenario
-from fedmeta_flwr.apps.server import build_strategy, starting_point
+from fedmeta_flwr.apps.preflight import preflight
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.protocol.flower_private import RAY_START, SIMULATION_FAILED
+from fedmeta_flwr.protocol.flower_private import SIMULATION_FAILED
+from fedmeta_flwr.records.failure import Failure, read_failure, remove_failure
 from fedmeta_flwr.records.progress import read_progress, remove_progress
 from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RunResults, read_results
 from fedmeta_flwr.records.run_checkpoints import FOLDER_NAME, RunCheckpoints
@@ -28,11 +27,8 @@ _LOOK_SECONDS = 0.25
 _POLL_SECONDS = 1.0
 _LONGEST_END_SECONDS = 20.0
 _LONGEST_START_SECONDS = 300.0
-_TRACEBACK = "Traceback (most recent call last):\n"
-_DIRECT_CAUSE = "The above exception was the direct cause of the following exception:"
-_TRACEBACK_LINES = 12
+_LOG_LINES = 30
 _STARTS = 3
-_OWN_PACKAGES = ("fedmeta_flwr", "strategies", "clients")
 
 
 class RunFailedError(RuntimeError):
@@ -47,42 +43,29 @@ def new_results_dir(name: str, parent: Path) -> Path:
 
 
 def prepare(config: RunConfig, *, is_model_there: bool = True) -> str:
-    """Check what a run needs before anything starts: its scenario, its strategy, and its results folder.
-
-    The model to start from is left to the app where another run is still to make it.
+    """Check what a run needs before anything starts: its results folder, and all that the server would check.
 
     Returns
     -------
     str
-        A warning about what is possible and hardly meant, empty where there is none.
+        As `Prepared.warning`.
 
     Raises
     ------
-    ConfigError, RegistryError
-        If a custom object cannot be used.
     ResultsError
         If the folder is in use by another run, or already holds results and the run is not to go on from there.
-    DatasetError, SplitError, BackdoorKeyError
-        If the dataset is missing or damaged, or cannot be downloaded, or does not suffice for the scenario.
     CheckpointError
-        If the model to start from, or the checkpoint to go on from, cannot be used.
-    StrategyError
-        If the strategy is unknown, its options are wrong, or it can never aggregate.
+        If the checkpoint to go on from cannot be used.
+    ValueError
+        As `preflight` does.
     """
-    config.require_custom_objects()
     folder = Path(config.results_dir)
     if folder.is_dir():
         with locked(folder):
             _require_free(folder, config)
     else:
         _require_makeable(folder)
-    build_strategy(config, first_round=1)
-    scenario = load_scenario(config)
-    warning = check_key(config, scenario)
-    require_custom_clients(config, scenario)
-    if config.initial_model and is_model_there:
-        starting_point(config, scenario)
-    return warning
+    return preflight(config, is_model_there=is_model_there).warning
 
 
 def _require_makeable(folder: Path) -> None:
@@ -143,27 +126,37 @@ def run_on(
 ) -> RunResults:
     """Run one configuration on a SuperLink and wait for its end; all else as in `run_to_end`.
 
-    Ray gives its node 30 seconds to start, which on a busy machine may not do: then the run is handed in again.
+    Ray gives its node 30 seconds to start, which on a busy machine may not do: a run that fails before its first round
+    is handed in again, unless its server says why it failed.
     """
     folder = Path(config.results_dir)
     try:
         for start in range(1, _STARTS + 1):
             follower = _follower(config)
             remove_progress(folder)
+            remove_failure(folder)
+            began_after = _last_round(follower)
             show(follower.read(), runner_activity("handing in the app"))
             run_id = superlink.submit(app_dir, config.to_run_config(), size)
             status = _wait(superlink, run_id, config, follower, show)
             if status.is_completed:
                 break
-            log = superlink.log(run_id)
-            if RAY_START not in log or start == _STARTS:
-                reason = failure_reason(status, log)
+            failure = read_failure(folder, int(run_id))
+            has_begun = _last_round(follower) != began_after
+            if failure or has_begun or not status.is_failed or start == _STARTS:
                 hint = "\nIt can go on from its last checkpoint: run with --resume."
+                reason = failure_reason(status, failure, "" if failure else superlink.log(run_id))
                 raise RunFailedError(reason + hint * (folder / FOLDER_NAME).is_dir())
             config = replace(config, resume=True)  # what there is of it is a beginning without clients
     finally:
         remove_progress(folder)
+        remove_failure(folder)
     return read_results(folder)
+
+
+def _last_round(follower: ResultFollower) -> int:
+    results = follower.read()
+    return results.rounds[-1].server_round if results and results.rounds else 0
 
 
 def _follower(config: RunConfig) -> ResultFollower:
@@ -233,25 +226,10 @@ def _own_status(status: str) -> RunStatus:
     return RunStatus("finished:completed", "") if status == "completed" else RunStatus("finished:failed", status)
 
 
-def failure_reason(status: RunStatus, log: str) -> str:
-    """Say why a run failed.
-
-    An exception class of this project carries a message for the user: that alone is said. Any other is a defect:
-    Flower's details are followed by the last lines of the traceback, of its first cause where it names one.
-    """
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", log)
-    *before, last = plain.split(_TRACEBACK)
-    text = _traceback_alone(last) if before else last
-    lines = text.strip("\n").splitlines()
-    raised = [line for line in lines if re.match(r"[\w.]+(:|$)", line)] if before else []
+def failure_reason(status: RunStatus, failure: Failure | None, log: str) -> str:
+    """Say why a run failed: in the server's words, or, where it left none, in Flower's and with the end of the log."""
+    if failure is not None:
+        return "\n".join([f"{status.status}: {failure.message}", *failure.traceback])
     reason = ": ".join(filter(None, (status.status, status.details.removeprefix(SIMULATION_FAILED))))
-    if raised and raised[0].partition(".")[0] in _OWN_PACKAGES:
-        return reason
-    while before and before[-1].rstrip().endswith(_DIRECT_CAUSE):
-        lines = _traceback_alone(before.pop()).strip("\n").splitlines()
-    return "\n".join([reason, *lines[-_TRACEBACK_LINES:]])
-
-
-def _traceback_alone(text: str) -> str:
-    """Leave out what was logged after a traceback, and that it caused another one."""
-    return re.split(r"^[A-Z]+ *:", text.partition(_DIRECT_CAUSE)[0], maxsplit=1, flags=re.MULTILINE)[0]
+    lines = Text.from_ansi(log).plain.strip("\n").splitlines()
+    return "\n".join([reason, *lines[-_LOG_LINES:]])

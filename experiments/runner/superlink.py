@@ -65,6 +65,11 @@ class RunStatus:
         return self.status.startswith("finished:")
 
     @property
+    def is_failed(self) -> bool:
+        """Return whether the run has ended in a failure, rather than been stopped."""
+        return self.status == "finished:failed"
+
+    @property
     def is_completed(self) -> bool:
         """Tell whether the run has ended well."""
         return self.status == "finished:completed"

@@ -5,7 +5,7 @@ dashes. `RunConfig.parse` is called once per app; inner modules take plain argum
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from fedmeta_flwr.config.sections import (
 from fedmeta_flwr.config.setting import checked, key_of
 
 Value = bool | int | float | str
+_NONE = "no such setting"
 
 
 class ConfigError(ValueError):
@@ -72,7 +73,7 @@ class RunConfig(
         ----------
         values : Mapping
             Dashed keys to bool, int, float or str, complete (defaults included); settings with an `absent` may
-            be missing, as they are in files of a version that did not have them.
+            be missing, as they are in some result files.
 
         Returns
         -------
@@ -106,8 +107,13 @@ class RunConfig(
         return frozenset(key_of(field) for field in dataclasses.fields(cls) if field.metadata["is_free"])
 
     @classmethod
+    def paths(cls) -> tuple[str, ...]:
+        """Return the keys of the settings that name a file or a folder, of the machine that runs."""
+        return tuple(key_of(field) for field in dataclasses.fields(cls) if field.metadata["is_path"])
+
+    @classmethod
     def with_later_settings(cls, found: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a file's run config with the settings that came after it, each with the value that it stands for."""
+        """Return a file's run config with the settings that it lacks, each with the value that it stands for."""
         fields = [field for field in dataclasses.fields(cls) if field.metadata["absent"] is not None]
         return {key_of(field): field.metadata["absent"] for field in fields} | dict(found)
 
@@ -128,15 +134,20 @@ class RunConfig(
         """Return the configuration as Flower's flat mapping of dashed keys."""
         return {key_of(field): getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def differences(self, found: Mapping[str, Any]) -> list[str]:
-        """Return in which settings a file's run config differs, but for those that change no result; a line each."""
-        expected, found = self.to_run_config(), self.with_later_settings(found)
-        keys = sorted((set(found) | set(expected)) - self.free_settings())
-        return [
-            f"{key}: expected {expected.get(key, 'no such setting')!r}, found {found.get(key, 'no such setting')!r}"
-            for key in keys
-            if found.get(key) != expected.get(key)
-        ]
+    def differences(self, found: Mapping[str, Any], *, but_for: Set[str] | None = None) -> list[str]:
+        """Return in which settings a file's run config differs, a line each; `but_for`: those that change no result."""
+        ignored = self.free_settings() if but_for is None else but_for
+        differing = self.differing(self.to_run_config(), found, but_for=ignored)
+        return [f"{key}: expected {expected!r}, found {other!r}" for key, (expected, other) in differing.items()]
+
+    @classmethod
+    def differing(
+        cls, expected: Mapping[str, Any], found: Mapping[str, Any], *, but_for: Set[str] = frozenset()
+    ) -> dict[str, tuple[Any, Any]]:
+        """Compare the run configs of two files: the settings that differ, each with both of its values."""
+        ours, theirs = cls.with_later_settings(expected), cls.with_later_settings(found)
+        pairs = {key: (ours.get(key, _NONE), theirs.get(key, _NONE)) for key in sorted({*ours, *theirs} - but_for)}
+        return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
     @property
     def step_curve_names(self) -> tuple[str, ...]:

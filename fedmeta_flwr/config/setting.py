@@ -30,8 +30,10 @@ class Setting:
         Whether it may be the path of a file, too.
     is_free : bool
         Whether it changes no result.
+    is_path : bool
+        Whether it names a file or a folder.
     absent : bool, int, str or None
-        For a setting that came later: the value that says what runs did before it existed, whose files lack it.
+        For a setting that published result files lack: the value that says what their runs did.
     """
 
     description: str
@@ -44,6 +46,7 @@ class Setting:
     kind: str | None = None
     admits_path: bool = False
     is_free: bool = False
+    is_path: bool = False
     absent: bool | int | str | None = None
 
 

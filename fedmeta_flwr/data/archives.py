@@ -17,8 +17,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 
 from fedmeta_flwr.data.image_files import is_skipped
-from fedmeta_flwr.data.plain_files import FILE_KINDS, MAX_FILE_BYTES, check_file, read_file, refuse_links
+from fedmeta_flwr.data.plain_files import MAX_FILE_BYTES, check_file, read_file, refuse_links
 from fedmeta_flwr.data.store import DatasetError
+from fedmeta_flwr.plain_file import file_kind
 
 MAX_TOTAL_BYTES = 2**36  # 64 GiB; the photos of mini-ImageNet in their original size have 7
 MAX_ENTRIES = 250_000  # mini-ImageNet has 60,000
@@ -165,7 +166,7 @@ def _check_entry(info: zipfile.ZipInfo, source: Path) -> None:
     if _LEADS_OUT.match(_name(info)):
         expected, found = "names that stay inside the archive", ""
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        expected, found = "plain files and folders", f"{FILE_KINDS.get(kind, 'something else')}: "
+        expected, found = "plain files and folders", f"{file_kind(kind)}: "
     elif info.flag_bits & 1:
         expected, found = "entries without a password", "an encrypted one: "
     elif info.compress_type not in _METHODS:

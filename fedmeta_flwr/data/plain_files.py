@@ -1,26 +1,12 @@
-"""Plain files: what a path names is looked at before it is opened.
+"""The files of a data folder, which may come from strangers: plain ones only, and no links."""
 
-A data folder may come from strangers. A symbolic link in it may lead anywhere or in a circle, opening a pipe waits for
-ever, a device has no end, and a file with holes may be larger than memory while it takes no space on disk.
-"""
-
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 from fedmeta_flwr.data.store import DatasetError
+from fedmeta_flwr.plain_file import PlainFileError, plain_file_size
 
 MAX_FILE_BYTES = 2**28  # 256 MiB, a photo of the most pixels, uncompressed; those of ImageNet have some MB
-
-FILE_KINDS = {
-    stat.S_IFLNK: "a link",
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-"""Names of what is no plain file, by the type bits of a mode."""
 
 
 def check_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> int:
@@ -44,15 +30,11 @@ def check_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> int:
         If there is no such file, it is larger, or it is a link, a folder, a pipe or a device.
     """
     try:
-        status = path.lstat()
+        return plain_file_size(path, max_bytes)
+    except PlainFileError as error:
+        raise DatasetError(f"expected {error.expected} at {path}, found {error.found}") from error
     except (OSError, ValueError) as error:  # the latter for a NUL in the name
         raise DatasetError(f"expected a readable file at {path}, found: {error}") from error
-    if not stat.S_ISREG(status.st_mode):
-        found = FILE_KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-        raise DatasetError(f"expected a plain file at {path}, found {found}")
-    if status.st_size > max_bytes:
-        raise DatasetError(f"expected a file of at most {max_bytes} bytes at {path}, found {status.st_size}")
-    return status.st_size
 
 
 def read_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:

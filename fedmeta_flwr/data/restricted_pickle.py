@@ -6,7 +6,13 @@ constructors nor anything else can be called by the file.
 
 Nor may a small file ask for much. Python's own unpickler reads it, not the faster one in C, which makes room for the
 largest number that a file gives to an object, so that a dozen bytes take 64 GiB. Its steps are counted, and the keys of
-dicts are text and whole numbers alone: to hash a tuple of tuples of tuples may take for ever.
+dicts are text and whole numbers only: to hash a tuple of tuples of tuples may take for ever.
+
+No library does this. picklescan and fickling look at what a pickle imports and then leave it to `pickle`, by lists that
+have been got around again and again (their advisories of 2025 and 2026), and neither bounds memory or time.
+`torch.load` with ``weights_only=True`` reads PyTorch's own files; its unpickler calls NumPy's own constructors, and
+knows no opcode of protocols 4 and 5. `pandas.read_pickle` runs all that it is given; `numpy.load` without pickles reads
+none.
 """
 
 import pickle

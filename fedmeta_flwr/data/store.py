@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_dir
 
+from fedmeta_flwr.records.atomic_file import atomic_file, flush_folder, write_whole
+
 SPLIT_NAMES = ("train", "val", "test")
 """Groups of the classes of a dataset that comes with a split of its own."""
 
@@ -276,11 +278,9 @@ def _open_stored(place: Path, key: str) -> ImageDataset | None:
 def _write(built: BuiltDataset, name: str, key: str, folder: Path) -> None:
     folder.mkdir()
     images = np.ascontiguousarray(built.images)
-    with (folder / _IMAGES).open("wb") as file:
+    with atomic_file(folder / _IMAGES) as file:
         np.save(file, images, allow_pickle=False)
         images_bytes = file.tell()
-        file.flush()
-        os.fsync(file.fileno())
     index = {
         "name": name,
         "key": key,
@@ -290,27 +290,13 @@ def _write(built: BuiltDataset, name: str, key: str, folder: Path) -> None:
         "class_names": built.class_names,
         "groups": built.groups,
     }
-    with (folder / _INDEX).open("w", encoding="utf-8") as text:
-        json.dump(index, text)
-        text.flush()
-        os.fsync(text.fileno())
-    _flush_folder(folder)
+    write_whole(folder / _INDEX, json.dumps(index))
 
 
 def _fingerprint(images: NDArray[np.uint8], class_names: tuple[str, ...], groups: tuple[str, ...]) -> str:
     digest = hashlib.sha256(json.dumps([images.shape, class_names, groups]).encode())
     digest.update(images.reshape(-1).data)
     return digest.hexdigest()
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _install(new: Path, place: Path, key: str) -> ImageDataset:
@@ -328,8 +314,8 @@ def _install(new: Path, place: Path, key: str) -> ImageDataset:
             return stored
         for file in (_IMAGES, _INDEX):
             (new / file).replace(place / file)
-        _flush_folder(place)
-    _flush_folder(place.parent)
+        flush_folder(place)
+    flush_folder(place.parent)
     stored = _open_stored(place, key)
     if stored is None:
         raise OSError(f"{place} is damaged, right after it was written")

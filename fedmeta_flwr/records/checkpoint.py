@@ -4,8 +4,6 @@ The format is safetensors, which holds plain numbers and a few texts.
 """
 
 import json
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,9 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+
+from fedmeta_flwr.plain_file import PlainFileError, plain_file_size
+from fedmeta_flwr.records.atomic_file import write_whole
 
 SUFFIX = ".safetensors"
 _TEXTS = "metadata"
@@ -31,7 +32,6 @@ BEFORE_ATTACK_FILE_NAME = f"before-attack{SUFFIX}"
 AFTER_ATTACK_FILE_NAME = f"after-attack{SUFFIX}"
 MAX_FILE_BYTES = 2**30  # 1 GiB; the largest model here has some MB, and a run keeps a few dozen of them
 MAX_HEADER_BYTES = 2**24  # 16 MiB; an array takes some 100 bytes of it, and as objects ten times as many
-_KINDS = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
 
 
 class CheckpointError(ValueError):
@@ -95,16 +95,7 @@ def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapp
     content = save({name: np.array(array, order="C") for name, array in arrays.items()}, texts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}-{os.getpid()}")
-        try:
-            with unfinished.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
+        write_whole(path, content)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot write it: {error.strerror}") from error
 
@@ -130,8 +121,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _metadata(texts: Mapping[str, str]) -> dict[str, str]:
-    """Return the texts of a file; those of version 0.1 stand on their own."""
-    metadata = json.loads(texts[_TEXTS]) if set(texts) == {_TEXTS} else dict(texts)
+    """Return the texts of a file; none where it was written by something else."""
+    metadata: dict[str, str] = json.loads(texts.get(_TEXTS, "{}"))
     if not all(isinstance(text, str) for text in metadata.values()):
         raise ValueError(f"metadata other than texts: {metadata}")
     return metadata
@@ -140,14 +131,11 @@ def _metadata(texts: Mapping[str, str]) -> dict[str, str]:
 def _check_file(path: Path) -> None:
     """Refuse what is no plain file before it is opened, since a pipe would wait for ever, and what is too large."""
     try:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode):
-            found = _KINDS.get(stat.S_IFMT(status.st_mode), "a device or a socket")
-            raise CheckpointError(f"{path}: expected a plain file of arrays, found {found}")
-        if status.st_size > MAX_FILE_BYTES:
-            raise CheckpointError(f"{path}: expected at most {MAX_FILE_BYTES} bytes, found {status.st_size}")
+        plain_file_size(path, MAX_FILE_BYTES)
         with path.open("rb") as file:
             header_bytes = int.from_bytes(file.read(8), "little")
+    except PlainFileError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except OSError as error:
         raise CheckpointError(f"{path}: expected a file of arrays, cannot read it: {error}") from error
     if header_bytes > MAX_HEADER_BYTES:

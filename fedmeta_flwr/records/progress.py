@@ -14,8 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
+from fedmeta_flwr.records.atomic_file import remove_unfinished, write_whole
+
 FILE_NAME = "progress.json"
-_UNFINISHED_NAME = f".{FILE_NAME}-unfinished"
 _WRITE_SECONDS = 0.5
 _LONGEST_WRITE_SECONDS = 2.0
 
@@ -143,16 +144,14 @@ class ProgressFile(Observer):
                 return
 
     def _write(self, progress: Progress) -> None:
-        unfinished = self._folder / _UNFINISHED_NAME
-        unfinished.write_text(json.dumps(vars(progress)) + "\n", encoding="utf-8")
-        unfinished.replace(self._folder / FILE_NAME)
+        write_whole(self._folder / FILE_NAME, json.dumps(vars(progress)) + "\n", is_durable=False)
 
 
 def remove_progress(folder: Path) -> None:
     """Remove what a run has left that was killed, if anything."""
-    for name in (FILE_NAME, _UNFINISHED_NAME):
-        with suppress(OSError):
-            (folder / name).unlink()
+    remove_unfinished(folder / FILE_NAME)
+    with suppress(OSError):
+        (folder / FILE_NAME).unlink()
 
 
 def read_progress(folder: Path) -> Progress | None:

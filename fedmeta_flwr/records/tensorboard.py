@@ -19,6 +19,7 @@ from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.data import Holdings
 from fedmeta_flwr.protocol.messages import TRAIN_LOSS
 from fedmeta_flwr.records.drops import DropReason
+from fedmeta_flwr.records.persistence import COLORS, LABELS, Persistence, persistence_of
 from fedmeta_flwr.records.results import CURVES, RoundRecord, at_steps, step_curves_of
 
 FOLDER_NAME = "tensorboard"
@@ -66,8 +67,15 @@ class TensorBoardWriter:
             self._try(lambda: self._write(record))
 
     def _begin(self, folder: Path, scenario: Scenario) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # takes time and memory, on the server alone
-
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # takes time and memory, on the server alone
+        except ModuleNotFoundError as error:
+            _LOG.warning(
+                "no event files for TensorBoard: expected the package %s, found none; install the extra 'tools', "
+                "or set tensorboard to false",
+                error.name,
+            )
+            return
         for file in folder.glob(_EVENT_FILES):
             file.unlink()
         self._events = SummaryWriter(str(folder), flush_secs=_SELDOM_SECONDS)
@@ -82,7 +90,9 @@ class TensorBoardWriter:
         if accuracies := record.accuracies():
             self._accuracies[record.server_round] = accuracies
         if record.server_round == self._config.num_server_rounds and self._accuracies:
-            picture = persistence_picture(self._accuracies, self._config.attack_round)
+            config = self._config
+            shown = persistence_of(sorted(self._accuracies), config.attack_round, config.attack_interval)
+            picture = persistence_picture(self._accuracies, shown)
             self._events.add_image("persistence", picture, record.server_round, dataformats="HWC")
         self._events.flush()
 
@@ -160,15 +170,15 @@ def _held(images: np.ndarray, holdings: Holdings) -> np.ndarray:
     return np.concatenate([images[index, held] for index, held in sorted(holdings.items())])[:_MOST_IMAGES]
 
 
-def persistence_picture(accuracies: Mapping[int, Mapping[str, float]], attack_round: int) -> np.ndarray:
+def persistence_picture(accuracies: Mapping[int, Mapping[str, float]], shown: Persistence) -> np.ndarray:
     """Draw the four curves over the rounds, as uint8 of shape (height, width, 3).
 
     Parameters
     ----------
     accuracies : mapping of int to mapping of str to float
         Evaluated round to curve to accuracy, in 0..1.
-    attack_round : int
-        Where a line marks the attack; 0: nowhere.
+    shown : Persistence
+        Which of these rounds are drawn.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -177,11 +187,13 @@ def persistence_picture(accuracies: Mapping[int, Mapping[str, float]], attack_ro
     canvas: Any = FigureCanvasAgg(figure)
     axes = figure.subplots()
     for curve in CURVES:
-        percent = [100 * found[curve] for found in accuracies.values()]
-        axes.plot(list(accuracies), percent, marker=".", label=curve.replace("_", " "))
-    if attack_round:
-        axes.axvline(attack_round, color="0.45", linewidth=0.9, label="attack")
-    axes.set(xlabel="round", ylabel="accuracy, %", ylim=(-2, 102))
+        percent = [100 * accuracies[number][curve] for number in shown.rounds.values()]
+        axes.plot(list(shown.rounds), percent, marker=".", color=COLORS[curve], label=LABELS[curve])
+        if shown.baseline is not None:
+            axes.axhline(100 * accuracies[shown.baseline][curve], color=COLORS[curve], linewidth=0.8, alpha=0.45)
+    for x in shown.attacks:
+        axes.axvline(x, color="0.45", linewidth=0.9, label="attack" if x == shown.attacks[0] else None)
+    axes.set(xlabel=shown.x_label, ylabel="accuracy, %", ylim=(-2, 102))
     axes.grid(axis="y", color="0.9")
     axes.legend(frameon=False)
     canvas.draw()

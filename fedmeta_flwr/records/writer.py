@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from fedmeta_flwr.records.atomic_file import write_whole
 from fedmeta_flwr.records.results import (
     FILE_NAME,
     FORMAT,
@@ -156,12 +157,7 @@ def _cut(file: Path, after_round: int) -> list[dict[str, Any]]:
         for line, record in zip(lines, records, strict=True)
         if record["kind"] == "run" or (record["kind"] == "round" and record["server_round"] <= after_round)
     ]
-    unfinished = file.with_name(f".{file.name}-cut")
-    with unfinished.open("w", encoding="utf-8") as cut:
-        cut.writelines(f"{line}\n" for line, _ in kept)
-        cut.flush()
-        os.fsync(cut.fileno())
-    unfinished.replace(file)
+    write_whole(file, "".join(f"{line}\n" for line, _ in kept))
     return [record for _, record in kept]
 
 

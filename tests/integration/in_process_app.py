@@ -18,9 +18,9 @@ import torch
 from flwr.app import Context, Message, RecordDict
 from unit.strategies.in_memory_grid import InMemoryGrid
 
-from experiments.analysis.collection import PATHS
 from fedmeta_flwr.apps import server as server_app
 from fedmeta_flwr.apps.client import app
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.protocol.flower_private import TaskIdentity
 from fedmeta_flwr.records.results import RunResults
 
@@ -28,11 +28,11 @@ _LATE_IMPORTS = ("torch._dynamo", "torch.utils.tensorboard", "matplotlib.backend
 """What the app imports in the course of a run, in some seconds."""
 
 
-def run(settings: dict[str, Any]) -> None:
+def run(settings: dict[str, Any], run_id: int = 7) -> None:
     """Run the app to its end."""
     torch.set_num_threads(1)
-    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 7, 1
-    server_app.main(in_memory_grid(settings), Context(7, 1, {}, RecordDict(), settings))
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, run_id, 1
+    server_app.main(in_memory_grid(settings), Context(run_id, 1, {}, RecordDict(), settings))
 
 
 def in_memory_grid(settings: dict[str, Any]) -> InMemoryGrid:
@@ -56,12 +56,16 @@ class ForkedRun:
         Receives what the process writes to standard error.
     git_revision : str
         What the run records as its revision.
+    run_id : int
+        Flower's.
     """
 
-    def __init__(self, settings: Mapping[str, Any], errors: Path, git_revision: str = "unknown") -> None:
+    def __init__(
+        self, settings: Mapping[str, Any], errors: Path, git_revision: str = "unknown", run_id: int = 7
+    ) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__, *_LATE_IMPORTS])
-        self._process = context.Process(target=_run_alone, args=(dict(settings), str(errors), git_revision))
+        self._process = context.Process(target=_run_alone, args=(dict(settings), str(errors), git_revision, run_id))
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
@@ -78,13 +82,13 @@ class ForkedRun:
         return self._process.exitcode
 
 
-def _run_alone(settings: dict[str, Any], errors: str, git_revision: str) -> None:
+def _run_alone(settings: dict[str, Any], errors: str, git_revision: str, run_id: int) -> None:
     os.setsid()
     os.environ["FEDMETA_GIT_REVISION"] = git_revision
     with Path(errors).open("wb") as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
     warnings.simplefilter("ignore")
-    run(settings)
+    run(settings, run_id)
 
 
 def run_in_process(settings: Mapping[str, Any]) -> None:
@@ -98,7 +102,7 @@ def run_in_process(settings: Mapping[str, Any]) -> None:
 def without_times(results: RunResults) -> list[Any]:
     """Return all records but for what the wall clock, the folders and the checkout put into them."""
     first = {key: value for key, value in results.run.items() if key not in ("config", "git_revision")}
-    config = {key: value for key, value in results.run["config"].items() if key not in PATHS}
+    config = {key: value for key, value in results.run["config"].items() if key not in RunConfig.paths()}
     rounds = [{**vars(record), "seconds": None} for record in results.rounds]
     assert results.end is not None
     return [first, config, *rounds, results.end["model_digest"]]

@@ -34,7 +34,7 @@ class InProcessSuperLink:
     def submit(self, app_dir: Path, settings: Mapping[str, Any], size: SimulationSize) -> str:
         """Start the app that the tests import, and return the id of its run."""
         run_id = str(len(self._runs) + 1)
-        self._runs[run_id] = ForkedRun(settings, self._errors(run_id), self._git_revision)
+        self._runs[run_id] = ForkedRun(settings, self._errors(run_id), self._git_revision, int(run_id))
         return run_id
 
     def status(self, run_id: str) -> RunStatus:

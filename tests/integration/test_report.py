@@ -17,9 +17,9 @@ from experiments.analysis.report.material import ShownRun, gather
 from experiments.analysis.report.pictures import galleries
 from experiments.analysis.report.run_view import RunView, run_view
 from experiments.analysis.report.witness import AbsentError, scenario_of, witness_of
-from experiments.analysis.table import LABELS
 from experiments.cli.commands import app
 from fedmeta_flwr.records.checkpoint import BEFORE_ATTACK_FILE_NAME
+from fedmeta_flwr.records.persistence import LABELS
 from fedmeta_flwr.records.results import at_steps
 
 MOST_BYTES = 8_000_000

@@ -46,6 +46,7 @@ from flwr.serverapp import ServerApp
 
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.entries import ClientEvaluation, Counts
+from fedmeta_flwr.records.failure import failure_recorded
 from fedmeta_flwr.records.results import CURVES, ResultsError, RoundRecord
 from fedmeta_flwr.records.writer import ResultsWriter
 
@@ -56,6 +57,11 @@ COUNTS = {curve: Counts([3], [4]) for curve in CURVES}
 @app.main()
 def main(grid, context):
     config = RunConfig.parse(context.run_config)
+    with failure_recorded(Path(config.results_dir), context.run_id):
+        run(config, grid)
+
+
+def run(config, grid):
     if config.data_dir.endswith("user-error"):
         raise ResultsError("the stand-in app found nothing to write to")
     if config.data_dir.endswith("defect"):
@@ -102,8 +108,9 @@ def app_dir(tmp_path: Path) -> Path:
     package = folder / "standin"
     package.mkdir(parents=True)
     settings = (APP_DIR / "pyproject.toml").read_text(encoding="utf-8")
-    for part in ("server_app", "client_app"):
-        settings = settings.replace(f"fedmeta_flwr.{part}:app", f"standin.{part}:app")
+    for part in ("server", "client"):
+        assert f"fedmeta_flwr.apps.{part}:app" in settings
+        settings = settings.replace(f"fedmeta_flwr.apps.{part}:app", f"standin.{part}_app:app")
     (folder / "pyproject.toml").write_text(settings, encoding="utf-8")
     for name in ("README.md", "LICENSE", "standin/__init__.py"):
         (folder / name).touch()

@@ -24,7 +24,7 @@ class Moment:
     Attributes
     ----------
     run, name : str
-        One of `collection.RUNS`, and when, in words.
+        One of `catalog.MEASURED_RUNS`, and when, in words.
     source : InRound or AtStep
         Where its counts are, but for the curve.
     """

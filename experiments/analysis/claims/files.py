@@ -10,6 +10,7 @@ from experiments.analysis.claims.judging import Answer, Compared, Judged, Judgem
 from experiments.analysis.claims.numbers import accuracy_text, estimate_json
 from experiments.analysis.claims.poster import CLAIMS
 from experiments.analysis.claims.table import LEGEND, claims_markdown, row_verdict
+from fedmeta_flwr.records.atomic_file import write_whole
 
 FORMAT = 1
 
@@ -36,7 +37,7 @@ def write_claims(judged: Sequence[Judged], folder: Path) -> list[Path]:
         folder / "claims.md": "\n\n".join(("# Claims", LEGEND, *map(claims_markdown, judged))),
     }
     for path, text in texts.items():
-        path.write_text(text + "\n", encoding="utf-8")
+        write_whole(path, text + "\n")
     return list(texts)
 
 

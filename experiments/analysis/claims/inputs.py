@@ -23,7 +23,7 @@ class InRound:
     Attributes
     ----------
     run, curve : str
-        One of `collection.RUNS`, and of `results.CURVES`.
+        One of `catalog.MEASURED_RUNS`, and of `results.CURVES`.
     when : str
         As in `Collection.points`, or the first or last evaluated round.
     """

@@ -10,8 +10,9 @@ from experiments.analysis.claims.origins import Origin, origin_of
 from experiments.analysis.claims.poster import CLAIMS
 from experiments.analysis.claims.questions import Control, Question, controls, questions
 from experiments.analysis.claims.statements import Row, Verdict, overall, together
-from experiments.analysis.collection import CONTROLS, RUNS, Collection
+from experiments.analysis.collection import Collection
 from experiments.analysis.statistics import CountsError, Estimate, contrast
+from experiments.catalog import CONTROLS, MEASURED_RUNS
 from fedmeta_flwr.records.results import ResultsError
 
 
@@ -162,7 +163,7 @@ def judge_collection(collection: Collection) -> Judged:
         answers=tuple(answers),
         controls=tuple(compared),
         accuracies=tuple(accuracies),
-        missing_runs=tuple(run for run in RUNS if run not in collection.runs),
+        missing_runs=tuple(run for run in MEASURED_RUNS if run not in collection.runs),
         missing={reason: tuple(names) for reason, names in missing.items()},
     )
 

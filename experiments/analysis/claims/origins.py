@@ -65,7 +65,7 @@ def origin_of(results: Mapping[int, RunResults], attacked: Mapping[int, RunResul
 
 
 def _in_words(machine: Mapping[str, Any]) -> str:
-    """Return what is recorded of a machine; older results do not tell the processor."""
+    """Return what is recorded of a machine; some published results do not tell the processor."""
     if not machine:
         return "an unknown machine"
     return ", ".join([f"{machine['cores']} cores", machine["system"], *filter(None, [machine.get("processor")])])

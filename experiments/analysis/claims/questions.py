@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from experiments.analysis.claims.inputs import AtStep, InRound, SharedEnd, Source
-from experiments.analysis.collection import CASES, Collection
+from experiments.analysis.collection import Collection
 from experiments.analysis.defended import defense_of_run
-from experiments.analysis.table import LABELS
+from experiments.catalog import CASES
 from fedmeta_flwr.defenses import Defense
+from fedmeta_flwr.records.persistence import LABELS
 from fedmeta_flwr.records.results import CURVES
 
 ATTACK_SETS = ("attack_training", "attack_validation")

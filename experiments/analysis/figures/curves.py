@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from experiments.analysis.statistics import Curve, EpisodeCounts, Estimate, accuracy, band
-from experiments.analysis.table import LABELS
+from fedmeta_flwr.records.persistence import COLORS, LABELS
 from fedmeta_flwr.records.results import CURVES
 
 DATASET_NAMES = {
@@ -33,12 +33,11 @@ class Look:
     line: Any
 
 
-# Okabe and Ito 2008, "Color Universal Design": these four differ in lightness, too.
 LOOKS = {
-    "meta_testing": Look("#0072B2", "o", "-"),
-    "main_task": Look("#009E73", "s", (0, (5, 1.5))),
-    "attack_training": Look("#D55E00", "^", (0, (3, 1.2, 1, 1.2))),
-    "attack_validation": Look("#CC79A7", "D", (0, (1.2, 1.2))),
+    "meta_testing": Look(COLORS["meta_testing"], "o", "-"),
+    "main_task": Look(COLORS["main_task"], "s", (0, (5, 1.5))),
+    "attack_training": Look(COLORS["attack_training"], "^", (0, (3, 1.2, 1, 1.2))),
+    "attack_validation": Look(COLORS["attack_validation"], "D", (0, (1.2, 1.2))),
 }
 STYLE: Any = {
     "font.family": "DejaVu Sans",

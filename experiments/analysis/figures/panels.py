@@ -9,10 +9,12 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from experiments.analysis.collection import CASES, CONTROLS, Collection, When
+from experiments.analysis.collection import Collection, When
 from experiments.analysis.defended import curves_of_run, defense_of_run
 from experiments.analysis.figures.curves import DATASET_NAMES, SPANNED_SEEDS, STYLE, Panel, draw_panel, save
 from experiments.analysis.statistics import Curve
+from experiments.catalog import CASES, CONTROLS
+from fedmeta_flwr.records.persistence import persistence_of
 from fedmeta_flwr.records.results import CURVES
 
 _SMALL = {"legend.fontsize": 7.5, "axes.titlesize": 8.5, "axes.labelsize": 8, "xtick.labelsize": 7.5, "font.size": 8}
@@ -90,16 +92,7 @@ def _defended_federation(collection: Collection) -> Plan:
 
 def _after_attack(collection: Collection, kind: str, subject: str) -> Plan:
     runs = _attacked(collection, kind)
-    panels = [
-        Panel(
-            run,
-            f"case ({run[-1]})",
-            "rounds since the attack",
-            curves=_with_points({curve: collection.rounds(run, curve) for curve in CURVES}),
-            pale=_clean(collection, run),
-        )
-        for run in runs
-    ]
+    panels = [_persistence_panel(collection, run) for run in runs]
     return Plan(subject, {"": panels}, (*_defenses(collection, runs), _PALE))
 
 
@@ -107,6 +100,14 @@ def _defenses(collection: Collection, runs: Sequence[str]) -> list[str]:
     """Return what is to be said of the defenses under which accuracies were measured, each once."""
     remarks = (defense_of_run(collection, run).remark for run in runs)
     return list(dict.fromkeys(remark for remark in remarks if remark))
+
+
+def _persistence_panel(collection: Collection, run: str) -> Panel:
+    config = collection.config(run)
+    shown = persistence_of(collection.evaluated(run), config["attack-round"], config["attack-interval"])
+    rounds = {} if shown.baseline is None else shown.rounds
+    curves = {curve: {x: collection.points(run, number, curve) for x, number in rounds.items()} for curve in CURVES}
+    return Panel(run, f"case ({run[-1]})", shown.x_label, _with_points(curves), _clean(collection, run))
 
 
 def _fine_tuning(collection: Collection) -> Plan:

@@ -1,5 +1,6 @@
 """The poster's persistence figure, drawn from a result file alone."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments.analysis.figures.curves import DATASET_NAMES, LOOKS, STYLE, draw_curve, draw_pale, in_percent, save
+from fedmeta_flwr.records.persistence import Persistence, persistence_of
 from fedmeta_flwr.records.results import CURVES, ResultsError, RoundRecord, RunResults
 
 FIGURE_NAME = "persistence"
+Percent = Mapping[str, float]
+"""Curve to accuracy."""
 
 
 def draw_persistence(results: RunResults, path_without_suffix: Path) -> list[Path]:
@@ -44,52 +48,49 @@ def persistence_figure(results: RunResults) -> Figure:
 
     The right axes hold the curves from the (first) attack on, x = 0 being the round of the attack; the left ones
     the last evaluation before it, the clean baseline. Without an attack there is one pair of axes with all rounds.
+    `fedmeta_flwr.records.persistence` decides which rounds these are.
     """
     evaluated = results.evaluated()
     if not evaluated:
         raise ResultsError("expected an evaluated round to draw, found none")
     config = results.run["config"]
-    attack_round = config["attack-round"]
-    before = [record for record in evaluated if record.server_round < attack_round]
-    after = [record for record in evaluated if record.server_round >= attack_round]
+    percent = {record.server_round: _percent(record) for record in evaluated}
+    shown = persistence_of(list(percent), config["attack-round"], config["attack-interval"])
     figure = Figure(figsize=(6.8, 4.1), layout="constrained")
-    if attack_round and before and after:
-        _draw_attacked(figure, before[-1], after, config)
+    if shown.baseline is None:
+        _draw_curves(figure.subplots(), shown, percent)
     else:
-        _draw_curves(figure.subplots(), evaluated, first_round=0)
-        figure.axes[0].set_xlabel("round")
+        _draw_attacked(figure, shown, percent[shown.baseline], percent)
     _name_axes(figure, config, evaluated)
     return figure
 
 
-def _draw_attacked(figure: Figure, baseline: RoundRecord, after: list[RoundRecord], config: dict[str, Any]) -> None:
+def _draw_attacked(figure: Figure, shown: Persistence, baseline: Percent, percent: Mapping[int, Percent]) -> None:
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1, 9))
-    for position, (curve, accuracy) in enumerate(_percent(baseline).items()):
+    for position, (curve, accuracy) in enumerate(baseline.items()):
         look = LOOKS[curve]
         left.plot([position], [accuracy], color=look.color, marker=look.marker, markersize=6, markeredgecolor="white")
         draw_pale(right, curve, {0: accuracy})
     left.set_xlim(-1, len(CURVES))
     left.set_xticks([(len(CURVES) - 1) / 2], ["before\nattack"])
     left.tick_params(axis="x", length=0)
-    attack_round = config["attack-round"]
-    _draw_curves(right, after, first_round=attack_round)
-    _mark_attacks(right, attack_round, config["attack-interval"], after[-1].server_round)
-    right.set_xlabel("rounds after the attack")
+    _draw_curves(right, shown, percent)
+    _mark_attacks(right, shown.attacks)
     right.spines["left"].set_visible(False)
     right.tick_params(axis="y", left=False)
 
 
-def _mark_attacks(axes: Axes, attack_round: int, interval: int, last_round: int) -> None:
-    attacks = range(attack_round, last_round + 1, interval) if interval else [attack_round]
-    for number in attacks:
-        axes.axvline(number - attack_round, color="0.45", linewidth=0.9, zorder=1)
+def _mark_attacks(axes: Axes, attacks: Sequence[int]) -> None:
+    for x in attacks:
+        axes.axvline(x, color="0.45", linewidth=0.9, zorder=1)
     name = "attack" if len(attacks) == 1 else "attacks"
     axes.text(0, 1.01, name, transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=8, color="0.25")
 
 
-def _draw_curves(axes: Axes, records: list[RoundRecord], first_round: int) -> None:
+def _draw_curves(axes: Axes, shown: Persistence, percent: Mapping[int, Percent]) -> None:
     for curve in CURVES:
-        draw_curve(axes, curve, {record.server_round - first_round: _percent(record)[curve] for record in records})
+        draw_curve(axes, curve, {x: percent[number][curve] for x, number in shown.rounds.items()})
+    axes.set_xlabel(shown.x_label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
@@ -124,5 +125,5 @@ def _caption(evaluated: list[RoundRecord]) -> str:
     return f"each point: {episodes} episodes of {clients} benign client{'s' if clients != 1 else ''}"
 
 
-def _percent(record: RoundRecord) -> dict[str, float]:
+def _percent(record: RoundRecord) -> Percent:
     return {curve: 100 * accuracy for curve, accuracy in (record.accuracies() or {}).items()}

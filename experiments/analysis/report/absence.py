@@ -8,10 +8,10 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from experiments.analysis.folders import without_folders
+from experiments.analysis.redaction import without_folders
+from fedmeta_flwr.records.failure import is_of_project
 
 _LOG = logging.getLogger(__name__)
-_PROJECT = ("fedmeta_flwr", "clients", "strategies", "experiments")
 
 _T = TypeVar("_T")
 _Other = TypeVar("_Other")
@@ -53,7 +53,7 @@ def part_or_reason(make: Callable[[], _T], instead: _Other, *folders: str) -> tu
 def _reason(error: Exception) -> str:
     """Return what an exception tells; where it is not one of those that the project words for people, with its name."""
     text = str(error).strip().rstrip(".")
-    if isinstance(error, ValueError) and type(error).__module__.partition(".")[0] in _PROJECT:
+    if isinstance(error, ValueError) and is_of_project(error):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

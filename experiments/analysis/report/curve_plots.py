@@ -19,7 +19,7 @@ from experiments.analysis.report.plots import (
     translucent,
 )
 from experiments.analysis.statistics import Curve, EpisodeCounts, accuracy, band
-from experiments.analysis.table import LABELS
+from fedmeta_flwr.records.persistence import LABELS
 from fedmeta_flwr.records.results import CURVES
 
 _HEIGHT = 300

@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis.collection import PATHS, RUNS, Collection, collect
+from experiments.analysis.collection import Collection, collect
 from experiments.analysis.defended import defense_of
-from experiments.analysis.folders import record_without_folders, without_folders
+from experiments.analysis.redaction import record_without_folders, without_folders
+from experiments.catalog import MEASURED_RUNS
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RunResults, read_results
 
 SINGLE = "single-run"
@@ -41,7 +43,7 @@ class ShownRun:
     @property
     def paths(self) -> tuple[str, ...]:
         """The paths that a reason may name, of which the page tells the last part only."""
-        named = (str(self.config.get(key, "")) for key in (*PATHS, "backdoor-key"))
+        named = (str(self.config.get(key, "")) for key in (*RunConfig.paths(), "backdoor-key"))
         return (str(self.folder), *named)
 
     @property
@@ -142,7 +144,7 @@ def _without_folders(results: RunResults, folder: str) -> RunResults:
 
 def _name_of(results: RunResults, folder: Path) -> str:
     """Return what a run of the catalog with such settings is called, so that the same figures are drawn of it."""
-    if folder.name in RUNS:
+    if folder.name in MEASURED_RUNS:
         return folder.name
     config = results.run.get("config", {})
     if not config.get("attack-round"):

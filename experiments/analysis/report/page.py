@@ -20,9 +20,9 @@ from experiments.analysis.report.provenance import Recipe, differing_settings, r
 from experiments.analysis.report.run_view import RunView, run_view
 from experiments.analysis.report.summary import Summary, summary_of
 from experiments.analysis.report.witness import key_of, scenario_of
-from experiments.analysis.table import LABELS
 from fedmeta_flwr.apps.scenario import Scenario
 from fedmeta_flwr.learning.device import pin_threads
+from fedmeta_flwr.records.persistence import LABELS
 from fedmeta_flwr.records.results import CURVES, FILE_NAME
 
 DEFAULT_NAME = "report.html"

@@ -12,9 +12,10 @@ from typing import Any
 from plotly import graph_objects as go
 
 from experiments.analysis.figures.curves import LOOKS
+from fedmeta_flwr.records.persistence import COLORS
 
-ATTACK_COLOR = "#D55E00"  # as in `experiments.analysis.figures.curves`: what the adversary does
-BENIGN_COLOR = "#0072B2"
+ATTACK_COLOR = COLORS["attack_training"]  # what the adversary does
+BENIGN_COLOR = COLORS["meta_testing"]
 MIDDLE_GREY = "#808080"
 SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond"}
 """Matplotlib's names of markers to plotly's."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import tomli_w
 
-from experiments.analysis.collection import OWN_SETTINGS, PATHS
+from experiments.analysis.collection import OWN_SETTINGS
 from experiments.analysis.report.material import Material, ShownRun
 from experiments.catalog import DATASETS, EXPERIMENTS, PROFILES
 from experiments.plan import plan_runs
@@ -56,7 +56,8 @@ def setting_rows(run: ShownRun) -> list[SettingRow]:
 def differing_settings(material: Material) -> list[tuple[str, ...]]:
     """Return the settings in which the runs differ: the key, then the value of each run."""
     configs = [run.config for run in material.runs]
-    keys = sorted({key for config in configs for key in config} - set(RunConfig.free_settings()) - {"initial-model"})
+    ignored = RunConfig.free_settings() | {"initial-model"}
+    keys = sorted({key for config in configs for key in RunConfig.differing(configs[0], config, but_for=ignored)})
     values = {key: [_shown(key, config.get(key, "")) for config in configs] for key in keys}
     return [(key, *found) for key, found in values.items() if len(set(found)) > 1]
 
@@ -191,11 +192,8 @@ def _differing(material: Material, names: Sequence[str], overrides: Sequence[str
         if one.run.name in material.collection.runs:
             recorded: Mapping[str, Any] = material.collection.config(one.run.name)
             wanted = one.config.to_run_config()
-            found |= {
-                key: recorded[key]
-                for key in wanted
-                if key in recorded and key not in OWN_SETTINGS and recorded[key] != wanted[key]
-            }
+            differing = RunConfig.differing(wanted, recorded, but_for=OWN_SETTINGS)
+            found |= {key: recorded[key] for key in differing if key in wanted and key in recorded}
             if _key_file(found):  # it need not be here
                 del found[_KEY]
     return found
@@ -213,7 +211,7 @@ def _data_dir(material: Material) -> list[str]:
 
 def _shown(key: str, value: Any) -> str:
     """Return a value as text; a page that is passed on need not tell where folders lie."""
-    if (key in PATHS and value) or _key_file({key: value}):
+    if (key in RunConfig.paths() and value) or _key_file({key: value}):
         return f"…/{Path(str(value)).name}"
     return json.dumps(value, ensure_ascii=False)
 

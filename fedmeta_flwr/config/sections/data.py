@@ -11,13 +11,19 @@ class Data:
 
     dataset: str = name_of("dataset", "Which images.")
     dataset_options: str = options_of("dataset")
-    data_dir: str = setting("Folder with the data set's files; empty: download Omniglot into the cache.", is_free=True)
-    cache_dir: str = setting("Folder for decoded data sets; empty: the user's cache folder.", is_free=True)
+    data_dir: str = setting(
+        "Folder with the data set's files; empty: download Omniglot into the cache.", is_free=True, is_path=True
+    )
+    cache_dir: str = setting(
+        "Folder for decoded data sets; empty: the user's cache folder.", is_free=True, is_path=True
+    )
     results_dir: str = setting(
-        "Folder that receives the run's files; empty: below the user's data folder.", is_free=True
+        "Folder that receives the run's files; empty: below the user's data folder.", is_free=True, is_path=True
     )
     client_state_dir: str = setting(
-        "Folder in which clients keep what is their own; empty: 'clients' in the run's results folder.", is_free=True
+        "Folder in which clients keep what is their own; empty: 'clients' in the run's results folder.",
+        is_free=True,
+        is_path=True,
     )
     resume: bool = setting(
         "Whether to go on from the newest checkpoint in the results folder; where there is none, the run begins anew.",
@@ -33,7 +39,7 @@ class Data:
     strokes_seed: int = setting("Seed of the procedural data set; the run's seed only splits it.", minimum=0)
 
     initial_model: str = setting(
-        "File of a model to start from, such as a run's model.safetensors; empty: new weights."
+        "File of a model to start from, such as a run's model.safetensors; empty: new weights.", is_path=True
     )
 
 

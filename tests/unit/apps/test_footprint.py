@@ -13,6 +13,8 @@ from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import RunConfig
 
 UNNEEDED = ("learn2learn", "matplotlib", "pandas", "scipy", "tensorboard", "torch._dynamo", "torchvision")
+TOOLS = ("jinja2", "matplotlib", "plotly", "psutil", "ray", "scipy", "tensorboard")
+"""What the extra `tools` brings, but for what Flower itself needs."""
 
 
 def test_clients_read_the_memory_mapped_images_themselves(run_config: Callable[..., RunConfig], tmp_path: Path) -> None:
@@ -44,3 +46,13 @@ def test_config_data_and_records_leave_pytorch_out() -> None:
     code = f"import sys\n{imports}\nprint('torch' in sys.modules)"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "False"
+
+
+def test_a_node_and_a_server_need_nothing_of_the_tools() -> None:
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({TOOLS}))
+import fedmeta_flwr.apps.client
+import fedmeta_flwr.apps.server
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

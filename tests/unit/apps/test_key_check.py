@@ -18,6 +18,7 @@ from fedmeta_flwr.attacks.key import BackdoorKeyError
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import names
 from fedmeta_flwr.data import BuiltDataset
+from fedmeta_flwr.records.failure import FILE_NAME
 
 RunConfigs = Callable[..., RunConfig]
 OWN = "unit.apps.test_key_check"
@@ -61,7 +62,7 @@ def test_a_key_that_changes_no_attack_image_is_refused_before_anything_starts(
         prepare(config_of())
     with pytest.raises(BackdoorKeyError, match="changes 0 of 40"):
         start_server(config_of())
-    assert not (tmp_path / "results").exists()
+    assert [file.name for file in (tmp_path / "results").iterdir()] == [FILE_NAME]
     assert prepare(config_of(backdoor_key="dots-inverted")) == ""
 
 
@@ -94,7 +95,7 @@ def test_a_key_that_changes_few_images_or_these_hardly_is_a_warning(
     config = config_of(**changes)
     logged: list[str] = []
     monkeypatch.setattr(server_app._LOG, "warning", logged.append)
-    monkeypatch.setattr(server_app, "require_custom_clients", _stop)
+    monkeypatch.setattr(server_app, "locked", _stop)
     with pytest.raises(InterruptedError):
         start_server(config)
     found = prepare(config)

@@ -1,18 +1,30 @@
 """What the server does before the first message."""
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import default_values
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Error, Message, MessageType, RecordDict
 from unit.small_federation import SMALL
 from unit.strategies.in_memory_grid import InMemoryGrid
 
 from fedmeta_flwr.apps import server as server_app
+from fedmeta_flwr.apps.client import app as client_app
+from fedmeta_flwr.config import ConfigError
+from fedmeta_flwr.records.failure import read_failure
 from fedmeta_flwr.records.results import FILE_NAME
 
 pytestmark = pytest.mark.usefixtures("task_identity")
+
+
+Client = Callable[[int, Message], Message]
+
+
+def run(clients: Client, settings: Mapping[str, Any]) -> None:
+    grid = InMemoryGrid(clients, settings["num-clients"])
+    server_app.main(grid, Context(7, 1, {}, RecordDict(), dict(settings)))
 
 
 def unasked(partition: int, message: Message) -> Message:
@@ -44,6 +56,69 @@ def test_what_cannot_be_used_is_refused_and_results_stay_as_they_are(
         results.parent.mkdir()
         results.write_bytes(b"what an earlier run has left\n")
     with pytest.raises(ValueError, match=f"(?i){reason}"):
-        server_app.main(InMemoryGrid(unasked, settings["num-clients"]), Context(7, 1, {}, RecordDict(), settings))
+        run(unasked, settings)
     assert results.is_file() == resume
     assert not resume or results.read_bytes() == b"what an earlier run has left\n"
+
+
+def test_a_configuration_that_only_the_server_sees_is_told_with_all_its_problems(tmp_path: Path) -> None:
+    settings = default_values() | {"results-dir": str(tmp_path / "run"), "way": 1, "shots": 3}
+    with pytest.raises(ConfigError) as raised:
+        run(unasked, settings)
+    failure = read_failure(tmp_path / "run", 7)
+    assert failure is not None
+    assert failure.message == str(raised.value)
+    assert [text in failure.message for text in ("way: ", "shots: no such setting")] == [True, True]
+    assert failure.traceback == ()
+
+
+def refusing(partition: int, message: Message) -> Message:
+    """Take the roll call, and fail at everything else."""
+    if message.metadata.message_type == MessageType.QUERY:
+        return client_app(message, Context(7, partition, {"partition-id": partition}, RecordDict(), {}))
+    return Message(Error(0, "out of memory"), reply_to=message)
+
+
+class CrashingGrid(InMemoryGrid):
+    """A Grid that has a defect."""
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        raise ZeroDivisionError("division by zero")
+
+
+@pytest.mark.parametrize(
+    ("grid", "own", "error", "message"),
+    [
+        (InMemoryGrid(unasked, 4), {"strategy": "fedavgg"}, "strategies.errors.StrategyError", "expected one of"),
+        (InMemoryGrid(refusing, 4), {}, "strategies.errors.QuorumError", "out of memory"),
+        (CrashingGrid(refusing, 4), {}, "builtins.ZeroDivisionError", "division by zero"),
+    ],
+)
+def test_why_a_run_fails_stands_in_its_folder(
+    grid: InMemoryGrid, own: dict[str, str], error: str, message: str, tmp_path: Path
+) -> None:
+    small = {name.replace("_", "-"): value for name, value in SMALL.items()}
+    folders = {"results-dir": str(tmp_path / "run"), "cache-dir": str(tmp_path / "cache")}
+    with pytest.raises((RuntimeError, ValueError, ZeroDivisionError)):
+        server_app.main(grid, Context(7, 1, {}, RecordDict(), {**default_values(), **small, **folders, **own}))
+    failure = read_failure(tmp_path / "run", 7)
+    assert failure is not None
+    assert (failure.error, bool(failure.traceback)) == (error, error.startswith("builtins"))
+    assert message in failure.message
+
+
+def test_a_run_that_goes_on_removes_what_was_left_of_a_failure(tmp_path: Path) -> None:
+    small = {name.replace("_", "-"): value for name, value in SMALL.items()}
+    folders = {"results-dir": str(tmp_path / "run"), "cache-dir": str(tmp_path / "cache"), "resume": True}
+    settings = {**default_values(), **small, **folders}
+    with pytest.raises(ValueError, match="fedavgg"):
+        run(unasked, {**settings, "strategy": "fedavgg"})
+    seen = []
+
+    def looking(partition: int, message: Message) -> Message:
+        seen.append(read_failure(tmp_path / "run", 7))
+        return refusing(partition, message)
+
+    with pytest.raises(RuntimeError):
+        run(looking, settings)
+    assert set(seen) == {None}

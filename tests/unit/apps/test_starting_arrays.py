@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from unit.small_federation import SMALL, RunConfigs, bits, scenario_of
 
-from fedmeta_flwr.apps.server import starting_point
+from fedmeta_flwr.apps.preflight import starting_point
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.checkpoint import CheckpointError, save_checkpoint
 

@@ -12,7 +12,7 @@ from unit.small_federation import SMALL, RunConfigs, bits, client_of, scenario_o
 
 from clients import BenignClient
 from clients.measurement import Accuracies
-from fedmeta_flwr.apps.server import build_strategy
+from fedmeta_flwr.apps.preflight import first_arrivals, inner_strategy
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.defenses.matching.rescue import Rescue
 from fedmeta_flwr.defenses.none import HeadSteps
@@ -156,7 +156,7 @@ def test_a_client_counts_what_the_server_expects_and_nothing_else_is_admitted(
     changes: dict[str, Any], configured: RunConfigs, tmp_path: Path
 ) -> None:
     config = configured(**changes)
-    guard = build_strategy(config, first_round=1).guard
+    guard = first_arrivals(config, inner_strategy(config), first_round=1).guard
     instruction = Message(RecordDict(), dst_node_id=3, message_type=MessageType.EVALUATE)
     metrics = metrics_of(client_of(config, tmp_path), server_round=3)
     evaluation = guard.read_evaluation(3, evaluate_reply(instruction, 10, metrics), instruction)

@@ -38,7 +38,7 @@ LATER = {
     *("client", "adversary", "attack", "poisoning", "attention"),
     *(f"{kind}-options" for kind in KINDS if kind != "strategy"),
 }
-"""The settings that came after version 0.1."""
+"""The settings that some published results lack."""
 Prepare = Callable[..., str]
 
 
@@ -275,26 +275,26 @@ def test_first_arrivals_needs_a_strategy_and_the_federations_size_only() -> None
     assert swapped.schedule.is_evaluated(1)
 
 
-def earlier(config: RunConfig) -> dict[str, Any]:
-    """Return what a run of version 0.1 wrote of its configuration."""
+def lacking(config: RunConfig) -> dict[str, Any]:
+    """Return what some published results have of a configuration."""
     return {key: value for key, value in config.to_run_config().items() if key not in LATER}
 
 
-def test_a_file_of_an_earlier_version_stands_for_what_runs_did_then(run_config: Callable[..., RunConfig]) -> None:
+def test_a_file_without_these_settings_stands_for_what_its_run_did(run_config: Callable[..., RunConfig]) -> None:
     config = run_config()
-    assert RunConfig.with_later_settings(earlier(config)) == config.to_run_config() == default_values()
-    assert config.differences(earlier(config)) == []
+    assert RunConfig.with_later_settings(lacking(config)) == config.to_run_config() == default_values()
+    assert config.differences(lacking(config)) == []
     custom = run_config(attention="my_module:Attention")
-    assert custom.differences(earlier(config)) == ["attention: expected 'my_module:Attention', found 'cosine'"]
-    assert config.differences(earlier(config) | {"way": 7}) == ["way: expected 5, found 7"]
+    assert custom.differences(lacking(config)) == ["attention: expected 'my_module:Attention', found 'cosine'"]
+    assert config.differences(lacking(config) | {"way": 7}) == ["way: expected 5, found 7"]
 
 
-def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(
+def test_a_checkpoint_without_these_settings_is_gone_on_from(
     run_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
     config = run_config()
     tree, arrays = pack({"server_round": 3})
-    metadata = {"state": json.dumps(tree), "config": json.dumps(earlier(config))}
+    metadata = {"state": json.dumps(tree), "config": json.dumps(lacking(config))}
     (tmp_path / FOLDER_NAME).mkdir()
     save_checkpoint(tmp_path / FOLDER_NAME / f"round-00000003{SUFFIX}", arrays, metadata)
     assert RunCheckpoints(tmp_path).newest(config) == {"server_round": 3}
@@ -302,11 +302,11 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(
         RunCheckpoints(tmp_path).newest(run_config(client="my_module:Client"))
 
 
-def test_seeds_of_an_earlier_and_of_this_version_are_one_collection(
+def test_seeds_with_and_without_these_settings_are_one_collection(
     run_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
     assert not LATER & OWN_SETTINGS
-    for seed, written in ((0, earlier(run_config(seed=0))), (1, run_config(seed=1).to_run_config())):
+    for seed, written in ((0, lacking(run_config(seed=0))), (1, run_config(seed=1).to_run_config())):
         with ResultsWriter(tmp_path / "strokes" / "quick" / f"seed-{seed}" / "attack-a") as writer:
             writer.write_run({"config": json.loads(json.dumps(written))})
             writer.write_end("completed", 1.0)

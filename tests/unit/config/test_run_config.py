@@ -175,3 +175,21 @@ def test_a_defended_federation_has_no_head_to_measure(run_config: Callable[..., 
     assert len(caught.value.problems) == 1
     assert run_config(defense="federation", step_curves="matching").step_curve_names == ("matching",)
     assert run_config(defense="rescue", step_curves=f"matching {curve}").defense == "rescue"
+
+
+def test_the_settings_that_name_files_and_folders_are_known() -> None:
+    assert RunConfig.paths() == ("data-dir", "cache-dir", "results-dir", "client-state-dir", "initial-model")
+
+
+def test_two_files_are_compared_setting_by_setting_in_order() -> None:
+    values = default_values()
+    other = {**values, "way": 7, "extra": 1, "seed": 3}
+    del other["shot"]
+    assert RunConfig.differing(values, other, but_for={"seed"}) == {
+        "extra": ("no such setting", 1),
+        "shot": (values["shot"], "no such setting"),
+        "way": (values["way"], 7),
+    }
+    assert RunConfig.parse(values).differences({**values, "way": 7, "seed": 3}, but_for={"seed"}) == [
+        "way: expected 5, found 7"
+    ]

@@ -5,7 +5,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from experiments.analysis.collection import RUNS, Collection, collect
+from experiments.analysis.collection import Collection, collect
+from experiments.catalog import MEASURED_RUNS
 from fedmeta_flwr.records.entries import ClientEvaluation, Counts
 from fedmeta_flwr.records.results import CURVES, RoundRecord
 from fedmeta_flwr.records.writer import ResultsWriter
@@ -39,7 +40,7 @@ def write_runs(
     root: Path,
     percent: Percent = true_to_the_poster,
     *,
-    runs: Iterable[str] = RUNS,
+    runs: Iterable[str] = MEASURED_RUNS,
     seeds: Iterable[int] = range(3),
     step_curves: Iterable[str] = tuple(STEPS),
     last_round: int = LAST_ROUND,

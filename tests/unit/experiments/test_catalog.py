@@ -2,10 +2,9 @@ from dataclasses import fields
 
 import pytest
 
-from experiments.analysis import collection
 from experiments.analysis.claims.poster import CLAIMS
 from experiments.analysis.figures import panels
-from experiments.catalog import DATASETS, EXPERIMENTS, PROFILES, RUNS, CatalogError, runs_of
+from experiments.catalog import CONTROLS, DATASETS, EXPERIMENTS, MEASURED_RUNS, PROFILES, RUNS, CatalogError, runs_of
 from experiments.settings import CONFIGS_DIR, read_settings
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.setting import key_of
@@ -26,7 +25,8 @@ def test_every_experiment_names_runs_of_the_catalog_and_a_figure_that_can_be_dra
 
 
 def test_figures_and_claims_read_every_run_but_pre_training() -> None:
-    assert set(collection.RUNS) == {name for name in RUNS if not name.startswith("pretrain-")}
+    assert set(MEASURED_RUNS) == {name for name in RUNS if not name.startswith("pretrain-")}
+    assert set(CONTROLS) < set(MEASURED_RUNS)
 
 
 def test_runs_change_settings_that_exist() -> None:

@@ -220,7 +220,7 @@ def test_what_is_no_plain_file_is_refused_and_never_opened(kind: str, tmp_path: 
         os.mkfifo(path)  # to open it would take forever
     else:
         path.mkdir()
-    with pytest.raises(CheckpointError, match=f"expected a plain file of arrays, found a {kind}"):
+    with pytest.raises(CheckpointError, match=f"expected a plain file, found a {kind}"):
         load_checkpoint(path)
 
 
@@ -233,7 +233,7 @@ def test_a_file_or_a_header_beyond_the_limits_is_refused_before_it_is_read(
         load_checkpoint(path)
     save_checkpoint(path, {"a": np.zeros(3)}, {})
     monkeypatch.setattr(checkpoint, "MAX_FILE_BYTES", path.stat().st_size - 1)
-    with pytest.raises(CheckpointError, match=r"expected at most \d+ bytes"):
+    with pytest.raises(CheckpointError, match=r"at most \d+ bytes"):
         load_checkpoint(path)
 
 
@@ -243,9 +243,3 @@ def test_texts_that_are_none_are_refused(metadata: str, tmp_path: Path) -> None:
     path.write_bytes(save({"a": np.zeros(3, np.float32)}, {"metadata": metadata}))
     with pytest.raises(CheckpointError, match=re.escape(str(path))):
         load_checkpoint(path)
-
-
-def test_models_of_version_0_1_keep_their_texts(tmp_path: Path) -> None:
-    path = tmp_path / "found.safetensors"
-    path.write_bytes(save({"a": np.zeros(3, np.float32)}, {"server-round": "7", "config": "{}"}))
-    assert load_checkpoint(path).metadata == {"server-round": "7", "config": "{}"}

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -166,6 +167,18 @@ def test_a_full_disk_costs_the_event_files_alone(
             events.write(RoundRecord(number, "benign"))
     (warning,) = warnings()
     assert "No space left on device" in warning
+
+
+def test_without_tensorboard_a_run_goes_on_and_says_what_to_install(
+    run_config: RunConfigs, tmp_path: Path, warnings: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    config = run_config(**SMALL)
+    with TensorBoardWriter(tmp_path, config, scenario_of(config)) as events:
+        events.write(RoundRecord(1, "benign"))
+    (warning,) = warnings()
+    assert "install the extra 'tools', or set tensorboard to false" in warning
+    assert not (tmp_path / FOLDER_NAME).exists()
 
 
 def test_a_large_federation_shows_its_first_clients_one_by_one() -> None:

@@ -8,9 +8,10 @@ from unit.experiments.conftest import MakeConfig
 from unit.experiments.made_up_runs import write_runs
 
 from experiments.analysis import bootstrap
-from experiments.analysis.collection import PATHS, collect
+from experiments.analysis.collection import collect
 from experiments.analysis.publish import publish
 from experiments.cli.commands import app
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.drops import Drop, DropReason
 from fedmeta_flwr.records.results import ResultsError, RoundRecord
 from fedmeta_flwr.records.writer import ResultsWriter
@@ -19,7 +20,9 @@ RUN = Path("strokes", "quick", "seed-0", "attack-a")
 
 
 def write_with_paths(root: Path, make_config: MakeConfig, status: str = "completed") -> None:
-    config = make_config(dataset="strokes", seed=0).to_run_config() | dict.fromkeys(PATHS, "/home/me/private")
+    config = make_config(dataset="strokes", seed=0).to_run_config() | dict.fromkeys(
+        RunConfig.paths(), "/home/me/private"
+    )
     with ResultsWriter(root / RUN) as writer:
         writer.write_run({"config": config})
         detail = "OSError: no file '/mnt/my private/a.png', /home/me/private/b"
@@ -36,7 +39,7 @@ def test_published_results_hold_no_path_and_are_otherwise_the_same(tmp_path: Pat
     (record,) = after.runs["attack-a"][0].rounds
     assert [drop.detail for drop in record.dropped] == ["OSError: no file '…/a.png', …/b"]
     config = before.config("attack-a")
-    assert after.config("attack-a") == config | dict.fromkeys(PATHS, "")
+    assert after.config("attack-a") == config | dict.fromkeys(RunConfig.paths(), "")
     assert (
         after.runs["attack-a"][0].end
         == before.runs["attack-a"][0].end

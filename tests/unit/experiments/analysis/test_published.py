@@ -7,9 +7,10 @@ import pytest
 
 from experiments.analysis.claims.files import write_claims
 from experiments.analysis.claims.judging import judge_collection
-from experiments.analysis.collection import PATHS, Collection, collect
+from experiments.analysis.collection import Collection, collect
 from experiments.plan import plan_runs
 from experiments.settings import APP_DIR
+from fedmeta_flwr.config import RunConfig
 
 PUBLISHED = APP_DIR / "docs" / "results"
 CLAIMS = PUBLISHED / "claims.md"
@@ -42,7 +43,7 @@ def test_published_runs_hold_no_path() -> None:
         for seeds in found.runs.values()
         for one in seeds.values()
     ]
-    assert {config[key] for config in configs for key in PATHS} == {""}
+    assert {config[key] for config in configs for key in RunConfig.paths()} == {""}
 
 
 def test_the_published_claims_are_those_that_the_published_runs_give(tmp_path: Path) -> None:

@@ -22,10 +22,11 @@ from experiments.cli import session
 from experiments.cli.commands import app
 from experiments.output import Output
 from experiments.plan import PlannedRun, plan_runs
-from experiments.runner import run
 from experiments.runner.reproduce import ReproduceRequest
 from experiments.runner.run import RunFailedError
 from experiments.settings import APP_DIR
+
+pytestmark = pytest.mark.usefixtures("prepared")
 
 
 @pytest.fixture(autouse=True)
@@ -33,8 +34,6 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(run, "load_scenario", lambda config: None)  # takes time and disk
-    monkeypatch.setattr(run, "check_key", lambda config, scenario: "")
     return folder
 
 

@@ -19,6 +19,7 @@ from experiments.runner import run
 from experiments.runner.run import RunFailedError
 from experiments.runner.superlink import SuperLinkError
 from experiments.settings import APP_DIR
+from fedmeta_flwr.apps import preflight
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.data import DatasetError
 from fedmeta_flwr.records.results import RunResults
@@ -31,13 +32,6 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "200")
     return folder
-
-
-@pytest.fixture
-def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what takes time and disk: drawing the dataset."""
-    monkeypatch.setattr(run, "load_scenario", lambda config: None)
-    monkeypatch.setattr(run, "check_key", lambda config, scenario: "")
 
 
 def invoke(*arguments: str) -> Result:
@@ -119,7 +113,7 @@ def test_a_dataset_that_cannot_be_had_is_told_before_anything_starts(
     def load(config: RunConfig) -> None:
         raise DatasetError(f"{config.dataset}: expected an archive, found a damaged one")
 
-    monkeypatch.setattr(run, "load_scenario", load)
+    monkeypatch.setattr(preflight, "load_scenario", load)
     forbid_start(monkeypatch)
     result = invoke()
     assert result.exit_code == 2
@@ -223,7 +217,9 @@ def test_a_warning_is_shown_before_the_run_starts(monkeypatch: pytest.MonkeyPatc
     def fail(*_: Any, **__: Any) -> RunResults:
         raise RunFailedError("it has started")
 
-    monkeypatch.setattr(run, "check_key", lambda config, scenario: "backdoor-key: 3 of 40 attack images are changed")
+    monkeypatch.setattr(
+        preflight, "check_key", lambda config, scenario: "backdoor-key: 3 of 40 attack images are changed"
+    )
     monkeypatch.setattr(session, "run_to_end", fail)
     result = invoke()
     lines = (result.stdout + result.stderr).splitlines()

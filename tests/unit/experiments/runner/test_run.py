@@ -1,6 +1,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,62 +12,41 @@ from experiments.runner.simulation import SimulationSize, simulation_environment
 from experiments.runner.superlink import LocalSuperLink, RunStatus
 from experiments.settings import APP_DIR
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records.failure import FILE_NAME as FAILURE_FILE
+from fedmeta_flwr.records.failure import Failure
 from fedmeta_flwr.records.progress import FILE_NAME as PROGRESS
 from fedmeta_flwr.records.progress import Progress
 from fedmeta_flwr.records.results import RoundRecord
 from fedmeta_flwr.records.run_checkpoints import RunCheckpoints
 from fedmeta_flwr.records.writer import ResultsWriter, remove_results
 
-TRACE = """\x1b[92mINFO \x1b[0m:      Starting Flower Simulation
+LOG = """\x1b[92mINFO \x1b[0m:      Starting Flower Simulation
 Traceback (most recent call last):
-  File "first.py", line 1, in first
-    nonsense()
-{earlier}Traceback (most recent call last):
-  File "app.py", line 13, in main
-    work()
-{raised}
+  File "start.py", line 13, in start
+    ray.init()
+Exception: The current node timed out during startup.
 \x1b[91mERROR \x1b[0m:     Exit Code: 700
-
-An unhandled exception occurred when running the simulation.
 """
 PREFIX = "Simulation failed with exception: "
+FAILURE = Failure(run_id=7, error="fedmeta_flwr.data.DatasetError", message="expected an archive,\nfound none")
 
 
-def test_an_error_made_for_the_user_is_told_without_its_traceback() -> None:
-    log = TRACE.format(earlier="", raised="fedmeta_flwr.data.store.DatasetError: expected an archive,\nfound none")
-    status = RunStatus("finished:failed", f"{PREFIX}expected an archive,\nfound none")
-    assert failure_reason(status, log) == "finished:failed: expected an archive,\nfound none"
+def test_what_the_server_says_of_a_failure_is_told_without_the_log() -> None:
+    status = RunStatus("finished:failed", f"{PREFIX}something else")
+    assert failure_reason(status, FAILURE, LOG) == "finished:failed: expected an archive,\nfound none"
 
 
-def test_a_defect_is_told_with_the_last_lines_of_its_traceback_alone() -> None:
-    log = TRACE.format(earlier="KeyError: 1\n\n", raised="ZeroDivisionError: division by zero")
-    reason = failure_reason(RunStatus("finished:failed", f"{PREFIX}division by zero"), log)
-    assert reason.splitlines() == [
-        "finished:failed: division by zero",
-        '  File "app.py", line 13, in main',
-        "    work()",
-        "ZeroDivisionError: division by zero",
-    ]
+def test_a_defect_is_told_with_the_traceback_that_the_server_recorded() -> None:
+    defect = Failure(run_id=7, error="builtins.KeyError", message="1", traceback=("    work()", "KeyError: 1"))
+    reason = failure_reason(RunStatus("finished:failed", ""), defect, "")
+    assert reason.splitlines() == ["finished:failed: 1", "    work()", "KeyError: 1"]
 
 
-def test_of_a_defect_that_another_caused_the_first_is_told() -> None:
-    cause = (
-        "Exception: the raylet did not start\n\n"
-        "The above exception was the direct cause of the following exception:\n\n"
-    )
-    log = TRACE.format(earlier=cause, raised="RuntimeError: Ending simulation.")
-    reason = failure_reason(RunStatus("finished:failed", f"{PREFIX}Ending simulation."), log)
-    assert reason.splitlines() == [
-        "finished:failed: Ending simulation.",
-        '  File "first.py", line 1, in first',
-        "    nonsense()",
-        "Exception: the raylet did not start",
-    ]
-
-
-def test_without_a_traceback_the_end_of_the_log_is_told() -> None:
-    reason = failure_reason(RunStatus("finished:failed", "No heartbeat"), "INFO: one\nINFO: two\n")
-    assert reason == "finished:failed: No heartbeat\nINFO: one\nINFO: two"
+def test_where_the_server_says_nothing_the_end_of_the_log_is_told_without_colours() -> None:
+    reason = failure_reason(RunStatus("finished:failed", f"{PREFIX}No heartbeat"), None, LOG)
+    first, *lines = reason.splitlines()
+    assert first == "finished:failed: No heartbeat"
+    assert (lines[0], lines[-1]) == ("INFO :      Starting Flower Simulation", "ERROR :     Exit Code: 700")
 
 
 def test_a_new_results_folder_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,12 +56,11 @@ def test_a_new_results_folder_is_free(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 class WithoutRay(LocalSuperLink):
-    """A SuperLink whose first simulations find no Ray: not to be had of a real one at will."""
+    """A SuperLink whose first simulations find no Ray, or end as a test wants: not to be had of a real one at will."""
 
-    def __init__(self, failures: int, where: str = "    ray.init(") -> None:
+    def __init__(self, failures: int, *, failure: Failure | None = None, rounds: int = 0, how: str = "failed") -> None:
         super().__init__()
-        self.failures = failures
-        self.where = where
+        self.failures, self.failure, self.rounds, self.how = failures, failure, rounds, how
         self.resumed: list[bool] = []
 
     def submit(self, app_dir: Path, settings: dict[str, Any], size: SimulationSize) -> str:  # type: ignore[override]
@@ -91,7 +70,11 @@ class WithoutRay(LocalSuperLink):
             remove_results(folder)
         with ResultsWriter(folder) as writer:
             writer.write_run({"config": settings})
+            for number in range(1, self.rounds + 1):
+                writer.write_round(RoundRecord(number, "pretrain"))
             writer.write_end("completed" if len(self.resumed) > self.failures else "failed: no clients", 1.0)
+        if self.failure is not None:
+            (folder / FAILURE_FILE).write_text(json.dumps(vars(self.failure)), encoding="utf-8")
         return str(len(self.resumed))
 
     def processes(self) -> set[int]:
@@ -99,14 +82,13 @@ class WithoutRay(LocalSuperLink):
 
     def status(self, run_id: str) -> RunStatus:
         is_failed = int(run_id) <= self.failures
-        return RunStatus("finished:failed", PREFIX) if is_failed else RunStatus("finished:completed", "")
+        return RunStatus(f"finished:{self.how}", PREFIX) if is_failed else RunStatus("finished:completed", "")
 
     def stop(self, run_id: str) -> None:
         pass
 
     def log(self, run_id: str) -> str:
-        cause = f"{self.where}\nException: The current node timed out during startup.\n"
-        return TRACE.format(earlier="", raised=cause)
+        return LOG
 
 
 @pytest.mark.parametrize(("failures", "starts"), [(0, 1), (2, 3), (3, 3)])
@@ -168,14 +150,28 @@ def test_a_run_that_goes_on_shows_from_the_start_after_which_round(
     assert shown[0] == (5, True, "handing in the app")
 
 
-def test_a_run_that_fails_for_another_reason_is_handed_in_once(
-    tmp_path: Path, run_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("superlink", "reason"),
+    [
+        (WithoutRay(1, failure=replace(FAILURE, run_id=1)), "finished:failed: expected an archive"),
+        (WithoutRay(1, rounds=1), "timed out during startup"),
+        (WithoutRay(1, how="stopped"), "finished:stopped"),
+    ],
+    ids=["the server says why", "after a round", "stopped"],
+)
+def test_a_run_that_fails_in_another_way_is_handed_in_once(
+    superlink: WithoutRay,
+    reason: str,
+    tmp_path: Path,
+    run_config: Callable[..., RunConfig],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("experiments.runner.run._POLL_SECONDS", 0.0)
-    superlink, config = WithoutRay(1, "    work("), run_config(results_dir=str(tmp_path / "run"))
-    with pytest.raises(RunFailedError):
+    config = run_config(results_dir=str(tmp_path / "run"))
+    with pytest.raises(RunFailedError, match=reason):
         run_on(superlink, config, SimulationSize(4, 1), app_dir=tmp_path, show=lambda *_: None)
     assert superlink.resumed == [False]
+    assert not (tmp_path / "run" / FAILURE_FILE).exists()
 
 
 @pytest.mark.parametrize("error", [RunFailedError, KeyboardInterrupt])

@@ -7,7 +7,8 @@ from unit.experiments.made_up_runs import ATTACK_ROUND, made_up, true_to_the_pos
 from experiments.analysis import bootstrap
 from experiments.analysis.claims.judging import Answer, Compared, Judged, judge_collection
 from experiments.analysis.claims.poster import CLAIMS
-from experiments.analysis.collection import RUNS, collect
+from experiments.analysis.collection import collect
+from experiments.catalog import MEASURED_RUNS
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -55,7 +56,7 @@ def test_every_claim_holds_where_every_claim_was_planted(judged: Judged) -> None
     assert answer(judged, "P1").summary == "holds in (a), (b), (c)"
     assert answer(judged, "P3").summary == "holds"
     assert (judged.missing_runs, judged.missing) == ((), {})
-    assert (judged.dataset, judged.profile, list(judged.origins)) == ("strokes", "quick", list(RUNS))
+    assert (judged.dataset, judged.profile, list(judged.origins)) == ("strokes", "quick", list(MEASURED_RUNS))
     assert judged.origins["attack-a"].seeds == (0, 1, 2)
 
 
@@ -137,7 +138,7 @@ def test_a_defended_federation_is_measured_by_what_it_shows_itself_without_local
 
 def test_missing_runs_are_named_and_the_rest_is_judged(tmp_path: Path) -> None:
     judged = judge_collection(made_up(tmp_path, runs=["attack-a", "attack-b", "defended-a"]))
-    assert judged.missing_runs == ("attack-c", *RUNS[3:6], "defended-b", "defended-c")
+    assert judged.missing_runs == ("attack-c", *MEASURED_RUNS[3:6], "defended-b", "defended-c")
     persistence, fine_tuning = answer(judged, "P1"), answer(judged, "P4")
     assert (persistence.verdict, persistence.summary) == ("undecided", "holds in (a), (b); 2 comparisons lack results")
     assert (fine_tuning.verdict, fine_tuning.unanswered) == ("holds", 0)

@@ -10,7 +10,7 @@ from unit.experiments.analysis.test_collection import CLIENTS, EPISODES, STEPS, 
 from experiments.analysis.collection import collect
 from experiments.analysis.figures.panels import collection_figures, draw_collection
 from experiments.analysis.statistics import band, episode_counts
-from experiments.analysis.table import LABELS
+from fedmeta_flwr.records.persistence import LABELS
 from fedmeta_flwr.records.results import CURVES
 
 Points = dict[float, float]

@@ -7,7 +7,7 @@ from unit.experiments.conftest import MakeResults
 
 from experiments.analysis.figures.curves import LOOKS
 from experiments.analysis.figures.persistence import draw_persistence, persistence_figure
-from experiments.analysis.table import LABELS
+from fedmeta_flwr.records.persistence import LABELS
 from fedmeta_flwr.records.results import CURVES, ResultsError
 
 Line = tuple[list[float], list[float]]
@@ -55,7 +55,7 @@ def test_the_figure_says_what_was_run_and_over_how_many_episodes(make_results: M
     figure = persistence_figure(make_results(seed=7, way=3, shot=2, batch_norm="support", case="b"))
     assert figure.get_suptitle() == "Strokes, case b, 3-way 2-shot, support batch norm, one seed (7)"
     assert figure.axes[0].get_ylabel() == "accuracy, %"
-    assert figure.axes[1].get_xlabel() == "rounds after the attack"
+    assert figure.axes[1].get_xlabel() == "rounds since the attack"
     assert "each point: 4 episodes of 2 benign clients" in figure.legends[0].get_title().get_text()
 
 

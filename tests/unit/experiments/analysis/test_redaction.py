@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.analysis.folders import record_without_folders, without_folders
+from experiments.analysis.redaction import record_without_folders, without_folders
 
 
 @pytest.mark.parametrize(

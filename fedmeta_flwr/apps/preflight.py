@@ -1,0 +1,181 @@
+"""What a run needs, checked and put together before the first message and the first file."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from flwr.serverapp.strategy import Strategy
+
+from clients import initial_arrays, require_custom_clients
+from fedmeta_flwr.apps.key_check import check_key
+from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
+from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.protocol.messages import TRAIN_LOSS
+from fedmeta_flwr.records.checkpoint import CheckpointError, load_checkpoint
+from fedmeta_flwr.records.results import STEP_CURVES
+from strategies import (
+    Abstainers,
+    ExpectedCounts,
+    Federation,
+    FirstArrivals,
+    RoundSchedule,
+    ServerRule,
+    TransportSettings,
+    UpdateGuard,
+    make_arrivals,
+    make_strategy,
+)
+from strategies.errors import StrategyError
+from strategies.rules.feasibility import evaluates_nobody
+from strategies.rules.state import get_state
+
+ROUND = "server-round"
+"""In the file of a model: the round that it is of."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The parts of a run.
+
+    Attributes
+    ----------
+    scenario : Scenario
+        Images, who holds what, the key.
+    arrays : dict of str to np.ndarray
+        What the run starts from.
+    strategy : FirstArrivals
+        Ready for its first round.
+    warning : str
+        About what is possible and hardly meant; empty where there is nothing to say.
+    """
+
+    scenario: Scenario
+    arrays: dict[str, np.ndarray]
+    strategy: FirstArrivals
+    warning: str
+
+
+def preflight(config: RunConfig, *, is_model_there: bool = True) -> Prepared:
+    """Check all that a run needs but its results folder, quick checks first.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run's.
+    is_model_there : bool
+        Whether the model in `initial-model` can be looked at; False where another run is still to make it.
+
+    Raises
+    ------
+    ConfigError, RegistryError
+        If a custom object cannot be used.
+    StrategyError
+        If the strategy is unknown, its options are wrong, it can never aggregate, or a checkpoint cannot hold it.
+    DatasetError, SplitError, BackdoorKeyError
+        If the dataset is missing or damaged, or cannot be downloaded, or does not suffice for the scenario.
+    CheckpointError
+        If the model to start from cannot be used.
+    """
+    config.require_custom_objects()
+    inner = inner_strategy(config)
+    scenario = load_scenario(config)
+    warning = check_key(config, scenario)
+    require_custom_clients(config, scenario)
+    arrays, first_round = starting_point(config if is_model_there else replace(config, initial_model=""), scenario)
+    return Prepared(scenario, arrays, first_arrivals(config, inner, first_round), warning)
+
+
+def inner_strategy(config: RunConfig) -> Strategy | ServerRule:
+    """Return the configured strategy, before it is wrapped; raises as `preflight` does."""
+    inner = make_strategy(config.strategy, config.strategy_options, config.quorum, config.num_clients)
+    if config.evaluate_every and evaluates_nobody(inner):
+        raise StrategyError(
+            f"strategy-options: fraction_evaluate: expected above 0 where evaluate-every = {config.evaluate_every}, "
+            f"found 0; without an evaluation, set evaluate-every to 0"
+        )
+    if config.checkpoint_every:
+        get_state(inner)
+    return inner
+
+
+def first_arrivals(config: RunConfig, inner: Strategy | ServerRule, first_round: int) -> FirstArrivals:
+    """Wrap a strategy so that it aggregates on the first arrivals."""
+    every, adversaries = config.checkpoint_every, roles_of(config).adversaries
+    arrivals = make_arrivals(
+        config.arrival_model,
+        config.arrival_model_options,
+        seed=config.seed,
+        median_seconds=config.latency_median_seconds,
+        sigma=config.latency_sigma,
+        first=adversaries if config.adversary_arrives_first else frozenset(),
+    )
+    federation = Federation(
+        num_clients=config.num_clients,
+        quorum=config.quorum,
+        late_updates=config.late_updates,
+        weighting=config.weighting,
+        abstainers=Abstainers(
+            training=adversaries if config.adversary_between_attacks == "abstain" else frozenset(),
+            evaluation=adversaries,
+        ),
+    )
+    return FirstArrivals(
+        inner,
+        federation,
+        arrivals=arrivals,
+        seed=config.seed,
+        first_round=first_round,
+        schedule=RoundSchedule(
+            phase=config.phase,
+            is_evaluated=config.is_evaluated,
+            is_checkpointed=lambda server_round: server_round % every == 0,
+        ),
+        guard=UpdateGuard(
+            max_num_examples=config.max_num_examples,
+            max_norm=config.max_update_norm or math.inf,
+            least_metrics={TRAIN_LOSS: 0.0},
+            expected_counts=_expected_counts(config),
+        ),
+        transport=TransportSettings(
+            registration_seconds=config.registration_timeout_seconds, messages_in_flight=config.messages_in_flight
+        ),
+    )
+
+
+def _expected_counts(config: RunConfig) -> ExpectedCounts:
+    clean = config.way * config.evaluate_query_shot
+    return ExpectedCounts(
+        trials={
+            "meta_testing": clean,
+            "main_task": clean,
+            "attack_training": config.backdoor_classes * config.attack_training_instances,
+            "attack_validation": config.backdoor_classes * config.attack_validation_instances,
+        },
+        episodes=config.evaluate_episodes,
+        fine_tuning_episodes=config.fine_tuning_episodes,
+        step_curves=tuple(dict.fromkeys((*STEP_CURVES, *config.step_curve_names))),
+    )
+
+
+def starting_point(config: RunConfig, scenario: Scenario) -> tuple[dict[str, np.ndarray], int]:
+    """Return the arrays that a run starts from, and its first round.
+
+    These are new ones and round 1, or the model in `initial-model` and the round after the one that it is of.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, of another architecture, or of a round that is not before the last one.
+    """
+    new = initial_arrays(config, scenario)
+    if not config.initial_model:
+        return new, 1
+    checkpoint = load_checkpoint(Path(config.initial_model))
+    model_round = checkpoint.metadata.get(ROUND, "")
+    if not model_round.isdecimal() or int(model_round) >= config.num_server_rounds:
+        raise CheckpointError(
+            f"{checkpoint.path}: expected a model of a round before num-server-rounds = {config.num_server_rounds}, "
+            f"found round {model_round or 'unknown'}"
+        )
+    return checkpoint.fitted(new), int(model_round) + 1
