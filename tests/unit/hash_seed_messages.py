@@ -120,7 +120,7 @@ MESSAGES: dict[str, Callable[[], str]] = {
     "settings as they are": settings,
     "tables in a file": lambda: settings(text="[one]\n[two]\n[three]\n"),
     "a key that is missing": lambda: settings("backdoor-key=nowhere.png"),
-    "own code that cannot be imported": lambda: command_line(
+    "custom objects that cannot be imported": lambda: command_line(
         "run", "quickstart", "-c", "client=a:b", "-c", "adversary=c:d", "-c", "embedding=e:f", "--results-dir", "out"
     ),
     "no such configuration": lambda: command_line("run", "nowhere"),

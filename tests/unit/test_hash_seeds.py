@@ -8,7 +8,15 @@ import sys
 from pathlib import Path
 
 SEEDS = (0, 3)
-ERRORS = {"ConfigError", "DatasetError", "NodeConfigError", "ResultsError", "SettingsError", "StrategyError"}
+ERRORS = {
+    "ConfigError",
+    "DatasetError",
+    "NodeConfigError",
+    "RegistryError",
+    "ResultsError",
+    "SettingsError",
+    "StrategyError",
+}
 NAMES = (["train", "test"], ["one", "two", "three"], ["left", "over", "rest", "train", "test"])
 
 
