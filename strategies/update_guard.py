@@ -75,7 +75,7 @@ class UpdateGuard:
         Largest norm of an update.
     least_metrics : Mapping of str to float
         Metrics that a training reply must have, with the least value of each. Others are admitted, since strategies
-        and clients of one's own may have some; `messages.keep_common_metrics` hands on those that all replies share.
+        and custom clients may have some; `messages.keep_common_metrics` hands on those that all replies share.
     max_metric_numbers : int
         Largest number of numbers in all metrics of a reply.
     expected_counts : ExpectedCounts

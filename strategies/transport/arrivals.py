@@ -15,7 +15,7 @@ from fedmeta_flwr.config.registry import is_own, make_own
 
 @runtime_checkable
 class LatencyModel(Protocol):
-    """How long a client takes in a round; the place for a model of one's own, such as measured traces."""
+    """How long a client takes in a round; the place for a custom model, such as measured traces."""
 
     def latency_seconds(self, server_round: int, partition_id: int) -> float:
         """Return the simulated seconds from instruction to update, finite and 0 or above.
@@ -77,7 +77,7 @@ def make_arrivals(name: str, *, seed: int, median_seconds: float, sigma: float, 
     Raises
     ------
     OwnCodeError
-        If the user's own model cannot be used.
+        If a custom model cannot be used.
     ValueError
         If the name is unknown.
     """
