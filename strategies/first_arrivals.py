@@ -64,7 +64,7 @@ class FirstArrivals:
     transport : TransportSettings
         Waiting times, and messages under way.
     server_update : callable, optional
-        From global arrays to the server's own clean update of them, for server rules that trust such a one.
+        From global arrays to the server's own clean update of them, for server rules that need one.
 
     Raises
     ------

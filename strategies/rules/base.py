@@ -79,7 +79,7 @@ class RuleContext:
     rng : np.random.Generator
         What the rule draws from: the same for the same seed and round.
     server_update : callable or None
-        From global arrays to the server's own clean update of them, for rules that trust such a one; None where the
+        From global arrays to the server's own clean update of them, for rules that need one; None where the
         run offers none.
     """
 

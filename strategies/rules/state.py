@@ -30,8 +30,8 @@ def get_state(strategy: Strategy | ServerRule) -> dict[str, Any]:
     StrategyError
         Naming the attribute that cannot be saved, or the one of the two methods that is missing.
     """
-    if _has_own_state(strategy):
-        return {"own": strategy.state_dict()}  # type: ignore[union-attr]
+    if _has_custom_state(strategy):
+        return {"custom": strategy.state_dict()}  # type: ignore[union-attr]
     state: dict[str, Any] = {}
     for name, value in vars(strategy).items():
         if isinstance(value, Strategy | ServerRule):
@@ -51,11 +51,11 @@ def set_state(strategy: Strategy | ServerRule, state: dict[str, Any]) -> None:
         If the state is of another strategy.
     """
     name = type(strategy).__name__
-    has_own_state = _has_own_state(strategy)
-    if set(state) != {"own" if has_own_state else "attributes"}:
-        raise StrategyError(f"strategy {name}: expected its own state, found {sorted(state)}")
-    if has_own_state:
-        strategy.load_state_dict(state["own"])  # type: ignore[union-attr]
+    has_custom_state = _has_custom_state(strategy)
+    if set(state) != {"custom" if has_custom_state else "attributes"}:
+        raise StrategyError(f"strategy {name}: expected a state of its construction, found {sorted(state)}")
+    if has_custom_state:
+        strategy.load_state_dict(state["custom"])  # type: ignore[union-attr]
         return
     for key, value in state["attributes"].items():
         present = getattr(strategy, key, None)
@@ -67,12 +67,12 @@ def set_state(strategy: Strategy | ServerRule, state: dict[str, Any]) -> None:
             vars(strategy)[key] = value  # as they were read: also of a frozen dataclass
 
 
-def _has_own_state(strategy: Strategy | ServerRule) -> bool:
+def _has_custom_state(strategy: Strategy | ServerRule) -> bool:
     found = [name for name in ("state_dict", "load_state_dict") if hasattr(strategy, name)]
     if len(found) == 1:
         raise StrategyError(
             f"strategy {type(strategy).__name__}: expected both of state_dict and load_state_dict, or none of them, "
-            f"found {found[0]} alone"
+            f"found only {found[0]}"
         )
     return bool(found)
 

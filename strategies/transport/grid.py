@@ -1,7 +1,7 @@
-"""A Grid around Flower's own that knows who owes a reply, and never sends such a node another message.
+"""A Grid around Flower's that knows the pending requests, and never sends a busy node another message.
 
 A second message to a busy node would run at once, in another process and on the state from before the first
-(see Flower's simulation engine); so `ArrivalGrid.send` first waits for what a node owes.
+(see Flower's simulation engine); so `ArrivalGrid.send` first waits for a node's pending reply.
 """
 
 import logging
@@ -71,7 +71,7 @@ class ArrivalGrid(Grid):
         self._window = settings.messages_in_flight
         self._observer = observer or Observer()
         self.roster: Mapping[int, int] = {}
-        self._pending: dict[int, str] = {}  # node id -> id of the message that it owes a reply to
+        self._pending: dict[int, str] = {}  # node id -> id of the message that it has not answered yet
         self._replies: dict[str, Message] = {}  # message id -> its reply; in the order of arrival
         self._unwanted: set[str] = set()
         self._overdue: set[int] = set()  # nodes that are not waited for any more
@@ -83,7 +83,7 @@ class ArrivalGrid(Grid):
         return node_id in self._pending
 
     def send(self, message: Message, deadline: float) -> str:
-        """Send one message, as soon as its node owes no reply and the window has room.
+        """Send one message, as soon as its node has no pending request and the window has room.
 
         Parameters
         ----------
@@ -100,8 +100,8 @@ class ArrivalGrid(Grid):
         Raises
         ------
         DeliveryError
-            If the node still owes a reply at the deadline, or one that was given up; too many others do; or the node
-            is not connected.
+            If the node still has a pending request at the deadline, or one that was given up; too many others have one;
+            or the node is not connected.
         """
         node_id = message.metadata.dst_node_id
         if node_id in self._overdue and not (self._poll() and node_id not in self._overdue):
@@ -150,7 +150,7 @@ class ArrivalGrid(Grid):
         )
 
     def drain(self, deadline: float) -> list[int]:
-        """Wait for all replies but overdue ones and throw them away; return the nodes that then still owe one."""
+        """Wait for all replies but overdue ones and throw them away; return the nodes that are then still busy."""
         self._poll_until(lambda: self._overdue.issuperset(self._pending), deadline)
         self._replies.clear()
         return sorted(self._pending)
@@ -175,7 +175,7 @@ class ArrivalGrid(Grid):
             if node_id is not None and (reply.has_error() or metadata.src_node_id == node_id):
                 answered.setdefault(metadata.reply_to_message_id, reply)
             else:
-                _LOG.warning("left out: a reply of node %d to a message that it does not owe one", metadata.src_node_id)
+                _LOG.warning("left out: a reply of node %d to a message that it was not sent", metadata.src_node_id)
         # Replies of one look have no order among them: they count as if they came in the order of partitions.
         for message_id in sorted(answered, key=lambda known: self.roster.get(asked[known], asked[known])):
             self._take(asked[message_id], message_id, answered[message_id])
@@ -237,7 +237,7 @@ class ArrivalGrid(Grid):
         return message_ids
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages to nodes that owe nothing; for strategies that talk to the Grid themselves."""
+        """Send messages to nodes that are not busy; for strategies that talk to the Grid themselves."""
         return [self.send(message, time.monotonic()) for message in messages]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:

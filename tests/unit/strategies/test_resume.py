@@ -175,7 +175,7 @@ def test_a_strategys_own_way_to_save_is_taken() -> None:
 
 @pytest.mark.parametrize("name", ["state_dict", "load_state_dict"])
 def test_a_strategy_with_one_half_of_a_way_to_save_is_refused(name: str) -> None:
-    with pytest.raises(StrategyError, match=rf"expected both of state_dict and load_state_dict, .*found {name} alone"):
+    with pytest.raises(StrategyError, match=rf"expected both of state_dict and load_state_dict, .*found only {name}"):
         get_state(Momentum(**{name: dict}))
 
 
@@ -199,7 +199,7 @@ def test_an_attribute_with_a_default_in_the_class_is_saved_and_put_back() -> Non
 
 
 def test_a_state_of_another_strategy_is_refused_and_functions_are_never_replaced() -> None:
-    with pytest.raises(StrategyError, match="expected its own state"):
+    with pytest.raises(StrategyError, match="expected a state of its construction"):
         set_state(Momentum(state_dict=dict, load_state_dict=print), {"attributes": {}})
     for name in ("aggregate_train", "train_metrics_aggr_fn"):
         with pytest.raises(StrategyError, match=f"function '{name}'"):
