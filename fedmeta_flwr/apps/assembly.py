@@ -102,15 +102,15 @@ def make_client(
 
 
 def require_own_clients(config: RunConfig, scenario: Scenario) -> None:
-    """Build one client of either kind where the user's own code has a part in it, and use that part once.
+    """Build one client of either kind where custom code has a part in it, and use that part once.
 
-    Otherwise a mistake there would fail the clients alone, and a federation goes on without a client that fails, such
+    Otherwise a mistake there would fail the clients only, and a federation goes on without a client that fails, such
     as its adversary.
 
     Raises
     ------
     RegistryError
-        If something of the user's own does not take the arguments of the built-in one, or returns something else.
+        If something custom does not take the arguments of the built-in one, or returns something else.
     """
     parts = (config.client, config.adversary, config.poisoning, config.attention, config.embedding, config.defense)
     if any(is_custom(part) for part in parts):

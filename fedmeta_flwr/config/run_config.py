@@ -289,7 +289,7 @@ class RunConfig(Schedule):
         return {key_of(field): field.metadata["absent"] for field in fields} | dict(found)
 
     def require_custom_objects(self) -> None:
-        """Import every object of the user's own; raises `ConfigError` with all that cannot be used."""
+        """Import every custom object; raises `ConfigError` with all that cannot be used."""
         problems = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
