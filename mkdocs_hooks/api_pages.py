@@ -9,6 +9,8 @@ PACKAGES = (
     "fedmeta_flwr.config",
     "fedmeta_flwr.config.sections",
     "fedmeta_flwr.data",
+    "fedmeta_flwr.defenses",
+    "fedmeta_flwr.defenses.matching",
     "fedmeta_flwr.learning",
     "fedmeta_flwr.protocol",
     "fedmeta_flwr.records",

@@ -30,9 +30,11 @@ def try_defense(defense: Defense, name: str, model: Any, context: LocalContext, 
     Raises
     ------
     RegistryError
-        If nothing is exchanged, it says that something is private and has none or the other way round, or what it
-        predicts is of another shape than (rows, way).
+        If it has no label, nothing is exchanged, it says that something is private and has none or the other way
+        round, or what it predicts is of another shape than (rows, way).
     """
+    if not defense.label:
+        raise RegistryError(f"defense: expected {name!r} to have a label, by which results name it, found none")
     if not get_arrays(defense.shared_part(model)):
         raise RegistryError(f"defense: expected {name!r} to exchange an array at least, found none")
     if bool(defense.private) != (defense.private_part(model) is not None):

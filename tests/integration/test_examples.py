@@ -159,6 +159,17 @@ def test_an_attention_of_ones_own_is_trained_and_kept_by_each_client(finished: R
         assert not np.array_equal(first, last)
 
 
+def test_a_custom_defense_changes_what_clients_answer_and_not_what_they_send(finished: Run) -> None:
+    own = {"defense": "examples.custom_defense:ClassMeans", "defense_options": '{"steps": 2}'}
+    defended = read_results(finished(**own, step_curves="class-means", local_curve_steps="0 2"))
+    plain = read_results(finished())
+    for server_round in (BEFORE, ATTACK):
+        assert arrivals(defended, server_round) == arrivals(plain, server_round)
+    assert clean_counts(defended.at_round(BEFORE)) != clean_counts(plain.at_round(BEFORE))
+    for client in defended.at_round(ATTACK).evaluation or ():
+        assert client["step_curves"]["class_means"]["2"] == client["counts"]
+
+
 def test_a_dataset_of_ones_own_gives_classes_and_images(finished: Run) -> None:
     results = read_results(finished(dataset="examples.custom_dataset:load_shapes"))
     assert results.run["dataset"]["name"] == "examples.custom_dataset:load_shapes"

@@ -66,12 +66,7 @@ class AtStep:
         if number not in measured:
             where = f"{self.run}, round {self.when!r}"
             raise ResultsError(f"{where}: expected {self.along} at step {number}, found steps {list(measured)}")
-        return measured[number], f"{number} {self._steps(collection)}"
-
-    def _steps(self, collection: Collection) -> str:
-        """Return in words what a step is."""
-        curve = curves_of_run(collection, self.run).get(self.along)
-        return curve.steps if curve is not None else f"steps of {self.along}"
+        return measured[number], f"{number} {curves_of_run(collection, self.run)[self.along].steps}"
 
     def _number(self, collection: Collection) -> int:
         measured = list(collection.steps(self.run, "attack", self.along, self.curve))

@@ -157,5 +157,6 @@ def test_results_are_read_where_its_code_is_gone(
     monkeypatch.setattr(bootstrap, "RESAMPLES", 1_000)
     judged = judge_collection(collection_of(root))
     assert f"P1, {package}" in {answer.name for answer in judged.answers if answer.judgements}
+    assert "right after (0 steps of contrary)" in claims_markdown(judged)
     page = write_report(root / "strokes" / "own" / "seed-0" / "attack-a", None, None).read_text(encoding="utf-8")
     assert "No episodes: defense: expected a module that can be imported" in page

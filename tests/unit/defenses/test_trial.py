@@ -1,0 +1,72 @@
+"""Custom defenses that would spoil a run are refused before it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+from unit.small_federation import SMALL, RunConfigs, scenario_of
+
+from clients import require_own_clients
+from examples.custom_defense import ClassMeans
+from fedmeta_flwr.config.registry import RegistryError
+from fedmeta_flwr.defenses import LocalContext
+from fedmeta_flwr.learning.evaluation import Adapt
+
+HERE = "unit.defenses.test_trial"
+
+
+class Nameless(ClassMeans):
+    label = ""
+
+
+class Silent(ClassMeans):
+    def shared_part(self, model: Any) -> nn.Module:
+        return nn.Flatten()
+
+
+class Secretive(ClassMeans):
+    private = "a secret"
+
+
+class Narrow(ClassMeans):
+    def adapt(self, network: Any, context: LocalContext) -> Adapt:
+        return lambda support: [lambda images: images.new_zeros(len(images), 2)]
+
+
+class Staged(ClassMeans):
+    def adapt(self, network: Any, context: LocalContext) -> Adapt:
+        return lambda support: [*super(Staged, self).adapt(network, context)(support)] * 2
+
+
+class Greedy(ClassMeans):
+    def classes_needed(self, *, matching_way: int, is_adversary: bool = False) -> int:
+        return 99
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("Nameless", "to have a label, by which results name it, found none"),
+        ("Silent", "to exchange an array at least, found none"),
+        ("Secretive", "found private = 'a secret' and a private part of NoneType"),
+        ("Narrow", r"to predict shape \(25, 5\), found \(25, 2\)"),
+        ("Staged", "to adapt in a sequence of length 1, found 2"),
+    ],
+)
+def test_a_mistake_is_told_before_the_run(
+    run_config: RunConfigs, tmp_path_factory: pytest.TempPathFactory, name: str, problem: str
+) -> None:
+    cache: Path = tmp_path_factory.getbasetemp() / "strokes"
+    config = run_config(**SMALL, defense=f"{HERE}:{name}", cache_dir=str(cache))
+    with pytest.raises(RegistryError, match=problem):
+        require_own_clients(config, scenario_of(config))
+
+
+def test_more_classes_than_a_client_holds_are_told_before_the_run(
+    run_config: RunConfigs, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cache: Path = tmp_path_factory.getbasetemp() / "strokes"
+    config = run_config(**SMALL, defense=f"{HERE}:Greedy", cache_dir=str(cache))
+    with pytest.raises(ValueError, match="defense: expected clients with at least 99 classes, found client 0 with 10"):
+        scenario_of(config)
