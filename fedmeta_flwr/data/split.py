@@ -81,10 +81,6 @@ class ClassSplit:
         own = self.clients[partition_id]
         return own if self.roles.is_adversary(partition_id) or self.case == "a" else {**own, **self.backdoor_benign}
 
-    def poisoned_training(self, partition_id: int) -> Holdings:
-        """Return what an adversary draws poisoned episodes from: its own classes and the target."""
-        return {**self.clients[partition_id], **self.target_adversary}
-
     def attack_images(self, partition_id: int) -> Holdings:
         """Return what an adversary has of the attack training images."""
         return self.roles.attack_images(self.attack_training, partition_id)

@@ -85,7 +85,7 @@ def test_no_benign_party_ever_holds_an_image_of_the_attack_sets(case: str, seed:
             held = set(pool.get(index, np.array([], int)).tolist())
             assert not held & set(split.attack_training[index].tolist())
             assert not held & set(split.attack_validation[index].tolist())
-    adversary = split.poisoned_training(0)
+    adversary = {**split.clients[0], **split.target_adversary}
     assert not set(adversary) & set(split.backdoor_classes)
     assert not set(adversary[split.target_class]) & set(split.target_benign[split.target_class])
 
@@ -174,3 +174,11 @@ def test_too_few_classes_or_instances_are_refused(
 ) -> None:
     with pytest.raises(SplitError, match=message):
         split_classes(instances, alphabets(classes), replace(SIZES, **changes), 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("case", ["b", "c"])
+def test_no_adversary_has_clean_images_of_the_backdoor_classes(case: str) -> None:
+    sizes = replace(SIZES, case=case, roles=Roles.with_first_adversaries(2, num_clients=4))
+    split = split_classes(INSTANCES, alphabets(200), sizes, 0)
+    backdoor = set(split.backdoor_classes)
+    assert [len(backdoor & set(split.training(client))) for client in range(4)] == [0, 0, 4, 4]
