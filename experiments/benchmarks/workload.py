@@ -32,7 +32,7 @@ class Workload:
     Attributes
     ----------
     name, embedding : str
-        What it is called; one of `models.EMBEDDINGS`.
+        What it is called; a built-in one.
     filters, inner_lr
         As in the run configuration.
     images : np.ndarray
