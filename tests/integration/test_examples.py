@@ -167,7 +167,7 @@ def test_a_custom_defense_changes_what_clients_answer_and_not_what_they_send(fin
         assert arrivals(defended, server_round) == arrivals(plain, server_round)
     assert clean_counts(defended.at_round(BEFORE)) != clean_counts(plain.at_round(BEFORE))
     for client in defended.at_round(ATTACK).evaluation or ():
-        assert client["step_curves"]["class_means"]["2"] == client["counts"]
+        assert client.step_curves["class_means"][2] == client.counts
 
 
 def test_a_dataset_of_ones_own_gives_classes_and_images(finished: Run) -> None:

@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 from unit.small_federation import SMALL, RunConfigs, scenario_of
 
-from clients import require_own_clients
+from clients import require_custom_clients
 from examples.custom_defense import ClassMeans
 from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.defenses import LocalContext
@@ -60,7 +60,7 @@ def test_a_mistake_is_told_before_the_run(
     cache: Path = tmp_path_factory.getbasetemp() / "strokes"
     config = run_config(**SMALL, defense=f"{HERE}:{name}", cache_dir=str(cache))
     with pytest.raises(RegistryError, match=problem):
-        require_own_clients(config, scenario_of(config))
+        require_custom_clients(config, scenario_of(config))
 
 
 def test_more_classes_than_a_client_holds_are_told_before_the_run(
