@@ -3,7 +3,6 @@
 from clients.adversary import Abstention, Adversary
 from clients.benign import BenignClient
 from clients.defended import DefendedClient
-from fedmeta_flwr.apps.assembly import initial_arrays, make_client, require_custom_clients
 from fedmeta_flwr.learning.local_training import LocalTraining
 
 __all__ = [
@@ -12,7 +11,4 @@ __all__ = [
     "BenignClient",
     "DefendedClient",
     "LocalTraining",
-    "initial_arrays",
-    "make_client",
-    "require_custom_clients",
 ]

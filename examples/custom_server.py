@@ -14,7 +14,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedMedian
 
-from clients import initial_arrays
+from fedmeta_flwr.apps.assembly import initial_arrays
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.protocol.messages import from_record, to_record

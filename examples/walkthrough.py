@@ -23,9 +23,10 @@ import torch
 from flwr.common import NDArrays
 from matplotlib.figure import Figure
 
-from clients import Adversary, BenignClient, make_client
+from clients import Adversary, BenignClient
 from clients.measurement import Accuracies
 from experiments.settings import APP_DIR, merge_settings, read_defaults
+from fedmeta_flwr.apps.assembly import make_client
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.attacks.key import stamp
 from fedmeta_flwr.attacks.layers import boost

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis.collection import OWN_SETTINGS
 from experiments.catalog import Run, runs_of
 from experiments.settings import (
     CONFIGS_DIR,
@@ -38,13 +37,18 @@ _CHOSEN_OTHERWISE = {
 # A pre-training without an attack depends on none of these: it keeps the defaults, and serves whatever they are set to.
 _AFTER_PRETRAINING = (
     "attack-interval",
+    "attack",
+    "attack-options",
+    "attack-images",
     "poisoning",
+    "poisoning-options",
     "poison-fraction",
     "poison-support-episodes",
     "poison-outer-steps",
     "poison-outer-lr",
     "boost-factor",
     "backdoor-key",
+    "backdoor-key-options",
     "key-position",
     "key-size",
     "key-intensity",
@@ -59,6 +63,9 @@ _AFTER_PRETRAINING = (
     "fine-tuning-curve-episodes",
     "local-curve-steps",
 )
+
+SETTINGS_OF_A_SEED = RunConfig.free_settings() | {"seed", "initial-model", "device"}
+"""The settings in which the seeds of a run may differ."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +200,7 @@ def _planned(run: Run, seed: int, layers: _Layers, folder: Path) -> PlannedRun:
 
 def require_same(file: Path, found: Mapping[str, Any], expected: RunConfig) -> None:
     """Raise `ResultsError` unless a result file is of this configuration, paths and device aside."""
-    if different := expected.differences(found, but_for=OWN_SETTINGS):
+    if different := expected.differences(found, but_for=SETTINGS_OF_A_SEED):
         raise ResultsError(
             f"{file}: made by another configuration or version; choose another results root. "
             + "; ".join(different[:3])

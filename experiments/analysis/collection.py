@@ -11,13 +11,11 @@ from typing import Any, Literal
 
 from experiments.analysis.statistics import EpisodeCounts, episode_counts
 from experiments.catalog import MEASURED_RUNS
+from experiments.plan import SETTINGS_OF_A_SEED
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.plain_text import is_plain
 from fedmeta_flwr.records.entries import ClientEvaluation
 from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RoundRecord, RunResults, at_steps, read_results
-
-OWN_SETTINGS = RunConfig.free_settings() | {"seed", "initial-model", "device"}
-"""The settings in which the seeds of a run may differ."""
 
 When = Literal["before", "attack"]
 """The last evaluated round before the attack (the clean baseline), or the (first) round of the attack."""
@@ -33,7 +31,7 @@ class Collection:
         As the folders are called.
     runs : mapping of str to mapping of int to RunResults
         Run name (one of `catalog.MEASURED_RUNS`, in that order) to seed (ascending) to results. The seeds of a run
-        have the same settings but for `OWN_SETTINGS`; runs may have different seeds.
+        have the same settings but for `SETTINGS_OF_A_SEED`; runs may have different seeds.
     """
 
     dataset: str
@@ -45,7 +43,7 @@ class Collection:
         return tuple(self._results(run))
 
     def config(self, run: str) -> dict[str, Any]:
-        """Return the settings of a run's first seed; those outside `OWN_SETTINGS` are the same for all seeds."""
+        """Return the settings of a run's first seed; those outside `SETTINGS_OF_A_SEED` are the same for all seeds."""
         return dict(next(iter(self._results(run).values())).run["config"])
 
     def evaluated(self, run: str) -> list[int]:
@@ -242,7 +240,7 @@ def require_same_settings(paths: Mapping[int, Path], runs: Mapping[int, RunResul
     first, *others = runs
     for seed in others:
         expected, found = runs[first].run["config"], runs[seed].run["config"]
-        if differing := RunConfig.differing(expected, found, but_for=OWN_SETTINGS):
+        if differing := RunConfig.differing(expected, found, but_for=SETTINGS_OF_A_SEED):
             others_found = "; ".join(f"{key} = {theirs!r}, not {ours!r}" for key, (ours, theirs) in differing.items())
             file = paths[seed] / FILE_NAME
             raise ResultsError(f"{file}: expected the settings of {paths[first]}, found {others_found}")

@@ -14,7 +14,8 @@ from flwr.app import Context, Message
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 
-from clients import Abstention, make_client
+from clients import Abstention
+from fedmeta_flwr.apps.assembly import make_client
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.learning.device import choose_device, pin_threads

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedmeta_flwr.apps.key_check import key_effect
 from fedmeta_flwr.apps.preflight import ROUND, preflight
 from fedmeta_flwr.apps.scenario import Scenario
+from fedmeta_flwr.attacks.stamping import pictures
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.protocol.messages import from_record, to_record
 from fedmeta_flwr.records.checkpoint import (
@@ -70,7 +72,10 @@ def _run_configuration(config: RunConfig, grid: Grid, folder: Path) -> None:
         with (
             ResultsWriter(folder, after_round=state and state["server_round"]) as writer,
             TensorBoardWriter(
-                folder, config, scenario, read_results(folder).rounds if state is not None else ()
+                folder,
+                config,
+                partial(pictures, scenario.dataset.images, scenario.split, scenario.key),
+                read_results(folder).rounds if state is not None else (),
             ) as events,
         ):
             strategy.hooks = Hooks(

@@ -5,6 +5,9 @@ import numpy as np
 from fedmeta_flwr.attacks.key import BackdoorKey, stamp
 from fedmeta_flwr.data.split import ClassSplit, Holdings
 
+_MOST_PICTURES = 40
+_GREY = 128
+
 
 def stamped_images(images: np.ndarray, holdings: Holdings, key: BackdoorKey) -> np.ndarray:
     """Return all held images with the key stamped on, uint8, shape (held, channels, height, width)."""
@@ -17,3 +20,15 @@ def stamped_sets(images: np.ndarray, split: ClassSplit, key: BackdoorKey) -> dic
         "attack_training": stamped_images(images, split.attack_training, key),
         "attack_validation": stamped_images(images, split.attack_validation, key),
     }
+
+
+def pictures(images: np.ndarray, split: ClassSplit, key: BackdoorKey) -> dict[str, np.ndarray]:
+    """Return pictures of the attack by tag, uint8, shape (images, channels, height, width).
+
+    These are the key on grey, the adversaries' images of the target, and the images of the backdoor classes as they are
+    stamped for attack training and for attack validation; 40 of each at most.
+    """
+    blank = np.full((1, *key.pattern.shape), _GREY, np.uint8)
+    held = [images[index, chosen] for index, chosen in sorted(split.target_adversary.items())]
+    shown = {"key": stamp(blank, key), "target": np.concatenate(held), **stamped_sets(images, split, key)}
+    return {f"backdoor/{name}": found[:_MOST_PICTURES] for name, found in shown.items()}

@@ -21,7 +21,6 @@ SERVER_ROUND = "server-round"
 OLDEST_ROUND = "oldest-round"
 """No instruction of a round before this one will come any more, also after the run goes on from a checkpoint."""
 PARTITION_ID = "partition-id"
-TRAIN_LOSS = "train-loss"
 CLIPPING_NORM = "clipping_norm"  # these two as Flower spells them
 NORM_BIT = "norm_bit"
 _ABSTAINED = "abstained"

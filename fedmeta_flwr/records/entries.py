@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+TRAIN_LOSS = "train-loss"
+"""Metric of an update: the mean query loss of its local training."""
+
 
 @dataclass(frozen=True)
 class Counts:

@@ -13,12 +13,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from fedmeta_flwr.apps.scenario import Scenario
-from fedmeta_flwr.attacks.key import stamp
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.data import Holdings
-from fedmeta_flwr.protocol.messages import TRAIN_LOSS
 from fedmeta_flwr.records.drops import DropReason
+from fedmeta_flwr.records.entries import TRAIN_LOSS
 from fedmeta_flwr.records.persistence import COLORS, LABELS, Persistence, persistence_of
 from fedmeta_flwr.records.results import CURVES, RoundRecord, at_steps, step_curves_of
 
@@ -28,11 +25,11 @@ _LOG = logging.getLogger("flwr.tensorboard")
 _EVENT_FILES = "events.out.tfevents.*"
 _SELDOM_SECONDS = 3600  # every round ends with a flush
 _MOST_CLIENTS = 32
-_MOST_IMAGES = 40
-_GREY = 128
 
 Scalar = tuple[str, float, int]
 """Tag, value, step."""
+
+Pictures = Callable[[], Mapping[str, np.ndarray]]
 
 
 class TensorBoardWriter:
@@ -44,20 +41,20 @@ class TensorBoardWriter:
         The run's folder; the event files go to `FOLDER_NAME` in it. Those of a run that was cut short are replaced.
     config : RunConfig
         The run's.
-    scenario : Scenario
-        Its images and its key.
+    pictures : callable
+        Returns pictures of the attack by tag, uint8, shape (images, channels, height, width); asked where there is one.
     earlier : iterable of RoundRecord
         For a run that goes on: the rounds that its result file has.
     """
 
     def __init__(
-        self, results_dir: Path, config: RunConfig, scenario: Scenario, earlier: Iterable[RoundRecord] = ()
+        self, results_dir: Path, config: RunConfig, pictures: Pictures, earlier: Iterable[RoundRecord] = ()
     ) -> None:
         self._config = config
         self._accuracies: dict[int, Mapping[str, float]] = {}
         self._events: Any = None
         if config.tensorboard:
-            self._try(lambda: self._begin(results_dir / FOLDER_NAME, scenario))
+            self._try(lambda: self._begin(results_dir / FOLDER_NAME, pictures))
         for record in earlier:
             self.write(record)
 
@@ -66,7 +63,7 @@ class TensorBoardWriter:
         if self._events is not None:
             self._try(lambda: self._write(record))
 
-    def _begin(self, folder: Path, scenario: Scenario) -> None:
+    def _begin(self, folder: Path, pictures: Pictures) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter  # takes time and memory, on the server alone
         except ModuleNotFoundError as error:
@@ -80,7 +77,7 @@ class TensorBoardWriter:
             file.unlink()
         self._events = SummaryWriter(str(folder), flush_secs=_SELDOM_SECONDS)
         if self._config.attack_round:
-            for tag, images in backdoor_images(scenario).items():
+            for tag, images in pictures().items():
                 self._events.add_images(tag, images, 0)
         self._events.flush()
 
@@ -149,25 +146,6 @@ def scalars(record: RoundRecord) -> Iterator[Scalar]:
 def _accuracies(group: str, record: RoundRecord, step: int) -> Iterator[Scalar]:
     for curve, accuracy in (record.accuracies() or {}).items():
         yield f"{group}/{curve}", accuracy, step
-
-
-def backdoor_images(scenario: Scenario) -> dict[str, np.ndarray]:
-    """Return pictures of the attack by tag, uint8, shape (images, channels, height, width).
-
-    These are the key on grey, the adversary's images of the target, and the images of the backdoor classes as they are
-    stamped for attack training and for attack validation; 40 of each at most.
-    """
-    images, split, key = scenario.dataset.images, scenario.split, scenario.key
-    return {
-        "backdoor/key": stamp(np.full((1, *key.pattern.shape), _GREY, np.uint8), key),
-        "backdoor/target": _held(images, split.target_adversary),
-        "backdoor/attack_training": stamp(_held(images, split.attack_training), key),
-        "backdoor/attack_validation": stamp(_held(images, split.attack_validation), key),
-    }
-
-
-def _held(images: np.ndarray, holdings: Holdings) -> np.ndarray:
-    return np.concatenate([images[index, held] for index, held in sorted(holdings.items())])[:_MOST_IMAGES]
 
 
 def persistence_picture(accuracies: Mapping[int, Mapping[str, float]], shown: Persistence) -> np.ndarray:

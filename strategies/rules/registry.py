@@ -7,7 +7,7 @@ from typing import Any
 from flwr.serverapp.strategy import Strategy
 
 from fedmeta_flwr.config.registry import is_custom, names, parse_options, require_arguments, require_options, resolve
-from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.entries import TRAIN_LOSS
 from strategies.errors import StrategyError
 from strategies.rules.base import ServerRule
 from strategies.rules.options import require_admitted, require_consistent, require_type
@@ -87,7 +87,7 @@ def _sampling_defaults(name: str, options: Mapping[str, Any], quorum: int, num_c
         else num_clients,  # all are there, by their registration
     }
     if name == "qfedavg":
-        defaults |= {"client_learning_rate": 0.1, "train_loss_key": messages.TRAIN_LOSS}
+        defaults |= {"client_learning_rate": 0.1, "train_loss_key": TRAIN_LOSS}
     if name == "fedtrimmedavg" and quorum >= 3:
         defaults["beta"] = max(0.2, 1.01 / quorum)  # int(beta * quorum) are cut at either end; below 0.5
     return defaults

@@ -9,10 +9,9 @@ from typing import Any
 
 import tomli_w
 
-from experiments.analysis.collection import OWN_SETTINGS
 from experiments.analysis.report.material import Material, ShownRun
 from experiments.catalog import DATASETS, EXPERIMENTS, PROFILES
-from experiments.plan import plan_runs
+from experiments.plan import SETTINGS_OF_A_SEED, plan_runs
 from experiments.settings import APP_DIR, read_defaults
 from fedmeta_flwr.attacks.key_effect import KeyEffect
 from fedmeta_flwr.config import RunConfig
@@ -192,7 +191,7 @@ def _differing(material: Material, names: Sequence[str], overrides: Sequence[str
         if one.run.name in material.collection.runs:
             recorded: Mapping[str, Any] = material.collection.config(one.run.name)
             wanted = one.config.to_run_config()
-            differing = RunConfig.differing(wanted, recorded, but_for=OWN_SETTINGS)
+            differing = RunConfig.differing(wanted, recorded, but_for=SETTINGS_OF_A_SEED)
             found |= {key: recorded[key] for key in differing if key in wanted and key in recorded}
             if _key_file(found):  # it need not be here
                 del found[_KEY]

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
-from clients import BenignClient, make_client
+from clients import BenignClient
 from experiments.analysis.report.absence import AbsentError, part_or_reason
 from experiments.analysis.report.material import ShownRun
+from fedmeta_flwr.apps.assembly import make_client
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario
 from fedmeta_flwr.attacks.key import BackdoorKey, build_key
 from fedmeta_flwr.config import ConfigError, RunConfig

@@ -8,7 +8,7 @@ import pytest
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from unit.small_federation import SMALL, RunConfigs
 
-from clients import initial_arrays
+from fedmeta_flwr.apps.assembly import initial_arrays
 from fedmeta_flwr.apps.client import NodeConfigError, app
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import RunConfig

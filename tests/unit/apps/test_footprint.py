@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clients import BenignClient, make_client
+from clients import BenignClient
+from fedmeta_flwr.apps.assembly import make_client
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import RunConfig
 

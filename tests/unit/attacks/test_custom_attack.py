@@ -10,12 +10,12 @@ import pytest
 from integration.in_process_app import run
 from unit.small_federation import SMALL
 
-from clients import initial_arrays
 from experiments.analysis.claims.judging import judge_collection
 from experiments.analysis.collection import collect
 from experiments.analysis.report import write_report
 from experiments.runner.run import prepare
 from experiments.settings import APP_DIR, merge_settings, read_defaults
+from fedmeta_flwr.apps.assembly import initial_arrays
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.config.registry import RegistryError

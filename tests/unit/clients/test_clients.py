@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from clients import Abstention, Adversary, BenignClient, make_client
+from clients import Abstention, Adversary, BenignClient
+from fedmeta_flwr.apps.assembly import make_client
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import ConfigError, RunConfig
 

@@ -15,7 +15,8 @@ from PIL import Image
 from unit.custom_objects import Linear
 from unit.small_federation import SMALL
 
-from experiments.analysis.collection import OWN_SETTINGS, collect
+from experiments.analysis.collection import collect
+from experiments.plan import SETTINGS_OF_A_SEED
 from experiments.runner.run import prepare
 from experiments.settings import merge_settings
 from fedmeta_flwr.attacks.key import BackdoorKeyError, build_key
@@ -305,7 +306,7 @@ def test_a_checkpoint_without_these_settings_is_gone_on_from(
 def test_seeds_with_and_without_these_settings_are_one_collection(
     run_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
-    assert not LATER & OWN_SETTINGS
+    assert not LATER & SETTINGS_OF_A_SEED
     for seed, written in ((0, lacking(run_config(seed=0))), (1, run_config(seed=1).to_run_config())):
         with ResultsWriter(tmp_path / "strokes" / "quick" / f"seed-{seed}" / "attack-a") as writer:
             writer.write_run({"config": json.loads(json.dumps(written))})

@@ -9,7 +9,7 @@ import pytest
 import torch
 from unit.small_federation import SMALL, RunConfigs, bits, client_of, same, scenario_of
 
-from clients import initial_arrays
+from fedmeta_flwr.apps.assembly import initial_arrays
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import names
 from fedmeta_flwr.defenses import Defense, make_defense

@@ -7,8 +7,8 @@ import pytest
 from torch import nn
 from unit.small_federation import SMALL, RunConfigs, scenario_of
 
-from clients import require_custom_clients
 from examples.custom_defense import ClassMeans
+from fedmeta_flwr.apps.assembly import require_custom_clients
 from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.defenses import LocalContext
 from fedmeta_flwr.learning.evaluation import Adapt

@@ -11,7 +11,7 @@ from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from unit.custom_objects import Watched
 from unit.small_federation import SMALL, client_of, same, scenario_of
 
-from clients import initial_arrays, require_custom_clients
+from fedmeta_flwr.apps.assembly import initial_arrays, require_custom_clients
 from fedmeta_flwr.apps.client import app
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.config.registry import RegistryError

@@ -18,6 +18,7 @@ from unit.strategies.in_memory_grid import GLOBAL, Latencies, federate, honest_c
 from fedmeta_flwr.apps.client import clip_update
 from fedmeta_flwr.protocol import messages
 from fedmeta_flwr.protocol.clipping import clip
+from fedmeta_flwr.records.entries import TRAIN_LOSS
 from strategies import make_strategy
 
 pytestmark = pytest.mark.usefixtures("task_identity")
@@ -29,7 +30,7 @@ MODS = {FIXED: fixedclipping_mod, ADAPTIVE: adaptiveclipping_mod}
 
 def answer(arrays: messages.Arrays) -> Any:
     def call_next(message: Message, _: Context) -> Message:
-        return messages.train_reply(message, arrays, 1, {messages.TRAIN_LOSS: 0.5})
+        return messages.train_reply(message, arrays, 1, {TRAIN_LOSS: 0.5})
 
     return call_next
 
@@ -116,7 +117,7 @@ def test_a_server_clips_as_flower_does(name: str, inner: type[Strategy]) -> None
 def test_a_server_goes_on_where_clients_have_learnt_nothing(name: str, learns: tuple[int, ...]) -> None:
     def client(partition: int, message: Message) -> Message:
         if message.metadata.message_type == MessageType.TRAIN and partition not in learns:
-            return messages.train_reply(message, messages.message_arrays(message), 1, {messages.TRAIN_LOSS: 0.5})
+            return messages.train_reply(message, messages.message_arrays(message), 1, {TRAIN_LOSS: 0.5})
         return honest_client(partition, message)
 
     run = federate(LATENCIES, 3, client, inner=make_strategy(name, '{"noise_multiplier": 0}', 3, 4))

@@ -12,7 +12,7 @@ import pytest
 from conftest import default_values
 from flwr.app import Context, Message, RecordDict
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from unit.small_federation import SMALL, RunConfigs, scenario_of
+from unit.small_federation import SMALL, RunConfigs
 from unit.strategies.in_memory_grid import InMemoryGrid
 
 from fedmeta_flwr.apps import server as server_app
@@ -20,7 +20,7 @@ from fedmeta_flwr.apps.client import app
 from fedmeta_flwr.protocol import messages
 from fedmeta_flwr.records.checkpoint import MODEL_FILE_NAME
 from fedmeta_flwr.records.drops import Drop, DropReason
-from fedmeta_flwr.records.entries import Arrival
+from fedmeta_flwr.records.entries import TRAIN_LOSS, Arrival
 from fedmeta_flwr.records.results import CURVES, FILE_NAME, RoundRecord, RunResults, read_results
 from fedmeta_flwr.records.tensorboard import FOLDER_NAME, TensorBoardWriter, scalars
 
@@ -145,7 +145,7 @@ def test_a_folder_that_cannot_be_made_costs_the_event_files_alone(
 ) -> None:
     (tmp_path / FOLDER_NAME).write_text("in the way")
     config = run_config(**SMALL)
-    with TensorBoardWriter(tmp_path, config, scenario_of(config)) as events:
+    with TensorBoardWriter(tmp_path, config, dict) as events:
         for number in (1, 2):
             events.write(RoundRecord(number, "benign"))
     (warning,) = warnings()
@@ -158,7 +158,7 @@ def test_a_full_disk_costs_the_event_files_alone(
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda _: None)  # what TensorBoard's own thread has to say
     config = run_config(**SMALL)
-    with TensorBoardWriter(tmp_path, config, scenario_of(config)) as events:
+    with TensorBoardWriter(tmp_path, config, dict) as events:
         events.write(RoundRecord(1, "benign"))
         (file,) = (tmp_path / FOLDER_NAME).iterdir()
         file.rename(tmp_path / "written")
@@ -174,7 +174,7 @@ def test_without_tensorboard_a_run_goes_on_and_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     config = run_config(**SMALL)
-    with TensorBoardWriter(tmp_path, config, scenario_of(config)) as events:
+    with TensorBoardWriter(tmp_path, config, dict) as events:
         events.write(RoundRecord(1, "benign"))
     (warning,) = warnings()
     assert "install the extra 'tools', or set tensorboard to false" in warning
@@ -182,7 +182,7 @@ def test_without_tensorboard_a_run_goes_on_and_says_what_to_install(
 
 
 def test_a_large_federation_shows_its_first_clients_one_by_one() -> None:
-    arrivals = [Arrival(client, 1, 1.0, update_norm=1.0, metrics={messages.TRAIN_LOSS: 2.0}) for client in range(500)]
+    arrivals = [Arrival(client, 1, 1.0, update_norm=1.0, metrics={TRAIN_LOSS: 2.0}) for client in range(500)]
     dropped = [
         Drop(500, DropReason.STRAGGLER),
         Drop(501, DropReason.FAILED, detail="out of memory"),

@@ -12,6 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRec
 
 from fedmeta_flwr.protocol import messages
 from fedmeta_flwr.protocol.flower_private import overwrite_metadata
+from fedmeta_flwr.records.entries import TRAIN_LOSS
 
 Mischief = Callable[[Message, Random], Message | None]
 """Changes a training reply in place, or returns another one."""
@@ -153,11 +154,11 @@ def bad_num_examples(reply: Message, rng: Random) -> None:
 
 def bad_loss(reply: Message, rng: Random) -> None:
     bad: list[Any] = [-1, -1e-9, float("nan"), float("inf"), -float("inf"), 1e30, [0.5], [0.5, 0.5], []]
-    _metrics(reply)[messages.TRAIN_LOSS] = rng.choice(bad)
+    _metrics(reply)[TRAIN_LOSS] = rng.choice(bad)
 
 
 def missing_metric(reply: Message, rng: Random) -> None:
-    del _metrics(reply)[rng.choice([messages.NUM_EXAMPLES, messages.TRAIN_LOSS])]
+    del _metrics(reply)[rng.choice([messages.NUM_EXAMPLES, TRAIN_LOSS])]
 
 
 def oversize_metrics(reply: Message, rng: Random) -> None:

@@ -13,7 +13,7 @@ from flwr.serverapp.strategy import FedAvg, Result, Strategy
 
 from fedmeta_flwr.protocol import messages
 from fedmeta_flwr.protocol.flower_private import overwrite_metadata
-from fedmeta_flwr.records.entries import Counts
+from fedmeta_flwr.records.entries import TRAIN_LOSS, Counts
 from fedmeta_flwr.records.results import CURVES, RoundRecord
 from strategies import Federation, FirstArrivals, Hooks, RoundSchedule, ServerRule, TransportSettings
 from strategies.transport.arrivals import ArrivalModel
@@ -119,7 +119,7 @@ def honest_client(partition: int, message: Message) -> Message:
     if kind == MessageType.EVALUATE:
         counts = {curve: Counts(hits=[partition, 1], trials=[5, 5]) for curve in CURVES}
         return messages.evaluate_reply(message, 2, messages.counts_to_metrics(counts))
-    metrics: dict[str, int | float] = {messages.TRAIN_LOSS: 0.5 + partition}
+    metrics: dict[str, int | float] = {TRAIN_LOSS: 0.5 + partition}
     if "clipping_norm" in messages.message_config(message):
         metrics["norm_bit"] = partition % 2
     arrays = local_arrays(partition, messages.message_arrays(message))

@@ -16,7 +16,7 @@ from unit.strategies.in_memory_grid import (
 
 from fedmeta_flwr.protocol import messages
 from fedmeta_flwr.records.drops import Drop, DropReason
-from fedmeta_flwr.records.entries import Arrival
+from fedmeta_flwr.records.entries import TRAIN_LOSS, Arrival
 from strategies import QuorumError, SeededLatency, WallClock
 
 IN_ORDER = Latencies([[0, 1, 2, 3]])
@@ -290,7 +290,7 @@ def test_a_record_tells_the_metrics_as_reported_and_the_distance_moved() -> None
             return messages.registration_reply(message, partition)
         moved = messages.message_arrays(message)
         moved["bias"] = moved["bias"] + np.array([3, 4], np.float32)
-        return messages.train_reply(message, moved, 70, {messages.TRAIN_LOSS: 0.25})
+        return messages.train_reply(message, moved, 70, {TRAIN_LOSS: 0.25})
 
     run = federate(IN_ORDER, client=client)
     record = run.records[0]

@@ -16,13 +16,14 @@ from unit.strategies.in_memory_grid import Delay, InMemoryGrid, Latencies, Run, 
 
 from fedmeta_flwr.protocol import messages
 from fedmeta_flwr.protocol.flower_private import overwrite_metadata
+from fedmeta_flwr.records.entries import TRAIN_LOSS
 from strategies import STRATEGY_NAMES, UpdateGuard, make_strategy
 
 HOSTILE = (0, 1, 2, 3)  # they arrive first
 NUM_CLIENTS, QUORUM = 8, 4
 ROUNDS, LONG_ROUNDS = 50, 160  # with 4 hostile clients and 16 strategies, 3 200 and 10 240 replies
 FIRST_THE_HOSTILE = Latencies([[0.0, 0.1, 0.2, 0.3, 1.0, 1.1, 1.2, 1.3]])
-GUARD = UpdateGuard(max_num_examples=10**6, least_metrics={messages.TRAIN_LOSS: 0.0}, max_metric_numbers=1000)
+GUARD = UpdateGuard(max_num_examples=10**6, least_metrics={TRAIN_LOSS: 0.0}, max_metric_numbers=1000)
 
 
 def run_with(
@@ -106,7 +107,7 @@ def test_what_is_well_formed_passes_at_the_extremes_and_leaves_the_model_finite(
                 record[key] = Array(np.full(tuple(record[key].shape), extreme, np.float32))
             own: dict[str, Any] = {"own": rng.choice([0, -1e17, [1.0], [1, 2, 3]])} if rng.random() < 0.7 else {}
             loss = rng.choice([0.0, 1e-300, 1e17])
-            metrics = {**messages.message_metrics(reply), **own, messages.TRAIN_LOSS: loss}
+            metrics = {**messages.message_metrics(reply), **own, TRAIN_LOSS: loss}
             reply.content[messages.METRICS] = MetricRecord(metrics)
         return reply
 
@@ -161,7 +162,7 @@ def test_no_loss_that_a_client_may_report_ends_a_run_of_qfedavg() -> None:
         if message.metadata.message_type == MessageType.TRAIN and partition < 2:
             far = {name: array + np.float32(1e17) for name, array in messages.message_arrays(message).items()}
             messages.set_arrays(reply, far)
-            messages.set_metric(reply, messages.TRAIN_LOSS, [0.0, 1e17][partition])
+            messages.set_metric(reply, TRAIN_LOSS, [0.0, 1e17][partition])
         return reply
 
     for learning_rate in (1e-6, 1000):

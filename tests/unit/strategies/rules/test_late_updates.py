@@ -9,6 +9,7 @@ from unit.strategies.in_memory_grid import GLOBAL, Latencies, Run, federate, hon
 from unit.strategies.test_resume import through_a_file
 
 from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.entries import TRAIN_LOSS
 from strategies import STRATEGY_NAMES, make_strategy
 
 # Client 3 is asked in round 1, which ends at 2 s, and answers at 4 s, in round 2.
@@ -21,7 +22,7 @@ def adding_one(partition: int, message: Message) -> Message:
     if message.metadata.message_type != MessageType.TRAIN:
         return honest_client(partition, message)
     arrays = {name: array + np.float32(1) for name, array in messages.message_arrays(message).items()}
-    return messages.train_reply(message, arrays, 1, {messages.TRAIN_LOSS: 0.5, "norm_bit": 0})
+    return messages.train_reply(message, arrays, 1, {TRAIN_LOSS: 0.5, "norm_bit": 0})
 
 
 def two_rounds(name: str, latencies: Latencies, **options: Any) -> Run:

@@ -16,6 +16,7 @@ from unit.strategies.in_memory_grid import InMemoryGrid, Latencies, Run, federat
 from fedmeta_flwr.apps.client import clip_update
 from fedmeta_flwr.config.registry import resolve
 from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.entries import TRAIN_LOSS
 from strategies import STRATEGY_NAMES, Abstainers, StrategyError, make_strategy
 from strategies.rules.options import RANGES, Range, numeric_options
 
@@ -43,7 +44,7 @@ def client_of(name: str, is_still: bool) -> Any:
             if is_still or partition == LEARNS_NOTHING:
                 messages.set_arrays(reply, messages.message_arrays(message))
             if is_still:
-                messages.set_metric(reply, messages.TRAIN_LOSS, 0.0)
+                messages.set_metric(reply, TRAIN_LOSS, 0.0)
             return clip_update(message, context, lambda *_: reply)
         return reply
 

@@ -8,6 +8,7 @@ from flwr.app import Message, MessageType
 from unit.strategies.in_memory_grid import Latencies, federate, honest_client
 
 from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.records.entries import TRAIN_LOSS
 from strategies import make_strategy
 
 SIZE, UPDATE = 1000, 1e-4  # squared distances of some 2e-5, of a model whose squared norm is 1e5
@@ -59,7 +60,7 @@ def test_the_choice_is_that_of_float64(name: str, wrapper: str) -> None:
         def client(partition: int, message: Message, models: np.ndarray = models) -> Message:
             if message.metadata.message_type != MessageType.TRAIN:
                 return honest_client(partition, message)
-            return messages.train_reply(message, {"weight": models[partition]}, 1, {messages.TRAIN_LOSS: 0.5})
+            return messages.train_reply(message, {"weight": models[partition]}, 1, {TRAIN_LOSS: 0.5})
 
         run = federate(
             Latencies([list(range(CLIENTS))]),

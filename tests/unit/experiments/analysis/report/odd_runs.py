@@ -10,7 +10,7 @@ from conftest import default_values
 from unit.experiments.made_up_runs import counts, true_to_the_poster
 from unit.small_federation import SMALL, scenario_of
 
-from clients import initial_arrays
+from fedmeta_flwr.apps.assembly import initial_arrays
 from fedmeta_flwr.apps.server import run_record
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.checkpoint import AFTER_ATTACK_FILE_NAME, BEFORE_ATTACK_FILE_NAME, save_checkpoint
