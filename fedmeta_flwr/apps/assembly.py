@@ -17,6 +17,7 @@ from fedmeta_flwr.attacks.stamping import stamped_sets
 from fedmeta_flwr.config import RunConfig, whole_numbers
 from fedmeta_flwr.config.registry import is_custom, make
 from fedmeta_flwr.defenses import Defense, LocalContext, MatchingSettings, make_defense
+from fedmeta_flwr.defenses.step_curves import curves_of
 from fedmeta_flwr.defenses.trial import try_defense
 from fedmeta_flwr.learning.device import fast_layout
 from fedmeta_flwr.learning.evaluation import EvaluationPlan
@@ -209,7 +210,7 @@ def _head_training(config: RunConfig, scenario: Scenario, partition_id: int) -> 
 def _measurement(
     config: RunConfig, scenario: Scenario, partition_id: int, defense: Defense, context: LocalContext
 ) -> Measurement:
-    curves = defense.curves()
+    curves = curves_of(defense)
     return Measurement(
         plan=_evaluation_plan(config, scenario, partition_id),
         defense=defense,

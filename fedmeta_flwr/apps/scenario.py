@@ -11,6 +11,7 @@ from fedmeta_flwr.config.registry import is_custom
 from fedmeta_flwr.data import ClassSplit, ImageDataset, SplitError, SplitSizes, load_dataset, split_classes
 from fedmeta_flwr.data.roles import Roles
 from fedmeta_flwr.defenses import make_defense
+from fedmeta_flwr.defenses.step_curves import curves_of
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _check_attack_set(config: RunConfig) -> None:
 def _check_classes(config: RunConfig, split: ClassSplit) -> None:
     """Check that every client holds the classes that the defense, and what is measured along steps, ask it for."""
     defense = make_defense(config.defense, config.defense_options)
-    curves = [defense.curves()[name] for name in config.step_curves.split()]
+    curves = [curves_of(defense)[name] for name in config.step_curves.split()]
     for partition_id in range(config.num_clients):
         held, is_adversary = len(split.training(partition_id)), split.roles.is_adversary(partition_id)
         for used in (defense, *([] if is_adversary else curves)):

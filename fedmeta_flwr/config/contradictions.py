@@ -110,9 +110,10 @@ def _defense(*, defense: str, defense_options: str) -> str | None:
 
 
 def _curves_of_the_defense(*, made_defense: Any, defense: str, step_curves: str) -> str | None:
-    if not (unknown := [name for name in step_curves.split() if name not in made_defense.curves()]):
+    curves = resolve("defense", "fedmeta_flwr.defenses.step_curves:curves_of")(made_defense)
+    if not (unknown := [name for name in step_curves.split() if name not in curves]):
         return None
-    known = ", ".join(made_defense.curves()) or "none"
+    known = ", ".join(curves) or "none"
     if made_defense.has_head:
         return f"step-curves: expected any of {known}, found {', '.join(map(repr, unknown))}"
     found = ", ".join(sorted(set(unknown)))

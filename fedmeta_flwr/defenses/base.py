@@ -11,7 +11,7 @@ Nothing here imports PyTorch: settings are checked, and results are analysed, wi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -137,16 +137,6 @@ class Defense(ABC):
     def remark(self) -> str:
         """What the caption of a figure says of accuracies under the defense; empty: nothing."""
         return f"defense: {self.label}" if self.label else ""
-
-    def curves(self) -> Mapping[str, Defense]:
-        """Return which step curves a run may measure: name to the defense along whose steps it is measured.
-
-        They are those of the model with its head, if it has one, and the defense's own.
-        """
-        from fedmeta_flwr.defenses.step_curves import of_a_head
-
-        known = of_a_head() if self.has_head else {}
-        return known if self.curve is None else known | {self.curve.name: self}
 
     def remedy(self) -> Defense:
         """Return what a client of such a run can do about a backdoor, for report and claims: mostly, this."""

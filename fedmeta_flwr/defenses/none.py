@@ -6,6 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from fedmeta_flwr.defenses.base import Defense, LocalContext, LocalSteps, StepCurve
+from fedmeta_flwr.defenses.matching.rescue import Rescue
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,8 +21,6 @@ class Undefended(Defense):
 
     def remedy(self) -> Defense:
         """Return what is left to a client of an ordinary federation: the rescue."""
-        from fedmeta_flwr.defenses.matching.rescue import Rescue
-
         return Rescue()
 
     def adapt(self, network: Any, context: LocalContext) -> Adapt:

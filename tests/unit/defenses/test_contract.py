@@ -13,6 +13,7 @@ from fedmeta_flwr.apps.assembly import initial_arrays
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import names
 from fedmeta_flwr.defenses import Defense, make_defense
+from fedmeta_flwr.defenses.step_curves import curves_of
 from fedmeta_flwr.learning.batches import query_of, support_of
 from fedmeta_flwr.learning.models import get_arrays
 from fedmeta_flwr.records.results import CURVES
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.parametrize("name", FAMILY)
 @pytest.fixture
 def config(run_config: RunConfigs, tmp_path_factory: pytest.TempPathFactory, name: str) -> RunConfig:
     """Return a small federation with the defense, and all the step curves that it may have."""
-    curves = " ".join(make_defense(name).curves())
+    curves = " ".join(curves_of(make_defense(name)))
     cache = str(tmp_path_factory.getbasetemp() / "strokes")
     options = '{"steps": 2}' if ":" in name else ""
     return run_config(**SMALL, defense=name, defense_options=options, step_curves=curves, cache_dir=cache)
@@ -120,7 +121,7 @@ def test_every_curve_has_the_steps_asked_for_and_its_own_goes_through_the_accura
 ) -> None:
     client = client_of(config, tmp_path)
     curves = client.measurement.along_steps(client.model, config.attack_round)
-    expected = {name: along.curve for name, along in defense.curves().items()}
+    expected = {name: along.curve for name, along in curves_of(defense).items()}
     assert [name.replace("-", "_") for name in expected] == list(curves)
     for curve in expected.values():
         assert curve is not None
