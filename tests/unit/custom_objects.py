@@ -273,3 +273,5 @@ class Demanding:
     poisoning = demanding(resolve("poisoning", "replacement"))
     backdoor_key = demanding(resolve("backdoor-key", "dots"))
     attention = demanding(resolve("attention", "cosine"))
+    attack = demanding(resolve("attack", "model-replacement"))
+    defense = demanding(resolve("defense", "rescue"))

@@ -89,7 +89,12 @@ class CrashingGrid(InMemoryGrid):
 @pytest.mark.parametrize(
     ("grid", "own", "error", "message"),
     [
-        (InMemoryGrid(unasked, 4), {"strategy": "fedavgg"}, "strategies.errors.StrategyError", "expected one of"),
+        (
+            InMemoryGrid(unasked, 4),
+            {"strategy": "krum"},
+            "strategies.errors.StrategyError",
+            "expected a quorum of at least",
+        ),
         (InMemoryGrid(refusing, 4), {}, "strategies.errors.QuorumError", "out of memory"),
         (CrashingGrid(refusing, 4), {}, "builtins.ZeroDivisionError", "division by zero"),
     ],

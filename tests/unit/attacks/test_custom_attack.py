@@ -121,8 +121,8 @@ def test_an_attack_with_options_and_a_memory_goes_through_run_claims_and_report(
         (("Momentum", '{"speed": 1}'), r"attack-options: expected options of .*:Momentum \(factor\), found 'speed'"),
         (("Momentum", "[1]"), r"attack-options: expected a JSON object, found '\[1\]'"),
         (("Momentum", '{"knowledge": 1}'), "attack-options: expected no option that the run sets itself"),
-        (("no_attack", ""), "attack: expected '.*:no_attack' to return a Attack, found a str"),
-        (("Silent", ""), "attack: expected '.*:Silent' to return an Upload, found a NoneType"),
+        (("no_attack", ""), "attack: expected '.*:no_attack' to return Attack, found str"),
+        (("Silent", ""), "attack: expected '.*:Silent' to return Upload, found NoneType"),
         (("Renaming", ""), "attack: expected arrays .*head.bias, head.weight from '.*:Renaming', found other"),
         (("Doubling", ""), "attack: expected array .* from '.*:Doubling' to be float32 of shape .*, found float64 of"),
     ],
@@ -131,7 +131,7 @@ def test_an_attack_that_cannot_be_used_is_refused_before_anything_starts(
     package: str, run_config: Callable[..., RunConfig], tmp_path: Path, named: tuple[str, str], message: str
 ) -> None:
     attack, options = named
-    with pytest.raises(RegistryError, match=message):
+    with pytest.raises(ValueError, match=message):
         prepare(run_config(**small(tmp_path, attack=f"{package}:{attack}", attack_options=options)))
     assert not (tmp_path / "strokes").exists()
 

@@ -74,7 +74,8 @@ def test_a_round_of_training_changes_all_of_it_and_counts_what_the_settings_fore
     updated, num_examples, metrics = client.fit(start, {"server-round": config.attack_round})
     assert all(np.isfinite(array).all() for array in updated)
     assert not any((new == old).all() for new, old in zip(updated, start, strict=True))
-    assert all(bits(before)[name] != changed for name, changed in bits(get_arrays(client.model)).items())
+    if partition_id:  # an attack trains a copy
+        assert all(bits(before)[name] != changed for name, changed in bits(get_arrays(client.model)).items())
     steps = config.poison_outer_steps if partition_id == 0 else config.outer_steps
     classes = defense.classes_per_step(
         way=config.way, meta_batch_size=config.meta_batch_size, matching_way=config.matching_way

@@ -181,5 +181,5 @@ def test_a_rule_is_named_as_a_strategy_is_and_takes_its_options() -> None:
     ],
 )
 def test_a_rule_that_cannot_be_made_is_refused_with_the_key(name: str, options: str, reason: str) -> None:
-    with pytest.raises(StrategyError, match=reason):
+    with pytest.raises(ValueError, match=reason):
         make_strategy(name, options, 3, 4)
