@@ -91,7 +91,7 @@ class CrashingGrid(InMemoryGrid):
     [
         (
             InMemoryGrid(unasked, 4),
-            {"strategy": "krum"},
+            {"strategy": "krum", "strategy-options": '{"num_malicious_nodes": 3}'},
             "strategies.errors.StrategyError",
             "expected a quorum of at least",
         ),
