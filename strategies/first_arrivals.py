@@ -16,7 +16,7 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from fedmeta_flwr.protocol import messages
 from strategies import round_log
-from strategies.errors import DeadActorError
+from strategies.errors import DeadActorError, StrategyError
 from strategies.evaluation_round import EvaluationRound
 from strategies.federation import Federation
 from strategies.hooks import Hooks, RoundSchedule
@@ -37,7 +37,7 @@ _LOG = logging.getLogger("flwr.first_arrivals")
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
 
 
-class FirstArrivals:
+class FirstArrivals(Strategy):
     """Run rounds that aggregate the first `quorum` updates; started like one of Flower's strategies.
 
     Parameters
@@ -103,6 +103,8 @@ class FirstArrivals:
         self._clock: Clock
         self._pending: dict[int, PendingRequest]
         self._timeout: float
+        self._arrays: ArrayRecord  # these two of the current round
+        self._received: Sequence[ReceivedUpdate]
         self._oldest_rounds: list[int]  # of the last two checkpoints
 
     def resume(self, state: dict[str, Any]) -> ArrayRecord:
@@ -160,10 +162,7 @@ class FirstArrivals:
         if self.hooks.on_checkpoint is not None:
             self._inner.get_state()  # what cannot be saved is refused now
         self._register(grid, timeout)
-        configs = (
-            ConfigRecord() if train_config is None else train_config,
-            ConfigRecord() if evaluate_config is None else evaluate_config,
-        )
+        configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
         round_log.log_start(type(self).__name__, num_rounds, initial_arrays, *configs)
         self.summary()
         round_log.log_blank()
@@ -172,6 +171,39 @@ class FirstArrivals:
         if silent := self._grid.drain(time.monotonic() + timeout):
             _LOG.warning("%d clients still owe a reply after %s seconds", len(silent), timeout)
         return result
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Let the inner strategy select clients for training; rounds are the federation's."""
+        return self._inner.configure_train(server_round, arrays, config, self._started(grid))
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Let the inner strategy aggregate the round's first arrivals."""
+        counted = {id(reply) for reply in replies}
+        received = [update for update in self._received if id(update.reply) in counted]
+        return self._inner.aggregate_train(server_round, received, self._arrays)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Let the inner strategy select clients for evaluation."""
+        return self._inner.configure_evaluate(server_round, arrays, config, self._started(grid))
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Let the inner strategy aggregate the evaluation."""
+        return self._inner.aggregate_evaluate(server_round, replies)
+
+    def _started(self, grid: Grid) -> ArrivalGrid:
+        """Return the Grid of the rounds under way; raises `StrategyError` where another loop runs the rounds."""
+        if not isinstance(grid, ArrivalGrid):
+            raise StrategyError(
+                f"{type(self).__name__}: expected rounds of its own `start`, found those of another strategy that "
+                "wraps it: let it wrap that one instead"
+            )
+        return grid
 
     def summary(self) -> None:
         """Log what is wrapped, and how."""
@@ -230,11 +262,12 @@ class FirstArrivals:
 
     def _train(self, progress: RoundProgress, config: ConfigRecord) -> MetricRecord | None:
         """Gather the quorum and aggregate it."""
-        number, arrays = progress.server_round, progress.arrays
-        instructions = self._inner.configure_train(number, arrays, config, self._grid)
-        received = self._gather(progress, self._by_partition(number, instructions))
+        number, self._arrays = progress.server_round, progress.arrays
+        instructions = self.configure_train(number, progress.arrays, config, self._grid)
+        self._received = self._gather(progress, self._by_partition(number, instructions))
         self.hooks.observer.begin("aggregating", number)
-        progress.arrays, metrics = self._inner.aggregate_train(number, received, arrays)
+        arrays, metrics = self.aggregate_train(number, [update.reply for update in self._received])
+        progress.arrays = arrays if arrays is not None else progress.arrays
         return metrics
 
     def _gather(self, progress: RoundProgress, instructions: dict[int, Message]) -> Sequence[ReceivedUpdate]:
@@ -260,9 +293,7 @@ class FirstArrivals:
         number = progress.server_round
         if not self.schedule.is_evaluated(number):
             return None
-        instructions = self._by_partition(
-            number, self._inner.configure_evaluate(number, progress.arrays, config, self._grid)
-        )
+        instructions = self._by_partition(number, self.configure_evaluate(number, progress.arrays, config, self._grid))
         if not instructions:
             return None
         self.hooks.observer.begin("evaluating", number, sorted(instructions))
@@ -270,7 +301,7 @@ class FirstArrivals:
         evaluation_round.run()
         progress.evaluation = evaluation_round.evaluations
         progress.dropped += evaluation_round.dropped
-        return self._inner.aggregate_evaluate(number, evaluation_round.replies)
+        return self.aggregate_evaluate(number, evaluation_round.replies)
 
     def _by_partition(self, server_round: int, instructions: Iterable[Message]) -> dict[int, Message]:
         """Return instructions by client, each with the rounds that it needs to know."""

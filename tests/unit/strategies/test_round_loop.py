@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg, Result
+from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping, FedAvg, Result, Strategy
 from unit.strategies.in_memory_grid import GLOBAL, InMemoryGrid, Latencies, federate, honest_client
 
 from fedmeta_flwr.protocol import messages
-from strategies import Federation, FirstArrivals
+from strategies import Federation, FirstArrivals, StrategyError
 from strategies.transport.grid import ArrivalGrid, TransportSettings
 
 IN_ORDER = Latencies([[0, 1, 2, 3]])
@@ -157,3 +157,13 @@ def test_a_node_that_does_not_answer_a_strategy_in_time_is_not_asked_before_it_h
     again = [Message(record, node, MessageType.TRAIN) for node in inner.partitions]
     assert len(list(grid.send_and_receive(again, timeout=0.05))) == 3
     assert inner.overrun == []
+
+
+def test_it_is_a_strategy_of_flower_that_goes_around_others_and_not_into_them() -> None:
+    strategy = FirstArrivals(FedAvg(), Federation(num_clients=4, quorum=3))
+    assert isinstance(strategy, Strategy)
+    wrapping = DifferentialPrivacyClientSideFixedClipping(
+        strategy, noise_multiplier=0.1, clipping_norm=1.0, num_sampled_clients=3
+    )
+    with pytest.raises(StrategyError, match="FirstArrivals: expected rounds of its own `start`"):
+        wrapping.start(InMemoryGrid(honest_client), messages.to_record(GLOBAL), num_rounds=1)
