@@ -10,7 +10,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """This process received a signal to end.
+    """A signal has asked this process to end.
 
     Attributes
     ----------

@@ -168,8 +168,8 @@ def _wait(superlink: LocalSuperLink, run_id: str, config: RunConfig, follower: R
     """Follow a run until Flower says that it has ended.
 
     A client that hangs keeps Flower's simulation from ending. Therefore a run is stopped soon after its results say
-    that it has ended. If a simulation's process takes longer than 30 seconds to start, Flower replaces it, again and again;
-    that is ended here.
+    that it has ended. If a simulation's process takes longer than 30 seconds to start, Flower replaces it, again and
+    again; that is ended here.
     """
     submitted = asked = time.monotonic()
     overdue = float("inf")

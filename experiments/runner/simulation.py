@@ -145,7 +145,7 @@ def _without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def default_actors(clients: int) -> int:
-    """Return about 1.5 actors per core: two cores then need 1.5 turns instead of 2 for the equal work of three clients."""
+    """Return about 1.5 actors per core: two cores then do the equal work of three clients in 1.5 turns instead of 2."""
     cores = count_cores()
     return min(cores + (cores + 1) // 2, clients)
 
