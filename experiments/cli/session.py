@@ -33,8 +33,8 @@ from fedmeta_flwr.records.run_checkpoints import finished
 COMPLETED, FAILED, BAD_INPUT = 0, 1, 2
 FIGURES = "figures"
 _HOW_TO_RESUME = {
-    "run": "run with --results-dir and --resume resumes from the last checkpoint",
-    "quickstart": "run quickstart with --results-dir and --resume resumes from the last checkpoint",
+    "run": "run with --results-dir and --resume continues from the last checkpoint",
+    "quickstart": "run quickstart with --results-dir and --resume continues from the last checkpoint",
     "reproduce": "reproduce resumes from the last checkpoint",
 }
 _WRONG_PATH = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)

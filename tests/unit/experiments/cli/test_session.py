@@ -150,7 +150,7 @@ def test_a_signal_ends_with_128_plus_its_number(
     monkeypatch.setattr(session, "run_to_end", lambda *_, **__: signal.raise_signal(number))
     result = invoke()
     assert result.exit_code == exit_code
-    assert f"{number.name}; run with --results-dir and --resume goes on" in result.stderr
+    assert f"{number.name}; run with --results-dir and --resume continues" in result.stderr
 
 
 def test_a_signal_says_nothing_of_going_on_where_nothing_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
