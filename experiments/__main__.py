@@ -1,4 +1,4 @@
-"""What ``python -m experiments`` and ``fedmeta`` run: the command line of `experiments.cli.commands`."""
+"""Entry point of ``python -m experiments`` and ``fedmeta``: the command line of `experiments.cli.commands`."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ if __name__ == "__main__":  # Python looks into the current folder first, which 
 
 
 def main(prog_name: str | None = None) -> None:
-    """Run the command that the arguments name; ends with 1 and one line where one of its packages is not installed."""
+    """Run the command in the arguments; exits with 1 and a one-line message if a package is not installed."""
     try:
         from experiments.cli.commands import app
 

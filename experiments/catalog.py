@@ -1,8 +1,8 @@
-"""What is reproduced: every figure of the poster and every control, by name, and the runs that each needs.
+"""The experiments of the reproduction: every figure of the poster and every control, and the runs that each needs.
 
-A run's settings are the defaults, then ``configs/reproduce/DATASET.toml``, then ``configs/reproduce/PROFILE.toml``,
-then what this module says of the run. Runs that share a pre-training go on from its model: benign clients train alike
-in cases (b) and (c), which differ in evaluation alone.
+A run's settings are the defaults, overridden by ``configs/reproduce/DATASET.toml``, then
+``configs/reproduce/PROFILE.toml``, then the settings of the run in this module. Cases (b) and (c) start from the same
+pre-trained model, because their benign clients train alike; they differ only in evaluation.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from typing import Any
 DATASETS = ("strokes", "omniglot", "mini-imagenet", "image-folder")
 PROFILES = ("quick", "full")
 CASES = ("a", "b", "c")
-"""Who holds images of the backdoor classes beside the adversary; see the setting ``case``."""
+"""Who holds images of the backdoor classes besides the adversary; see the setting ``case``."""
 
 _NO_ATTACK = {"attack-round": 0}
 _DEFENDED = {"defense": "federation"}
@@ -25,15 +25,15 @@ class Run:
     Attributes
     ----------
     name : str
-        Of the run, and of its folder.
+        Name of the run and of its folder.
     text : str
         What happens in it.
     settings : mapping
-        Above those of data set and profile.
+        Override those of data set and profile.
     after : str or None
-        The run whose final model it goes on from; None: it begins with pre-training.
+        The run whose final model it starts from; None: it begins with pre-training.
     ends_before_attack : bool
-        Whether it is the pre-training of others.
+        Whether it is the pre-training of other runs.
     """
 
     name: str
@@ -50,17 +50,17 @@ class Experiment:
     Attributes
     ----------
     name : str
-        As it is asked for.
+        Its name on the command line.
     text : str
         What it shows.
     figure : str
-        Of `experiments.analysis.figures.panels`.
+        Name of a figure of `experiments.analysis.figures.panels`.
     claims : tuple of str
-        The poster's claims that rest on it.
+        The poster's claims that depend on it.
     runs : tuple of str
         The runs that it is drawn from.
     profiles : mapping of str to tuple of str
-        Profiles that leave runs out, with the runs that they keep.
+        For profiles with fewer runs: the runs that they have.
     """
 
     name: str
@@ -117,10 +117,10 @@ _CONTROLS = (
 _MEASURED = (*map(_attacked, CASES), *_CONTROLS, *map(_defended, CASES))
 
 CONTROLS = tuple(run.name for run in _CONTROLS)
-"""Names of the runs that an attacked one is compared with."""
+"""Names of the runs with which an attacked run is compared."""
 
 MEASURED_RUNS = tuple(run.name for run in _MEASURED)
-"""Names of the runs whose results are drawn and judged, in the order in which they are shown."""
+"""Names of the runs whose results are drawn and judged, in the order of display."""
 
 RUNS = {run.name: run for run in (*_PRETRAINING, *_MEASURED)}
 """All runs by name."""
@@ -170,11 +170,11 @@ EXPERIMENTS = {
 
 
 class CatalogError(ValueError):
-    """A name that is not in the catalog; says which, and what is."""
+    """A name is not in the catalog; the message says which, and lists the known ones."""
 
 
 def runs_of(names: Iterable[str], profile: str) -> list[Run]:
-    """Return the runs that experiments need, each once, a pre-training before what goes on from it.
+    """Return the runs that experiments need, each once, and a pre-training before the runs that start from it.
 
     Parameters
     ----------

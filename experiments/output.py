@@ -1,4 +1,4 @@
-"""What a command hands over: text for people, or, with ``--json``, one JSON document on standard output."""
+"""The output of a command: text for people, or, with ``--json``, one JSON document on standard output."""
 
 import io
 import json
@@ -12,21 +12,21 @@ from rich.console import Console, RenderableType
 
 Document = dict[str, Any]
 STATUS = {0: "completed", 1: "failed", 2: "bad-input"}
-"""What exit codes mean; any other is that of an interruption."""
+"""Meanings of exit codes; any other code is that of an interruption."""
 
 
 @dataclass
 class Output:
-    """Where a command tells what.
+    """Where a command prints its results.
 
     Attributes
     ----------
     command : str
         Its name.
     as_json : bool
-        Whether standard output is for one JSON document; all else goes to standard error then.
+        Whether standard output is for one JSON document; everything else then goes to standard error.
     document : dict
-        What the command has found so far; what is in it when the command ends, however it ends, is handed over.
+        The command's results so far; printed when the command ends, however it ends.
     """
 
     command: str
@@ -34,23 +34,23 @@ class Output:
     document: Document = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Let names of files be printed whose bytes are no text: escaped, as they always are on standard error."""
+        """Escape file names that are not valid text when they are printed, as standard error always does."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
 
     @property
     def console(self) -> Console:
-        """Return where lines for people go, of any length."""
+        """Return the console for lines of any length for people."""
         return Console(stderr=self.as_json, highlight=False, soft_wrap=True)
 
     def show(self, renderable: RenderableType) -> None:
-        """Print a table, fitted to the terminal's width; nothing with ``--json``, whose document has its numbers."""
+        """Print a table, fitted to the terminal's width; with ``--json`` nothing, as the document has its numbers."""
         if not self.as_json:
             Console(highlight=False).print(renderable)
 
     @contextmanager
     def kept_clean(self) -> Iterator[None]:
-        """Send to standard error what anything but `hand_over` prints, where standard output is for the document."""
+        """With ``--json``, redirect to standard error everything that is printed in the block."""
         if self.as_json:
             with redirect_stdout(sys.stderr):
                 yield

@@ -1,7 +1,7 @@
-"""From names in the catalog to checked configurations, each with the folder of its results.
+"""Turn names in the catalog into checked configurations, each with the folder of its results.
 
-A results root holds ``DATASET/PROFILE/seed-N/RUN/results.jsonl``. A run that is not finished has ``.partial`` behind
-its name; it is made anew.
+A results root holds ``DATASET/PROFILE/seed-N/RUN/results.jsonl``. The folder of an unfinished run has ``.partial``
+after its name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,16 +25,16 @@ from fedmeta_flwr.records.results import FILE_NAME, ResultsError, read_results
 
 _CONFIGS = CONFIGS_DIR / "reproduce"
 _PARTIAL = ".partial"
-# What an override cannot set for all runs alike, and how it is chosen.
+# Settings that an override cannot set for all runs alike, and how they are chosen.
 _CHOSEN_OTHERWISE = {
-    "dataset": "the results of each lie in a folder of its own: use --dataset",
+    "dataset": "each has its results in a separate folder: use --dataset",
     "seed": "there is a run for each: use --first-seed and --seeds",
     "case": "there are runs of all of them: name experiments",
     "results-dir": "each run has a folder in the results root: use --results-dir",
-    "initial-model": "runs go on from the pre-training of their seed",
-    "resume": "what was stopped goes on by itself",
+    "initial-model": "runs start from the pre-training of their seed",
+    "resume": "stopped runs are resumed automatically",
 }
-# A pre-training without an attack depends on none of these: it keeps the defaults, and serves whatever they are set to.
+# A pre-training does not depend on these: it keeps the defaults, so it can be reused when they are overridden.
 _AFTER_PRETRAINING = (
     "attack-interval",
     "attack",
@@ -75,9 +75,9 @@ class PlannedRun:
     Attributes
     ----------
     run : Run
-        Of the catalog.
+        The catalog's entry.
     folder : Path
-        Where its results are once it is finished.
+        Holds its results once it is finished.
     config : RunConfig
         Checked, with absolute paths; results go to `partial`.
     """
@@ -88,16 +88,16 @@ class PlannedRun:
 
     @property
     def partial(self) -> Path:
-        """Where its results are while it is not finished."""
+        """Folder of its results until it is finished."""
         return self.folder.with_name(self.folder.name + _PARTIAL)
 
     @property
     def title(self) -> str:
-        """Name it on the terminal."""
+        """Its name on the terminal."""
         return f"seed {self.config.seed}, {self.run.name}"
 
     def seconds(self) -> float | None:
-        """Return how long it took, None where it is not finished.
+        """Return how long it took, or None if it is not finished.
 
         Raises
         ------
@@ -124,29 +124,29 @@ def plan_runs(
     overrides: Sequence[str],
     app_dir: Path,
 ) -> list[PlannedRun]:
-    """Return the runs of experiments in an order in which they can run: seed by seed, pre-training first.
+    """Return the runs of experiments in a possible order: seed by seed, pre-training first.
 
     Parameters
     ----------
     names : sequence of str
         Experiments of the catalog; none: all.
     dataset, profile : str
-        Of the catalog.
+        As in the catalog.
     seeds : sequence of int
         From 0.
     root : Path
         The results root.
     data_dir : Path or None
-        Folder of the data set's files; None leaves the setting.
+        Folder of the data set's files; None keeps the setting.
     overrides : sequence of str
-        ``key=value`` above all other settings, for every run.
+        ``key=value`` each; they override all other settings, in every run.
     app_dir : Path
         Folder of the Flower App.
 
     Raises
     ------
     CatalogError, SettingsError, ConfigError
-        If a name is unknown, or the settings of a run do not hold.
+        If a name is unknown, or the settings of a run are invalid.
     """
     defaults = read_defaults(app_dir)
     shared = merge_settings(
@@ -154,20 +154,20 @@ def plan_runs(
         read_settings(_CONFIGS / f"{dataset}.toml"),
         read_settings(_CONFIGS / f"{profile}.toml"),
     )
-    own = parse_overrides(overrides)
-    if chosen := sorted(_CHOSEN_OTHERWISE.keys() & own.keys()):
-        lines = (f"-c: expected no {key}, for {_CHOSEN_OTHERWISE[key]}, found {own[key]!r}" for key in chosen)
+    given = parse_overrides(overrides)
+    if chosen := sorted(_CHOSEN_OTHERWISE.keys() & given.keys()):
+        lines = (f"-c: expected no {key}, for {_CHOSEN_OTHERWISE[key]}, found {given[key]!r}" for key in chosen)
         raise SettingsError("\n".join(lines))
     if data_dir is not None:
-        own["data-dir"] = str(data_dir)
-    schedule = parse_settings(shared, own)
+        given["data-dir"] = str(data_dir)
+    schedule = parse_settings(shared, given)
     if schedule.attack_round < schedule.pretrain_rounds + 2:
         raise SettingsError(
-            f"attack-round: expected at least pretrain-rounds + 2 = {schedule.pretrain_rounds + 2}, for a round of its "
-            f"own measures the clean model, found {schedule.attack_round}"
+            f"attack-round: expected at least pretrain-rounds + 2 = {schedule.pretrain_rounds + 2}, because one "
+            f"round before the attack measures the clean model, found {schedule.attack_round}"
         )
     return [
-        _planned(run, seed, _Layers(defaults, shared, own), root.absolute() / dataset / profile / f"seed-{seed}")
+        _planned(run, seed, _Layers(defaults, shared, given), root.absolute() / dataset / profile / f"seed-{seed}")
         for seed in seeds
         for run in runs_of(names, profile)
     ]
@@ -175,31 +175,31 @@ def plan_runs(
 
 @dataclass(frozen=True)
 class _Layers:
-    """Settings by rank: defaults, those of data set and profile (defaults included), the user's own."""
+    """Settings by rank: defaults, those of data set and profile (with the defaults), those that the user gives."""
 
     defaults: Mapping[str, Any]
     shared: Mapping[str, Any]
-    own: Mapping[str, Any]
+    given: Mapping[str, Any]
 
 
 def _planned(run: Run, seed: int, layers: _Layers, folder: Path) -> PlannedRun:
-    shared, own = layers.shared, layers.own
-    values = {**shared, **run.settings, **own, "seed": seed}
+    shared, given = layers.shared, layers.given
+    values = {**shared, **run.settings, **given, "seed": seed}
     values["results-dir"] = str(folder / f"{run.name}{_PARTIAL}")
-    schedule = {**shared, **own}
+    schedule = {**shared, **given}
     if run.ends_before_attack:
-        # All that goes on from it spends one round on measuring the clean model before it attacks.
+        # Runs that start from it measure the clean model for one round before they attack.
         values["num-server-rounds"] = schedule["attack-round"] - 2
         values |= {key: layers.defaults[key] for key in _AFTER_PRETRAINING}
     if run.after is not None:
         values["initial-model"] = str(folder / run.after / MODEL_FILE_NAME)
-    # What makes a run what it is cannot be overridden for all runs alike.
-    values |= {key: value for key, value in run.settings.items() if key in own}
+    # Overrides do not change the settings that define this run.
+    values |= {key: value for key, value in run.settings.items() if key in given}
     return PlannedRun(run, folder / run.name, parse_settings(values))
 
 
 def require_same(file: Path, found: Mapping[str, Any], expected: RunConfig) -> None:
-    """Raise `ResultsError` unless a result file is of this configuration, paths and device aside."""
+    """Raise `ResultsError` unless a result file is of this configuration, except for `SETTINGS_OF_A_SEED`."""
     if different := expected.differences(found, but_for=SETTINGS_OF_A_SEED):
         raise ResultsError(
             f"{file}: made by another configuration or version; choose another results root. "

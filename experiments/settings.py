@@ -18,7 +18,7 @@ _KEY = "backdoor-key"
 
 
 class SettingsError(ValueError):
-    """A configuration file or a ``key=value`` that cannot be read; says which, and what was expected."""
+    """A configuration file or a ``key=value`` cannot be read; the message says which, and what was expected."""
 
 
 def load_config(
@@ -31,9 +31,9 @@ def load_config(
     config : str
         A name in ``experiments/configs``, or the path of a TOML file.
     overrides : sequence of str
-        ``key=value`` each, later ones first in rank; see `parse_override`.
+        ``key=value`` each; later ones override earlier ones; see `parse_override`.
     folders : mapping of str to Path or None
-        ``data-dir`` and the like from options of their own; above all else; None leaves the setting.
+        ``data-dir`` and the like from separate options; they override everything else. None keeps the setting.
     app_dir : Path
         Folder with the pyproject.toml that holds the defaults.
 
@@ -58,7 +58,7 @@ def load_config(
 
 
 def merge_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all settings, later layers above earlier ones, with absolute paths."""
+    """Return all settings, with absolute paths; later layers override earlier ones."""
     return _with_absolute_paths({key: value for layer in layers for key, value in layer.items()})
 
 
@@ -68,7 +68,7 @@ def parse_settings(*layers: Mapping[str, Any]) -> RunConfig:
     Raises
     ------
     ConfigError
-        With every problem of the merged settings, a file of a key that is not there among them.
+        With every problem of the merged settings, including a missing image file of the backdoor key.
     """
     values = merge_settings(*layers)
     missing = _missing_key(values)
@@ -83,7 +83,7 @@ def parse_settings(*layers: Mapping[str, Any]) -> RunConfig:
 
 
 def find_config(config: str) -> Path:
-    """Return the file of a configuration: a path as it is, a bare name from ``experiments/configs``."""
+    """Return the file of a configuration, given as a path or as a name in ``experiments/configs``."""
     named = CONFIGS_DIR / f"{config.removesuffix('.toml')}.toml"
     if "/" not in config and named.is_file() and not Path(config).is_file():
         return named
@@ -94,12 +94,12 @@ def find_config(config: str) -> Path:
 
 
 def read_project(app_dir: Path) -> dict[str, Any]:
-    """Return what stands in an app's pyproject.toml."""
+    """Return the content of an app's pyproject.toml."""
     file = app_dir / "pyproject.toml"
     if not file.is_file():
         raise SettingsError(
-            f"{file}: expected the file with all defaults, found none. It stands in a checkout, of which an installed "
-            "package is only a part: install from there with `pip install -e .`, or, to run, name its folder with --app"
+            f"{file}: expected the file with all defaults, found none. It is in a checkout but not in an installed "
+            "package: install from the checkout with `pip install -e .`, or, to run, give its folder with --app"
         )
     return _read_toml(file)
 
@@ -125,7 +125,7 @@ def read_settings(file: Path) -> dict[str, Any]:
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return settings from ``key=value`` each, later ones above earlier; raises `SettingsError` with all others."""
+    """Return settings from ``key=value`` each, later ones first in rank; raises `SettingsError` with all others."""
     parsed, problems = {}, []
     for override in overrides:
         try:
@@ -141,7 +141,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 def parse_override(override: str) -> tuple[str, Any]:
     """Split ``key=value`` at its first ``=``.
 
-    The value is read as a TOML literal (``3``, ``0.5``, ``true``, ``"text"``), and as plain text where it is none.
+    The value is read as a TOML literal (``3``, ``0.5``, ``true``, ``"text"``), or as plain text if it is none.
     """
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
@@ -165,7 +165,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Flower starts the app in another folder: a relative path would mean another file there."""
+    """Make paths absolute, because Flower starts the app in another folder."""
     absolute = dict(values)
     for key in (*RunConfig.paths(), _KEY):
         path = values.get(key)
@@ -175,7 +175,7 @@ def _with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _missing_key(values: Mapping[str, Any]) -> list[str]:
-    """Return that a key is no file, if it is none; a line as `ConfigError` has them."""
+    """Return the problem, as a line for `ConfigError`, if the backdoor key is a file that does not exist."""
     name = values.get(_KEY)
     if not isinstance(name, str) or not _is_key_file(name) or Path(name).is_file():
         return []

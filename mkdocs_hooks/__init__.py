@@ -1,1 +1,1 @@
-"""What MkDocs is told beside mkdocs.yml: pages generated from the code, and links that lead out of ``docs/``."""
+"""MkDocs hooks for what mkdocs.yml cannot express: generated pages, and links to files outside ``docs/``."""

@@ -1,4 +1,4 @@
-"""The API reference: a page for each package, with all its public modules, for mkdocstrings to fill."""
+"""The API reference: one page for each package, with all its public modules, which mkdocstrings fills."""
 
 from pathlib import Path
 
@@ -31,18 +31,18 @@ PACKAGES = (
 
 
 def modules(package: str, root: Path) -> list[str]:
-    """Return the public modules of a package, without those of packages inside of it."""
+    """Return the public modules of a package, without those of its subpackages."""
     files = sorted((root / package.replace(".", "/")).glob("*.py"))
     return [f"{package}.{file.stem}" for file in files if not file.stem.startswith("_")]
 
 
 def texts(root: Path) -> dict[str, str]:
-    """Return the pages of the site, from their paths to Markdown."""
+    """Return the Markdown of the pages, by path in the site."""
     return {_page(package): _text(package, root) for package in PACKAGES}
 
 
 def pages_of_modules(root: Path) -> dict[str, str]:
-    """Return where the site describes a module or package, from paths in the repository."""
+    """Return the page that describes each module and package, by path in the repository."""
     found = {}
     for package in PACKAGES:
         found[package.replace(".", "/")] = _page(package)

@@ -1,4 +1,4 @@
-"""The command line reference, from the commands themselves."""
+"""The command line reference, generated from the commands."""
 
 import html
 
@@ -14,7 +14,7 @@ PROGRAM = "python -m experiments"
 
 
 def text() -> str:
-    """Return the page: Typer's own, but with whole sentences, and with the defaults that a help text names."""
+    """Return Typer's page, but with whole sentences, and with the defaults given in help texts."""
     group = get_command(app)
     assert isinstance(group, Group)
     for command in group.commands.values():

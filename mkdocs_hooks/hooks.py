@@ -1,4 +1,4 @@
-"""The hooks that mkdocs.yml names; MkDocs calls them by their names."""
+"""The hooks listed in mkdocs.yml; MkDocs calls them by name."""
 
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,18 @@ from mkdocs_hooks import api_pages, command_line, links, settings_page
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY_PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
-"""Pages of the site that are files outside of ``docs/``."""
+"""Pages of the site whose files are outside ``docs/``."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Let ``math`` fences, which GitHub shows as formulas, become MathML, which browsers draw without a script."""
+    """Turn ``math`` fences, which GitHub shows as formulas, into MathML, which browsers draw without a script."""
     fences = config.mdx_configs.setdefault("pymdownx.superfences", {}).setdefault("custom_fences", [])
     fences.append({"name": "math", "class": "math", "format": _formula})
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages, and those that are files outside of ``docs/``."""
+    """Add the generated pages, and those whose files are outside ``docs/``."""
     generated = {
         "configuration.md": settings_page.text(ROOT),
         "command-line.md": command_line.text(),
@@ -38,7 +38,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links lead where they lead in the repository, and names of settings to the configuration reference."""
+    """Adapt links to the site, and link names of settings to the configuration reference."""
     uri = page.file.src_uri
     pages = {name: page_uri for page_uri, name in REPOSITORY_PAGES.items()}
     source = links.Source(
@@ -54,7 +54,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 @event_priority(-100)  # after the search plugin
 def on_post_build(config: MkDocsConfig) -> None:
-    """Put the search index where the theme's script looks for it on pages opened from disk, or else stops."""
+    """Also write the search index where the theme's script needs it on pages opened from disk."""
     folder = Path(config.site_dir) / "search"
     index = (folder / "search_index.json").read_text(encoding="utf-8")
     (folder / "search_index.js").write_text(f"var __index = {index}", encoding="utf-8")

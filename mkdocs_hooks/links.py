@@ -1,4 +1,4 @@
-"""Links of the documentation: written so that they work where the files lie, rewritten for the site."""
+"""Links of the documentation: they work in the repository as written, and are rewritten for the site."""
 
 import posixpath
 import re
@@ -14,7 +14,7 @@ _CODE = re.compile(r"(?<![\[`])`(?P<key>[a-z][a-z-]*)(?P<value> = [^`]+)?`(?![\]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a page comes from, and what it may lead to.
+    """Where a page comes from, and where it may link to.
 
     Attributes
     ----------
@@ -25,9 +25,9 @@ class Source:
     page : str
         The page in the site, as a path from its top.
     pages : mapping of str to str
-        Paths in the repository outside of ``docs/`` to pages of the site, anchors included.
+        Pages of the site, with anchors, by path in the repository outside ``docs/``.
     repository : str
-        Address of the repository on the web; empty: it has none, and what the site lacks is no link.
+        Web address of the repository. Empty: it has none, and links to files that the site lacks become plain text.
     """
 
     root: Path
@@ -37,12 +37,12 @@ class Source:
     repository: str
 
     def to(self, page: str) -> str:
-        """Return the way from this page to another of the site."""
+        """Return the relative path from this page to another one of the site."""
         return posixpath.relpath(page, posixpath.dirname(self.page) or ".")
 
 
 class LinkError(ValueError):
-    """A link to a file that does not exist."""
+    """A link leads to a file that does not exist."""
 
 
 def targets(markdown: str) -> list[str]:
@@ -58,7 +58,7 @@ def targets(markdown: str) -> list[str]:
 
 
 def is_relative(target: str) -> bool:
-    """Tell whether a target is a file, seen from the page that names it."""
+    """Return whether a target is a file, relative to the page with the link."""
     return not re.match(r"[a-z]+:|#", target)
 
 
@@ -68,7 +68,7 @@ def rewritten(markdown: str, source: Source) -> str:
     Raises
     ------
     LinkError
-        If a link leads to no file.
+        If a link leads to a file that does not exist.
     """
 
     def link(match: re.Match[str]) -> str:
@@ -82,7 +82,7 @@ def rewritten(markdown: str, source: Source) -> str:
 
 
 def with_settings(markdown: str, keys: Collection[str], source: Source) -> str:
-    """Return a page on which every name of a setting, as code, leads to the configuration reference."""
+    """Return a page with every setting's name in code format linked to the configuration reference."""
     page = source.to("configuration.md")
 
     def link(match: re.Match[str]) -> str:
@@ -92,7 +92,7 @@ def with_settings(markdown: str, keys: Collection[str], source: Source) -> str:
 
 
 def _for_site(target: str, source: Source) -> str:
-    """Return where a relative link leads on the site; empty: nowhere."""
+    """Return the target of a relative link on the site; empty if there is none."""
     path, _, anchor = target.partition("#")
     named = posixpath.normpath(posixpath.join(posixpath.dirname(source.file), path))
     if named.startswith("docs/") and not (source.root / named).is_dir():  # a folder is no page

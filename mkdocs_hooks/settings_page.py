@@ -1,4 +1,4 @@
-"""The configuration reference, from the fields of `RunConfig`, the defaults in pyproject.toml and the named files."""
+"""The configuration reference: the fields of `RunConfig`, the defaults in pyproject.toml, and the named files."""
 
 import dataclasses
 import json
@@ -17,12 +17,12 @@ _TYPES = {bool: "true or false", int: "whole number", float: "number", str: "tex
 _INTRODUCTION = """# Configuration reference
 
 Every setting of a run, generated from [fedmeta_flwr/config/sections](../fedmeta_flwr/config/sections/__init__.py) and
-the defaults in `[tool.flwr.app.config]` of [pyproject.toml](../pyproject.toml). A setting is changed on the command
-line (`-c KEY=VALUE`), or in a TOML file; `-c` stands above the file, the file above the defaults. All problems of a
+the defaults in `[tool.flwr.app.config]` of [pyproject.toml](../pyproject.toml). Change a setting on the command
+line (`-c KEY=VALUE`) or in a TOML file. `-c` overrides the file, and the file overrides the defaults. All problems of a
 configuration are reported at once, before anything starts.
 
-*Free* settings change no result: a run may be resumed with other values of them. A setting that names an object has
-another one with its options, [a JSON object](extending.md#options).
+*Free* settings change no result: a run may be resumed with other values of them. For each setting that names an
+object, another one gives its options as [a JSON object](extending.md#options).
 """
 
 
@@ -32,7 +32,7 @@ def keys() -> frozenset[str]:
 
 
 def sections() -> dict[str, str]:
-    """Return the section of each field of `RunConfig`, in words: the class that declares it."""
+    """Return the heading for each field of `RunConfig`, after the class that declares it."""
     classes = {name: getattr(declared, name) for name in declared.__all__}
     return {
         field.name: _HEADINGS.get(name, name)
@@ -78,8 +78,9 @@ def _built_in(field: "dataclasses.Field[Any]") -> str:
 
 def _named_configurations() -> str:
     parts = [
-        "## Named configurations\n\nWhat `run NAME` sets above the defaults (`experiments/configs`), and what "
-        "`reproduce` does: the data set's file, then the profile's, then what the catalog says of a run.\n"
+        "## Named configurations\n\nThe settings with which `run NAME` overrides the defaults "
+        "(`experiments/configs`). `reproduce` applies the data set's file, then the profile's, then the settings of "
+        "the run in the catalog.\n"
     ]
     for file in [*sorted(CONFIGS_DIR.glob("*.toml")), *sorted(CONFIGS_DIR.glob("*/*.toml"))]:
         name = file.relative_to(CONFIGS_DIR).with_suffix("")

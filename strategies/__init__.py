@@ -1,4 +1,4 @@
-"""Server strategies: the first arrivals, around any strategy of Flower's, a custom one, or a server rule."""
+"""Server strategies: aggregate the first arrivals with any Flower strategy, a custom one, or a server rule."""
 
 from strategies.errors import DeadActorError, QuorumError, RegistrationError, StrategyError
 from strategies.federation import Abstainers, Federation

@@ -6,24 +6,24 @@ from fedmeta_flwr.records.drops import Drop, DropReason
 
 
 class StrategyError(ValueError):
-    """A strategy, or a combination of one with the federation, that cannot work; says why."""
+    """A strategy that cannot work, or not with this federation; the message says why."""
 
 
 class RegistrationError(RuntimeError):
-    """A federation whose clients are not the expected ones; says which are missing or too many."""
+    """The clients of a federation are not the expected ones; the message says what was found instead."""
 
 
 class DeliveryError(RuntimeError):
-    """A message that cannot be sent to its node now; says why."""
+    """A message cannot be sent to its node now; the message says why."""
 
 
 class RejectedReplyError(ValueError):
-    """A reply that does not count; the text is the detail that the round's record gives.
+    """A reply does not count; the text becomes the detail in the round's record.
 
     Attributes
     ----------
     reason : DropReason
-        Which of the record's reasons it is.
+        Why, as the record has it.
     """
 
     def __init__(self, detail: str = "", reason: DropReason = DropReason.FAILED) -> None:
@@ -32,16 +32,16 @@ class RejectedReplyError(ValueError):
 
 
 class QuorumError(RuntimeError):
-    """A round that cannot get enough updates.
+    """A round cannot get enough updates.
 
     Attributes
     ----------
     server_round, quorum : int
-        Which round, and how many updates it needed.
+        The round, and the number of updates that it needed.
     answered : tuple of int
         Partitions whose updates would have been aggregated.
     dropped : tuple of Drop
-        The clients that fell out.
+        The clients that do not count.
     awaited : tuple of int
         Partitions that had not answered yet.
     """
@@ -61,23 +61,23 @@ class QuorumError(RuntimeError):
         self.answered = tuple(answered)
         self.dropped = tuple(dropped)
         self.awaited = tuple(awaited)
-        fallen = "; ".join(f"{drop.partition_id} {drop.describe()}" for drop in self.dropped)
+        dropped_out = "; ".join(f"{drop.partition_id} {drop.describe()}" for drop in self.dropped)
         super().__init__(
             f"round {server_round}: {problem}: expected updates of {quorum} clients, found {len(self.answered)} "
-            f"(answered: {_listed(self.answered)}; fell out: {fallen or 'none'}; awaited: {_listed(self.awaited)})"
+            f"(answered: {_listed(self.answered)}; dropped: {dropped_out or 'none'}; awaited: {_listed(self.awaited)})"
         )
 
 
 class DeadActorError(RuntimeError):
-    """A simulation of which a process has died.
+    """A process of the simulation has died.
 
-    Flower hands a dead process on as a free one, which fails every message it is given at once.
+    Flower treats a dead process as a free one; every message given to it fails at once.
     """
 
     def __init__(self, server_round: int, reason: str) -> None:
         super().__init__(
             f"round {server_round}: a process of the simulation has died, and Flower cannot replace it; the run ends "
-            f"here and can go on from its last checkpoint: {reason}"
+            f"here and can be resumed from its last checkpoint: {reason}"
         )
 
 

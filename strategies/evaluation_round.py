@@ -1,4 +1,4 @@
-"""One round of evaluation: every selected client is asked, and waited for."""
+"""One round of evaluation: ask every selected client, and wait for all replies."""
 
 import time
 from dataclasses import dataclass, field
@@ -30,9 +30,9 @@ class EvaluationRound:
     Attributes
     ----------
     replies : list of Message
-        Those that can be counted, in the order of partitions.
+        Valid replies, in the order of partitions.
     evaluations : list of ClientEvaluation
-        What each of them says.
+        The counts of each of them.
     dropped : list of Drop
         The clients that failed. An abstention leaves no trace.
     """
@@ -46,7 +46,7 @@ class EvaluationRound:
     dropped: list[Drop] = field(default_factory=list)
 
     def run(self) -> None:
-        """Ask all, those first that need not be waited for, then read the replies."""
+        """Ask all clients, starting with those that are free, then read the replies."""
         sent: dict[int, tuple[str, float]] = {}
         for partition_id in sorted(
             self.instructions, key=lambda partition_id: (self._is_busy(partition_id), partition_id)

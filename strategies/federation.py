@@ -1,4 +1,4 @@
-"""What a run says of its federation: its size, its quorum, and how updates count."""
+"""A run's federation: its size, its quorum, and how updates count."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from strategies.errors import StrategyError
 
 @dataclass(frozen=True)
 class Abstainers:
-    """Clients that may take no part, by partition.
+    """Partitions of clients that may abstain.
 
     Attributes
     ----------
     training : frozenset of int
-        Those that may abstain from a round of training.
+        May abstain from a round of training.
     evaluation : frozenset of int
-        Those that never evaluate.
+        Never evaluate.
     """
 
     training: frozenset[int] = frozenset()
@@ -26,30 +26,29 @@ NOBODY = Abstainers()
 
 @dataclass(frozen=True, kw_only=True)
 class Federation:
-    """How many clients there are, and how many of their updates make a round.
+    """How many clients there are, and how many updates complete a round.
 
     Attributes
     ----------
     num_clients : int
-        Nodes of the federation; their partitions must be 0 to num_clients - 1.
+        Number of nodes; their partitions must be 0 to num_clients - 1.
     quorum : int
-        Updates after which a round's aggregation takes place, 1 to num_clients.
+        Number of updates after which a round aggregates, 1 to num_clients.
     late_updates : "drop" or "next-round"
-        Whether an update after the quorum is thrown away, or counts as an arrival in the round in which it comes: as
-        the difference to the arrays that it started from, added to the current ones.
+        What happens to an update after the quorum. "drop": it is discarded. "next-round": it counts in the round in
+        which it arrives; its difference to the arrays that it started from is added to the current ones.
     weighting : "uniform" or "num-examples"
-        Weight of an update where the strategy weighs: 1, or what the client claims (which an adversary can inflate).
+        Weight of an update in a weighted average: 1, or what the client claims (which an adversary can inflate).
     abstainers : Abstainers
-        Clients that may take no part: a quorum must be met without them, and they are not among those from which some
-        are selected to evaluate.
+        Clients that may abstain. The quorum must be reachable without them, and a strategy that selects some clients
+        to evaluate selects none of those that never evaluate.
     tolerated_adversaries : int or None
-        How many adversaries a server rule is to tolerate, 0 or above; None: the run does not say.
+        How many adversaries a server rule must tolerate, 0 or above; None: not specified.
 
     Raises
     ------
     StrategyError
-        If one of the values is none of those that it can have; `strategies.rules.feasibility` checks them together
-        with the strategy.
+        If a value is not admitted. `strategies.rules.feasibility` checks the values against the strategy.
     """
 
     num_clients: int
@@ -67,7 +66,7 @@ class Federation:
 
     @property
     def takes_late(self) -> bool:
-        """Whether an update of an earlier round counts in the round in which it arrives."""
+        """Whether a late update counts in the round in which it arrives."""
         return self.late_updates == "next-round"
 
 

@@ -1,7 +1,7 @@
-"""Aggregate as soon as a quorum of clients has answered, with any strategy of Flower's, a custom one, or a server rule.
+"""Aggregate as soon as a quorum of clients has answered, with any Flower strategy, a custom one, or a server rule.
 
-The strategy selects clients and aggregates as ever. The loop of rounds is ours: it passes on the first arrivals instead
-of all replies, and makes a record of each round.
+The strategy selects clients and aggregates as usual. Only the loop of rounds is different: it passes the first arrivals
+to the strategy instead of all replies, and records each round.
 """
 
 import logging
@@ -38,33 +38,33 @@ EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
 
 
 class FirstArrivals(Strategy):
-    """Run rounds that aggregate the first `quorum` updates; started like one of Flower's strategies.
+    """Run rounds that aggregate the first `quorum` updates; start it like a Flower strategy.
 
     Parameters
     ----------
     inner : Strategy or ServerRule
-        Selects clients and aggregates; any of Flower's strategies but those for trees, or a custom one. A server rule
-        aggregates only: all clients are asked.
+        Selects clients and aggregates: any Flower strategy except those for trees, or a custom one. A server rule only
+        aggregates; all clients are asked.
     federation : Federation
-        Its size, its quorum, and how updates count.
+        Its size and quorum, and how updates count.
     arrivals : LatencyModel or WallClock, optional
         Which updates come first. With a latency model the run is a pure function of its seed. None: log-normal
-        latencies that are drawn from `seed`, with a median of 1 s and a spread of 0.5.
+        latencies, drawn from `seed`, with a median of 1 s and a sigma of 0.5.
     seed : int
-        Seed of what the inner strategy draws: its selection of clients, its noise.
+        Seed of the inner strategy's draws: its selection of clients, its noise.
     first_round : int
-        Number of the first round, for a federation that goes on from an earlier model. The inner strategy counts the
-        rounds that it has taken part in, from 1 as in Flower: what it keeps from round to round begins with them.
+        Number of the first round, for a federation that continues from an earlier model. The inner strategy counts only
+        its own rounds, from 1 as in Flower, because its state begins with them.
     schedule : RoundSchedule
-        Phases, evaluations and checkpoints, round by round.
+        The phase of each round, and which rounds have an evaluation or a checkpoint.
     hooks : Hooks
-        Who is told.
+        Called during the run.
     guard : UpdateGuard
-        Reads the replies, and refuses those of another form, or without the metrics that the inner strategy needs.
+        Reads the replies. It rejects malformed ones, and those without the metrics that the inner strategy needs.
     transport : TransportSettings
-        Waiting times, and messages under way.
+        Waiting times, and the number of messages in flight.
     server_update : callable, optional
-        From global arrays to the server's own clean update of them, for server rules that need one.
+        Trains the global arrays on the server's clean data; for server rules that need it.
 
     Raises
     ------
@@ -98,7 +98,7 @@ class FirstArrivals(Strategy):
         guard = guard or UpdateGuard()
         self.guard = replace(guard, least_metrics={**self._inner.required_metrics(), **guard.least_metrics})
         self._resumed: dict[str, Any] | None = None
-        # Of one `start`; saved of it are the pending requests, the clock, and the rounds that may be asked for again.
+        # Set by `start`. A checkpoint has the pending requests, the clock, and the rounds that may be asked for again.
         self._grid: ArrivalGrid
         self._clock: Clock
         self._pending: dict[int, PendingRequest]
@@ -108,12 +108,12 @@ class FirstArrivals(Strategy):
         self._oldest_rounds: list[int]  # of the last two checkpoints
 
     def resume(self, state: dict[str, Any]) -> ArrayRecord:
-        """Let the next `start` go on from what `on_checkpoint` was given, and return the global arrays to start with.
+        """Make the next `start` resume from the state given to `on_checkpoint`; return the global arrays to start with.
 
         Raises
         ------
         StrategyError
-            If the inner strategy is another one than was saved.
+            If another inner strategy was saved.
         """
         self._inner.set_state(state["strategy"])
         self._resumed = state
@@ -131,36 +131,35 @@ class FirstArrivals(Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: EvaluateFn | None = None,
     ) -> Result:
-        """Register the nodes, run the rounds, and wait for what is still under way.
+        """Register the nodes, run the rounds, and wait for pending replies.
 
         Parameters
         ----------
         grid, initial_arrays, num_rounds, train_config, evaluate_config, evaluate_fn
             As in Flower's `Strategy.start`.
         timeout : float
-            Longest wait in seconds for the answers to registration, for each client's reply from when it is asked, for
-            dropped updates before a checkpoint, and at the end.
+            Longest wait in seconds for each of: the answers at registration; a client's reply, from when it is asked;
+            dropped updates before a checkpoint; pending replies at the end.
 
         Returns
         -------
         Result
-            As of Flower's loop: rounds are counted from 1 in each start.
+            As Flower's loop returns it: rounds are counted from 1 in each start.
 
         Raises
         ------
         StrategyError
-            If the initial arrays are not floats, or the inner strategy aggregates nothing or something else than
-            the global arrays.
+            If the initial arrays are not floats, or the inner strategy returns anything but new global arrays.
         RegistrationError
             If the clients are not the expected ones.
         QuorumError
-            If a round does not get its quorum.
+            If a round does not reach its quorum.
         DeadActorError
-            If a process of the simulation has died; after the round in which this was noticed.
+            If a process of the simulation has died; raised after the round in which this was noticed.
         """
         require_float_arrays(initial_arrays)
         if self.hooks.on_checkpoint is not None:
-            self._inner.get_state()  # what cannot be saved is refused now
+            self._inner.get_state()  # raises now if the state cannot be saved
         self._register(grid, timeout)
         configs = (train_config or ConfigRecord(), evaluate_config or ConfigRecord())
         round_log.log_start(type(self).__name__, num_rounds, initial_arrays, *configs)
@@ -169,7 +168,7 @@ class FirstArrivals(Strategy):
         result = self._run_rounds(initial_arrays, num_rounds, *configs, evaluate_fn)
         self.hooks.observer.begin("ending", clients=self._grid.awaited())
         if silent := self._grid.drain(time.monotonic() + timeout):
-            _LOG.warning("%d clients still owe a reply after %s seconds", len(silent), timeout)
+            _LOG.warning("%d clients have not replied after %s seconds", len(silent), timeout)
         return result
 
     def configure_train(
@@ -200,13 +199,13 @@ class FirstArrivals(Strategy):
         """Return the Grid of the rounds under way; raises `StrategyError` where another loop runs the rounds."""
         if not isinstance(grid, ArrivalGrid):
             raise StrategyError(
-                f"{type(self).__name__}: expected rounds of its own `start`, found those of another strategy that "
-                "wraps it: let it wrap that one instead"
+                f"{type(self).__name__}: expected rounds of its own `start`, found those of a strategy that wraps it; "
+                "let it wrap that strategy instead"
             )
         return grid
 
     def summary(self) -> None:
-        """Log what is wrapped, and how."""
+        """Log the strategy and the federation."""
         federation = self.federation
         _LOG.info("\t├──> First %d of %d arrivals (%s)", federation.quorum, federation.num_clients, self.arrivals)
         _LOG.info("\t│\t└── Late updates: %s | weighting: %s", federation.late_updates, federation.weighting)
@@ -214,7 +213,7 @@ class FirstArrivals(Strategy):
         self._inner.summary()
 
     def _register(self, grid: Grid, timeout: float) -> None:
-        """Learn which node is which client, and send again what was under way at a checkpoint."""
+        """Find out which node is which client, and repeat the requests that were pending at a checkpoint."""
         observer, longest = self.hooks.observer, self.transport.registration_seconds
         self._grid = ArrivalGrid(grid, self.transport, observer)
         observer.begin("registering", clients=range(self.federation.num_clients))
@@ -289,7 +288,7 @@ class FirstArrivals(Strategy):
         return received
 
     def _evaluate(self, progress: RoundProgress, config: ConfigRecord) -> MetricRecord | None:
-        """Let clients evaluate the new global arrays, in a round in which they do."""
+        """Let clients evaluate the new global arrays, if the schedule says so."""
         number = progress.server_round
         if not self.schedule.is_evaluated(number):
             return None
@@ -304,7 +303,7 @@ class FirstArrivals(Strategy):
         return self.aggregate_evaluate(number, evaluation_round.replies)
 
     def _by_partition(self, server_round: int, instructions: Iterable[Message]) -> dict[int, Message]:
-        """Return instructions by client, each with the rounds that it needs to know."""
+        """Return instructions by client, each stamped with its round and the oldest round still needed."""
         oldest_round = server_round if self.hooks.on_checkpoint is None else min(self._oldest_rounds)
         by_partition = {}
         for instruction in instructions:
@@ -322,12 +321,12 @@ class FirstArrivals(Strategy):
             raise DeadActorError(number, self._grid.dead_actor)
         if hooks.on_checkpoint is not None and self.schedule.is_checkpointed(number):
             hooks.observer.begin("saving", number, self._grid.awaited(only_unwanted=True))
-            # What a client keeps of a dropped update must be on its disk: a resumed run does not ask for it again.
+            # A dropped update is not asked for again after a resume, so its client must have saved its state by now.
             self._grid.settle(time.monotonic() + self._timeout)
             hooks.on_checkpoint(number, self._state(progress))
 
     def _state(self, progress: RoundProgress) -> dict[str, Any]:
-        """Return all that the next rounds depend on."""
+        """Return everything that the next rounds depend on."""
         oldest_round = min([progress.server_round + 1, *(one.sent_in_round for one in self._pending.values())])
         self._oldest_rounds = [self._oldest_rounds[-1], oldest_round]
         return {

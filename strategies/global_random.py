@@ -1,8 +1,8 @@
-"""Flower's strategies draw from global random states; here they do so from a stream of the run, and leave no trace.
+"""Seed the global random states that Flower's strategies draw from, and restore them afterwards.
 
 `sample_nodes` uses Python's `random`, the differential-privacy wrappers use `numpy.random`, and a custom strategy
-may use `torch`. Their draws could not be repeated, nor resumed, while anything else in the process draws from the same
-states.
+may use `torch`. Anything else in the process may draw from the same states, so without this a run could not be repeated
+or resumed.
 """
 
 import random
@@ -17,12 +17,12 @@ from fedmeta_flwr.learning.seeding import torch_draws
 
 @contextmanager
 def seeded_global_random(seed: int, purpose: str, *keys: int) -> Iterator[None]:
-    """Seed the global random states of Python, NumPy and PyTorch for a block, and put them back after it.
+    """Seed the global random states of Python, NumPy and PyTorch for a block, and restore them after it.
 
     Parameters
     ----------
     seed, purpose, *keys
-        Name the stream, as in `fedmeta_flwr.seeding.generator`.
+        The name of the stream, as in `fedmeta_flwr.seeding.generator`.
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()
     words = seeding.generator(seed, purpose, *keys).integers(2**32, size=8)

@@ -1,4 +1,4 @@
-"""What a run decides round by round, and what it wants to be told."""
+"""The schedule of a run's rounds, and the functions that the run calls."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,11 +20,11 @@ class RoundSchedule:
     Attributes
     ----------
     phase : callable
-        Round to ``RoundRecord.phase``.
+        From a round to its ``RoundRecord.phase``.
     is_evaluated : callable
-        Round to whether the clients evaluate the aggregated model.
+        From a round to whether the clients evaluate the aggregated model.
     is_checkpointed : callable
-        Round to whether a checkpoint follows it, where `Hooks.on_checkpoint` takes one.
+        From a round to whether `Hooks.on_checkpoint` is called after it.
     """
 
     phase: Callable[[int], str] = lambda _: "benign"
@@ -34,17 +34,17 @@ class RoundSchedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """Who is told of a run.
+    """Functions that a run calls.
 
     Attributes
     ----------
     on_round : callable, optional
-        Called after each round with its `RoundRecord` and the global arrays that it ended with.
+        Called after each round with its `RoundRecord` and the new global arrays.
     on_checkpoint : callable, optional
-        Called after a round in which a checkpoint is due with its number and all that `FirstArrivals.resume` needs to
-        go on after it, which `fedmeta_flwr.records.packing` takes.
+        Called after a round with a checkpoint. Its arguments are the round and the state for `FirstArrivals.resume`,
+        which `fedmeta_flwr.records.packing` can pack.
     observer : Observer
-        Is told what goes on inside a round.
+        Follows the progress within a round.
     """
 
     on_round: OnRound | None = None

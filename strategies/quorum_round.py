@@ -1,8 +1,8 @@
-"""One round of training: who is asked, whose update counts, and when enough have arrived.
+"""One round of training: who is asked, whose update counts, and when the round is complete.
 
-A client has one pending request at most. In a round it is asked when it is free; while a request of an earlier round
-is pending, its instruction is held back. As soon as the quorum cannot be reached by the clients already asked
-(some abstained or failed), those that were held back are asked, in the order in which they become free.
+A client has at most one pending request. A free client is asked at the start of the round; while a request of an
+earlier round is pending, the client's instruction is held back. If the clients already asked cannot complete the quorum
+(some abstained or failed), the others are asked in the order in which they become free.
 """
 
 import time
@@ -29,18 +29,18 @@ class QuorumRound:
     grid : ArrivalGrid
         Carries the messages.
     clock : Clock
-        Tells the order of arrival.
+        Gives the order of arrival.
     pending : dict
-        Partition id to pending request; taken over from the round before, and left to the round after.
+        Partition id to pending request, from earlier rounds; changed in place, for the rounds after this one.
     federation : Federation
-        Its quorum is the number of updates after which the round is over; it says whether late ones count.
+        Says how many updates complete the round, and whether late ones count.
     server_round : int
         From 1.
     held : dict
-        Partition id to instruction, of every client that the strategy selected.
+        Partition id to instruction, for every client that the strategy selected.
     timeout_seconds : float
-        Longest wait for a client's reply, from when it is asked. Who has not answered by then has fallen out; the round
-        goes on as long as its quorum can be met.
+        Longest wait for a client's reply, from when it is asked. A client that has not answered by then is dropped;
+        the round goes on as long as its quorum can be reached.
     guard : UpdateGuard
         Reads the replies.
 
@@ -49,7 +49,7 @@ class QuorumRound:
     received : dict
         Partition id to `ReceivedUpdate`, in the order of arrival.
     dropped : list of Drop
-        Every client that was selected and does not count.
+        Every selected client whose update does not count.
     """
 
     grid: ArrivalGrid
@@ -73,12 +73,12 @@ class QuorumRound:
         Raises
         ------
         QuorumError
-            If the quorum cannot be reached any more.
+            If the quorum can no longer be reached.
         """
         self._expected = len(self.pending) if self.federation.takes_late else 0
         free = [partition_id for partition_id in sorted(self.held) if partition_id not in self.pending]
         while self._missing() > len(free) + len(self._freed) and self.pending:
-            self._take_next()  # too few are free to begin
+            self._take_next()  # too few clients are free to begin
         self._began = self.clock.now()
         self._ask(free + self._freed)
         self._freed.clear()
@@ -88,11 +88,11 @@ class QuorumRound:
         self._drop_the_rest()
 
     def _missing(self) -> int:
-        """Return how many updates the quorum lacks even if all expected ones arrive."""
+        """Return how many updates are missing even if all expected ones arrive."""
         return self.federation.quorum - len(self.received) - self._expected
 
     def _ask(self, partition_ids: list[int]) -> None:
-        """Send instructions, first to the nodes that need not be waited for."""
+        """Send instructions, first to nodes that are not busy."""
         for partition_id in sorted(partition_ids, key=self._is_busy):
             instruction = self.held.pop(partition_id)
             try:
@@ -111,7 +111,7 @@ class QuorumRound:
         return self.grid.is_busy(self.held[partition_id].metadata.dst_node_id)
 
     def _recruit(self) -> None:
-        """Ask held-back clients where the quorum lacks updates; give up where nobody is left to ask."""
+        """Ask held-back clients if updates are missing; raise `QuorumError` if nobody is left to ask."""
         while (missing := self._missing()) > 0 and self._freed:
             chosen, self._freed = self._freed[:missing], self._freed[missing:]
             self._ask(chosen)
@@ -119,7 +119,7 @@ class QuorumRound:
             raise self._failure("the quorum cannot be reached any more")
 
     def _take_next(self) -> None:
-        """Take the next request off the clock and judge its reply."""
+        """Take the next arrival from the clock and read its reply."""
         request = self.clock.next_arrival()
         if request is None:
             raise self._failure("the quorum cannot be reached any more")
@@ -153,7 +153,7 @@ class QuorumRound:
         except RejectedReplyError as error:
             self._drop_request(request, error.reason, str(error))
             return
-        # A client counts once in a round: with a late update, it is not asked again.
+        # A client counts once per round: after a late update it is not asked again.
         self.held.pop(request.partition_id, None)
         if request.partition_id in self._freed:
             self._freed.remove(request.partition_id)

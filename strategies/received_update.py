@@ -1,4 +1,4 @@
-"""An update as the server has it: what is recorded of it, and what is aggregated."""
+"""A received update: its entry in the record, and the reply to aggregate."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,13 @@ class ReceivedUpdate:
     Attributes
     ----------
     arrival : Arrival
-        What is recorded of it.
+        Its entry in the round's record.
     reply : Message
         As the client sent it.
     sent : dict
         The global arrays that it started from.
     is_late : bool
-        Whether these are of an earlier round.
+        Whether they are of an earlier round.
     """
 
     arrival: Arrival

@@ -1,4 +1,4 @@
-"""What Flower's own loop of rounds writes into its log, written by ours in the same words."""
+"""The log lines of a run, in the same words as those of Flower's loop of rounds."""
 
 import io
 import logging
@@ -13,7 +13,7 @@ _LOG = logging.getLogger("flwr")
 def log_start(
     name: str, num_rounds: int, arrays: ArrayRecord, train_config: ConfigRecord, evaluate_config: ConfigRecord
 ) -> None:
-    """Log which strategy starts, and with what."""
+    """Log the strategy that starts, and its arguments."""
     _LOG.info("Starting %s strategy:", name)
     _LOG.info("\t├── Number of rounds: %d", num_rounds)
     _LOG.info("\t├── ArrayRecord (%.2f MB)", sum(len(array.data) for array in arrays.values()) / 1024**2)
@@ -22,7 +22,7 @@ def log_start(
 
 
 def log_blank() -> None:
-    """Log a line without text."""
+    """Log an empty line."""
     _LOG.info("")
 
 
@@ -33,12 +33,12 @@ def log_round(number: int, num_rounds: int) -> None:
 
 
 def log_metrics(metrics: MetricRecord) -> None:
-    """Log what was made of the metrics of clients."""
+    """Log the aggregated metrics of clients."""
     _LOG.info("\t└──> Aggregated MetricRecord: %s", metrics)
 
 
 def log_server_evaluation(number: int, metrics: MetricRecord | None) -> None:
-    """Log what the server has measured itself; number 0 is before the first round."""
+    """Log an evaluation on the server; number 0 is before the first round."""
     if number:
         _LOG.info("Global evaluation")
         _LOG.info("\t└──> MetricRecord: %s", metrics)
@@ -47,7 +47,7 @@ def log_server_evaluation(number: int, metrics: MetricRecord | None) -> None:
 
 
 def log_result(result: Result, seconds: float) -> None:
-    """Log what came of all rounds."""
+    """Log the result of all rounds."""
     for line in ("", f"Strategy execution finished in {seconds:.2f}s", "", "Final results:", ""):
         _LOG.info(line)
     for line in io.StringIO(str(result)):

@@ -1,4 +1,4 @@
-"""What becomes known of a round while it runs, and the record that is made of it."""
+"""A round while it runs, and its record."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,16 +12,16 @@ from fedmeta_flwr.records.results import RoundRecord
 
 @dataclass
 class RoundProgress:
-    """The round under way.
+    """The current round.
 
     Attributes
     ----------
     server_round : int
         From 1.
     began : float
-        When, by `time.monotonic`.
+        Its start, by `time.monotonic`.
     arrays : ArrayRecord
-        The global arrays: until the aggregation those that are sent, then the new ones.
+        The global arrays: those sent to clients until the aggregation, then the new ones.
     arrivals, dropped, evaluation
         As in `RoundRecord`.
     """
@@ -34,7 +34,7 @@ class RoundProgress:
     evaluation: list[ClientEvaluation] | None = None
 
     def record(self, phase: str) -> RoundRecord:
-        """Return the record of the round, which lasted until now."""
+        """Return the record of the round; its duration ends now."""
         return RoundRecord(
             server_round=self.server_round,
             phase=phase,

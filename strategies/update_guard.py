@@ -1,10 +1,10 @@
-"""What a reply must look like to be aggregated; the strategy sees no other.
+"""Check the form of replies; only well-formed ones reach the strategy.
 
-Replies come from machines that may fail or be hostile, and a malformed one must neither end the run nor reach the
-model. The guard examines the form of a reply, not its content: names, shapes, types, sizes, finite numbers. It compares
-no update with another and asks for nothing that the client does not send anyway, so it is as private as no guard. Only
-the optional bound on the norm looks at what was learnt. A well-formed poisoned update passes, by design: against that
-stands the defense of the clients (`fedmeta_flwr.defenses`).
+Replies come from machines that may fail or be hostile. A malformed reply must neither end the run nor reach the model.
+The guard examines only the form of a reply: names, shapes, types, sizes, finite numbers. It does not compare updates
+and asks clients for nothing more than they send anyway, so it costs no privacy. Only the optional bound on the norm
+depends on what was learnt. A well-formed poisoned update passes by design; the clients defend themselves against it
+(`fedmeta_flwr.defenses`).
 """
 
 import math
@@ -23,19 +23,19 @@ from strategies.errors import RejectedReplyError
 from strategies.transport.replies import failure_reason
 
 _LARGEST = math.sqrt(float(np.finfo(np.float32).max)) / 100
-"""Above some 1.8e17, squares of numbers, summed over clients, may leave the range of a float32."""
+"""About 1.8e17; squares of larger numbers, summed over clients, may leave the range of a float32."""
 
 _LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
 class Update:
-    """What is recorded of a training reply.
+    """The norm and metrics of a training reply.
 
     Attributes
     ----------
     norm : float
-        Euclidean norm, over all arrays, of the difference to the arrays that were sent; in float64.
+        Euclidean norm of the difference to the arrays that were sent, over all arrays, in float64.
     metrics : Mapping
         As the client reported them.
     """
@@ -46,18 +46,18 @@ class Update:
 
 @dataclass(frozen=True)
 class ExpectedCounts:
-    """How much every client counts in an evaluation: then no client weighs more than another in an accuracy.
+    """How many episodes and trials a client must report, so that all clients have equal weight in an accuracy.
 
     Attributes
     ----------
     trials : Mapping of str to int
-        Queries of an episode, by curve. A curve that is not named may have any number above 0.
+        Queries per episode, by curve. A curve that is not listed may have any number above 0.
     episodes : int or None
-        Of each kind. None: any number, the same for all curves.
+        Episodes of each kind. None: any number, the same for all curves.
     fine_tuning_episodes : int or None
-        Of each kind, for the curve along fine-tuning steps.
+        Episodes of each kind for the curve along fine-tuning steps.
     step_curves : tuple of str
-        The curves along local steps that there may be.
+        The admitted curves along local steps.
     """
 
     trials: Mapping[str, int] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class ExpectedCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateGuard:
-    """Reads replies, and refuses those of another form than the protocol's.
+    """Reads replies, and rejects those that do not follow the protocol.
 
     Attributes
     ----------
@@ -77,12 +77,12 @@ class UpdateGuard:
     max_norm : float
         Largest norm of an update.
     least_metrics : Mapping of str to float
-        Metrics that a training reply must have, with the least value of each. Others are admitted, since strategies
-        and custom clients may have some; `messages.keep_common_metrics` hands on those that all replies share.
+        Metrics that a training reply must have, with the least value of each. Other metrics are admitted, for
+        strategies and custom clients; `messages.keep_common_metrics` keeps those that all replies have.
     max_metric_numbers : int
-        Largest number of numbers in all metrics of a reply.
+        How many numbers the metrics of a reply may have in total.
     expected_counts : ExpectedCounts
-        What an evaluation has to count.
+        Episodes and trials that an evaluation must have.
     """
 
     max_num_examples: float = math.inf
@@ -97,11 +97,11 @@ class UpdateGuard:
         Parameters
         ----------
         reply : Message
-            As it came; stays as it is.
+            As it arrived; not changed.
         instruction : Message
-            What it answers.
+            The instruction that it answers.
         sent : dict
-            The global arrays that went along.
+            The global arrays in the instruction.
 
         Returns
         -------
@@ -111,7 +111,7 @@ class UpdateGuard:
         Raises
         ------
         RejectedReplyError
-            If the client failed or abstained, or anything about the reply is not as agreed.
+            If the client failed or abstained, or the reply does not follow the protocol.
         """
         metrics = self._checked_metrics(reply, instruction, array_records=[messages.ARRAYS])
         for name, least in self.least_metrics.items():
@@ -137,8 +137,8 @@ class UpdateGuard:
         Raises
         ------
         RejectedReplyError
-            If the client failed or abstained, or its counts are not 0 <= hits <= trials, episode by episode, of the
-            curves that there are, and as many as expected.
+            If the client failed or abstained, if the curves or the numbers of episodes and trials are not the expected
+            ones, or if not 0 <= hits <= trials in every episode.
         """
         metrics = self._checked_metrics(reply, instruction, array_records=[])
         try:
@@ -157,7 +157,7 @@ class UpdateGuard:
         return ClientEvaluation(partition_id, counts, step_curves)
 
     def _checked_metrics(self, reply: Message, instruction: Message, array_records: list[str]) -> Metrics:
-        """Check all but the arrays of a reply."""
+        """Check everything about a reply except its arrays; return its metrics."""
         if reply.has_error():
             raise RejectedReplyError(failure_reason(reply))
         if (found := reply.metadata.message_type) != (asked := instruction.metadata.message_type):
@@ -202,7 +202,7 @@ def _check_records(reply: Message, array_records: list[str]) -> None:
 
 
 def _squared_difference(name: str, array: Array, sent: np.ndarray) -> float:
-    """Check an array before it is decoded, and after; return the squared norm of its difference."""
+    """Check an array before and after decoding; return the squared norm of its difference to what was sent."""
     _check_declaration(name, array, sent)
     try:
         values = array.numpy()
@@ -217,7 +217,7 @@ def _squared_difference(name: str, array: Array, sent: np.ndarray) -> float:
 
 
 def _check_declaration(name: str, array: Array, sent: np.ndarray) -> None:
-    """Check what an array says of itself, outside and inside its bytes: decoding takes the memory that these name."""
+    """Check the type and shape that an array declares, outside and inside its bytes: decoding allocates that memory."""
     try:
         inside, size = messages.declared_array(array)
     except (ValueError, TypeError) as error:
@@ -251,6 +251,6 @@ def _check_counts(counts: CurveCounts, trials: Mapping[str, int], episodes: int 
 
 
 def _shown(value: object) -> str:
-    """Return a value that a stranger has chosen, short enough for a log."""
+    """Return the text of an untrusted value, short enough for a log."""
     text = repr(value)
     return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}..."

@@ -1,1 +1,1 @@
-"""From results to numbers: statistics, claims, figures, the report."""
+"""Analysis of results: statistics, claims, figures, the report."""

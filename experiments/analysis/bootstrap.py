@@ -1,12 +1,12 @@
-"""The bootstrap of the project: hits and trials of seeds, clients and episodes to resampled accuracies and intervals.
+"""Bootstrap of accuracies: resamples and intervals from the hits and trials of seeds, clients and episodes.
 
-It is hierarchical: seeds are drawn with replacement, and in each drawn seed every client's episodes are. All counts of
-a resample have the same draws, because episodes are the same in every round and run of a seed.
+It is hierarchical: seeds are drawn with replacement, and so are the episodes of every client in each drawn seed. All
+counts of a resample use the same draws, because episodes are the same in every round and run of a seed.
 A percentile interval over few seeds is too narrow, so its distance from the value is stretched by
 ``sqrt(s / (s - 1)) * t / 1.96`` (s seeds, Student's t with s - 1 degrees of freedom), as if seeds were a sample of
 normal variables (Hesterberg 2015 stretches percentiles for the same reason).
 
-Coverage of the 95 % interval of an accuracy, measured on made-up data: 1 000 samples of 3 clients x 20 episodes x 20
+Coverage of the 95 % interval of an accuracy, measured on simulated data: 1 000 samples of 3 clients x 20 episodes x 20
 trials a cell, so +- 1.4 points around 95 %; the stretch is 9.2, 2.7, 1.9 and 1.6.
 
 | standard deviation over seeds, over episodes  | 2 seeds | 3 seeds | 4 seeds | 5 seeds |
@@ -17,8 +17,8 @@ trials a cell, so +- 1.4 points around 95 %; the stretch is 9.2, 2.7, 1.9 and 1.
 | skewed: mean 91 %, logits' deviation 1.0, 0.7 | 98 %    | 91 %    | 88 %    | 90 %    |
 | 10, 10 points, percentile without the stretch | 63 %    | 77 %    | 82 %    | 85 %    |
 
-It errs on the safe side where seeds hardly differ, and is 4 to 7 points short from 3 seeds on where accuracies crowd
-against 0 or 100 %. Two seeds decide next to nothing: a width of 80 points in the first three lines.
+The interval is too wide if seeds hardly differ. From 3 seeds on, its coverage is 4 to 7 points too low for accuracies
+close to 0 or 100 %. Two seeds decide almost nothing: the width is 80 points in the first three lines.
 
 Sources: Efron & Tibshirani 1993, ch. 13 (percentile interval); Davison & Hinkley 1997, sec. 3.8 (hierarchical data:
 drawing both levels counts the episodes' noise twice, hence too wide an interval where seeds hardly differ).
@@ -66,7 +66,7 @@ def interval(value: np.ndarray, draws: np.ndarray, seeds: int) -> tuple[np.ndarr
     draws : np.ndarray
         Of the resamples, shape (resamples, *value.shape).
     seeds : int
-        How many there are; the interval of a single seed is not stretched, and is over its episodes alone.
+        How many there are; the interval of a single seed is not stretched, and is only over its episodes.
     """
     low, high = np.quantile(draws, [1 - _TAIL, _TAIL], axis=0)
     stretch = math.sqrt(seeds / (seeds - 1)) * stdtrit(seeds - 1, _TAIL) / ndtri(_TAIL) if seeds > 1 else 1.0
@@ -77,7 +77,7 @@ def interval(value: np.ndarray, draws: np.ndarray, seeds: int) -> tuple[np.ndarr
 def _drawn_times(shape: tuple[int, ...], block: int) -> np.ndarray:
     """Return how often each episode was drawn, int32 of shape (resamples of a block, seeds * clients * episodes).
 
-    A page of claims resamples some hundred times in one and the same shape, so the draws of the last shape are kept.
+    A page of claims resamples about a hundred times with the same shape, so the draws of the last shape are cached.
     """
     seeds, clients, episodes = shape
     rng = generator(0, "bootstrap", block, *shape)

@@ -1,7 +1,7 @@
 """The runs of a reproduction, read back from its results root ``R/<dataset>/<profile>/seed-<n>/<run>/results.jsonl``.
 
-A collection is what one data set and profile have: runs by name and seed. Its methods return counts over all seeds of a
-run, ready for `experiments.analysis.statistics`; nothing is averaged here.
+A collection holds the runs of one data set and profile, by name and seed. Its methods return counts over all seeds of a
+run, as input of `experiments.analysis.statistics`; nothing is averaged here.
 """
 
 from collections.abc import Mapping
@@ -28,10 +28,10 @@ class Collection:
     Attributes
     ----------
     dataset, profile : str
-        As the folders are called.
+        Names of the folders.
     runs : mapping of str to mapping of int to RunResults
         Run name (one of `catalog.MEASURED_RUNS`, in that order) to seed (ascending) to results. The seeds of a run
-        have the same settings but for `SETTINGS_OF_A_SEED`; runs may have different seeds.
+        have the same settings except for `SETTINGS_OF_A_SEED`; runs may have different seeds.
     """
 
     dataset: str
@@ -39,7 +39,7 @@ class Collection:
     runs: Mapping[str, Mapping[int, RunResults]]
 
     def seeds(self, run: str) -> tuple[int, ...]:
-        """Return the seeds of a run, ascending; raises `ResultsError` where there is no such run."""
+        """Return the seeds of a run, ascending; raises `ResultsError` if there is no such run."""
         return tuple(self._results(run))
 
     def config(self, run: str) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Collection:
         -------
         dict of int to EpisodeCounts
             Rounds since the (first) attack, 0 being its round, ascending; without an attack, rounds since the first
-            evaluated one. Evaluated rounds alone.
+            evaluated one. Only evaluated rounds.
 
         Raises
         ------
@@ -129,12 +129,12 @@ class Collection:
         Returns
         -------
         dict of int to EpisodeCounts
-            Steps, ascending; empty where no seed measured this step curve in this round.
+            Steps, ascending; empty if no seed measured this step curve in this round.
 
         Raises
         ------
         ResultsError, CountsError
-            As `points`; also where one seed measured a step and another did not.
+            As `points`; also if one seed measured a step and another did not.
         """
         evaluations = self._evaluations(run, self.server_round(run, when))
         per_seed = {seed: at_steps(evaluation or [], step_curve) for seed, evaluation in evaluations.items()}
@@ -174,8 +174,8 @@ def collect(root: Path) -> list[Collection]:
     Parameters
     ----------
     root : Path
-        With folders ``<dataset>/<profile>/seed-<n>/<run>``. Folders that are called otherwise are ignored, such as
-        unfinished ones, whose names end in ``.partial``; runs and seeds may be missing.
+        With folders ``<dataset>/<profile>/seed-<n>/<run>``. Folders with other names are ignored, such as those of
+        unfinished runs, which end in ``.partial``. Runs and seeds may be missing.
 
     Returns
     -------
@@ -235,7 +235,7 @@ def require_same_settings(paths: Mapping[int, Path], runs: Mapping[int, RunResul
     paths : mapping of int to Path
         Seed to the run's folder.
     runs : mapping of int to RunResults
-        Seed to what is in it.
+        Seed to the run's results.
     """
     first, *others = runs
     for seed in others:

@@ -1,4 +1,4 @@
-"""The defense of a run whose results are looked at, also where its code is not here any more."""
+"""The defense of a recorded run, even if its code is no longer available."""
 
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -10,11 +10,11 @@ from fedmeta_flwr.defenses import Defense, StepCurve, make_defense
 from fedmeta_flwr.defenses.step_curves import curves_of, of_a_head
 from fedmeta_flwr.records.results import step_curves_of
 
-_ABSENT = "none"  # what a run of the catalog has that names no defense
+_ABSENT = "none"  # of a run of the catalog that names no defense
 
 
-class Gone(Defense):
-    """A custom defense whose code is not here: all that is known of it is its name."""
+class UnavailableDefense(Defense):
+    """A custom defense whose code is not available; only its name is known."""
 
     def __init__(self, name: str) -> None:
         self.label = name
@@ -25,16 +25,16 @@ class Gone(Defense):
 
 
 def defense_of(config: Mapping[str, Any]) -> Defense:
-    """Return the defense of recorded settings; a `Gone` one where it cannot be made."""
+    """Return the defense of recorded settings, or an `UnavailableDefense` if it cannot be made."""
     name = config.get("defense", _ABSENT)
     try:
         return make_defense(name, config.get("defense-options", ""))
     except RegistryError:
-        return Gone(name)
+        return UnavailableDefense(name)
 
 
 def defense_of_run(collection: Collection, run: str) -> Defense:
-    """Return the defense of a run of the catalog: what was recorded, or else the one that the catalog gives it."""
+    """Return the defense of a run of the catalog: the recorded one, or else that of the catalog."""
     recorded = collection.config(run) if run in collection.runs else {}
     return defense_of({**RUNS[run].settings, **recorded})
 
@@ -42,7 +42,7 @@ def defense_of_run(collection: Collection, run: str) -> Defense:
 def curves_of_run(collection: Collection, run: str) -> dict[str, StepCurve]:
     """Return the step curves that a run may have, by their names in results.
 
-    They are those of a model with its head, those of the run's defense, and whatever else was measured.
+    These are the curves of a model with its head, those of the run's defense, and any others that were measured.
     """
     known = {**of_a_head(), **curves_of(defense_of_run(collection, run))}
     curves = {along.curve.key: along.curve for along in known.values() if along.curve is not None}

@@ -16,26 +16,26 @@ _ROUNDING = 1e-9
 class HalfLife(Estimate):
     """An estimate in rounds since the curve's first one.
 
-    ``value`` and ``high`` are infinite where they lie beyond the ``observed_rounds`` ("> n rounds"); ``low`` is never
-    above them.
+    ``value`` and ``high`` are infinite if they lie beyond the ``observed_rounds`` ("> n rounds"); ``low`` is at most
+    ``observed_rounds``.
     """
 
     observed_rounds: int
 
     @property
     def censored(self) -> bool:
-        """Whether the excess had not yet fallen to its half in the last round."""
+        """Whether the excess had not yet fallen to half by the last round."""
         return math.isinf(self.value)
 
 
 def half_life(clean: EpisodeCounts, curve: Curve) -> HalfLife:
-    """Estimate how many rounds a backdoor's excess over the clean baseline takes to fall to its half.
+    """Estimate how many rounds a backdoor's excess over the clean baseline takes to fall to half.
 
-    The excess (mean over seeds) is first replaced by its `monotone_fit`, so that one noisy round neither ends nor
-    prolongs it, and an excess that has fallen has fallen for good. The half-life is the first evaluated round in which
-    the fit is at most half of its value in the first round; 0 where there was no excess to begin with. Nothing is
-    interpolated between rounds, and nothing extrapolated: an exponential is not fitted, since the decay need not be one
-    and the part that was not observed would rest on that alone.
+    The excess (mean over seeds) is first replaced by its `monotone_fit`, which never rises, so that one noisy round
+    neither ends nor prolongs it. The half-life is the first evaluated round in which the fit is at most half of its
+    value in the first round; 0 if there was no excess at the start. Nothing is interpolated between rounds or
+    extrapolated. In particular, no exponential is fitted: the decay need not be exponential, and the unobserved part
+    would depend only on that assumption.
 
     Parameters
     ----------

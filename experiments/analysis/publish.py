@@ -1,6 +1,6 @@
-"""Results to hand on: the result files of completed runs, without what is the own of the machine that ran.
+"""Publish results: copy the result files of completed runs, without the paths of the machine that ran them.
 
-`figures`, `claims` and `report` read them wherever they are put.
+`figures`, `claims` and `report` read the copies from any folder.
 """
 
 import json
@@ -19,28 +19,27 @@ from fedmeta_flwr.records.results import FILE_NAME, TIMES_FILE_NAME, ResultsErro
 def publish(root: Path, folder: Path) -> list[Path]:
     """Copy the result files of a results root's completed runs, as compact lines and without paths.
 
-    Settings that are paths (`RunConfig.paths`) are published as empty, and of paths in the reasons of failures the
-    last part only (`experiments.analysis.redaction`). The fingerprint of the images and the digest of
-    the model that a run went on from stand in its result file. An image file as ``backdoor-key`` stays as it was named,
-    for it decides the results.
+    Settings that are paths (`RunConfig.paths`) become empty, and paths in the reasons of failures are cut to their last
+    part (`experiments.analysis.redaction`). The result file still has the fingerprint of the images and the digest of
+    the model that a run started from. An image file as ``backdoor-key`` keeps its name, because it affects the results.
 
     Parameters
     ----------
     root : Path
         As for `collect`.
     folder : Path
-        A results root of its own, made where it is missing; runs that are in it stay.
+        Another results root, made if it is missing; runs that are in it stay.
 
     Returns
     -------
     list of Path
-        The files, some of which may have been there with the same bytes. Publishing again gives the same bytes.
+        The files. Publishing again gives the same bytes.
 
     Raises
     ------
     ResultsError
-        As `collect` raises it, of both, or if the folder holds other results of one of the runs, or seeds of it that
-        were run with other settings: nothing is written then. Also if it cannot be written.
+        As `collect` raises it for either folder; or if `folder` holds other results of one of the runs, or seeds of it
+        with other settings. Then nothing is written. Also if a file cannot be written.
     """
     texts: dict[Path, str] = {}
     collections = collect(root)
@@ -67,7 +66,7 @@ def publish(root: Path, folder: Path) -> list[Path]:
 
 
 def _require_fitting(collections: Iterable[Collection], folder: Path) -> None:
-    """Raise if the seeds of a run that are to come would differ in settings from those that are there."""
+    """Raise if new seeds of a run would differ in settings from the published ones."""
     if not any(folder.glob(f"*/*/seed-*/*/{FILE_NAME}")):
         return
     there = {(found.dataset, found.profile): found.runs for found in collect(folder)}

@@ -1,4 +1,4 @@
-"""Who was an adversary in a run that is read from its file."""
+"""The roles of clients in a recorded run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,6 @@ from fedmeta_flwr.data.roles import Roles
 
 
 def recorded_roles(settings: Mapping[str, Any]) -> Roles:
-    """Return the roles in a run by its recorded settings, also those of an earlier version."""
+    """Return the roles in a run from its recorded settings, which may be of an earlier version."""
     settings = RunConfig.with_later_settings(settings)
     return Roles.with_first_adversaries(int(settings["num-adversaries"]), num_clients=int(settings["num-clients"]))

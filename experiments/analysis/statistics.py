@@ -1,4 +1,4 @@
-"""The statistics of the project: counts per seed, client and episode to values with intervals.
+"""Estimates with intervals, from counts per seed, client and episode.
 
 Every number is a weighted sum of accuracies (a *contrast*: a difference has weights -1 and 1), paired by seed, client
 and episode, with an interval by `experiments.analysis.bootstrap`; half-lives are in `experiments.analysis.half_life`.
@@ -15,12 +15,12 @@ from fedmeta_flwr.records.entries import ClientEvaluation
 
 
 class CountsError(ValueError):
-    """Counts that cannot be used or paired; says what was expected, what was found, and where."""
+    """Counts cannot be used or paired; the message says what was expected, what was found, and where."""
 
 
 @dataclass(frozen=True, eq=False)
 class EpisodeCounts:
-    """Hits and trials of one curve in one place (a round, a step, an arm of an experiment), over all seeds.
+    """Hits and trials of one curve at one point (a round, a step, a run of an experiment), over all seeds.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class EpisodeCounts:
         return len(self.seeds), self.hits.size
 
     def of_seeds(self, seeds: Sequence[int]) -> Self:
-        """Return the counts of some of the seeds, in that order; raises `CountsError` where it lacks one."""
+        """Return the counts of some of the seeds, in that order; raises `CountsError` if one is missing."""
         if missing := [seed for seed in seeds if seed not in self.seeds]:
             raise CountsError(f"expected counts of the seeds {missing}, found {self.seeds}")
         rows = [self.seeds.index(seed) for seed in seeds]
@@ -84,8 +84,8 @@ class Estimate:
     value, low, high : float
         Accuracies and their differences as fractions, not percent.
     seeds, episodes : int
-        How many seeds, and how many episodes over all seeds and clients, stand behind it. With one seed the interval
-        is over this seed's episodes alone and says nothing of other seeds: see `over_seeds`.
+        Number of seeds, and of episodes over all seeds and clients. With one seed the interval is only over this
+        seed's episodes and says nothing about other seeds: see `over_seeds`.
     """
 
     value: float
@@ -96,7 +96,7 @@ class Estimate:
 
     @property
     def over_seeds(self) -> bool:
-        """Whether the interval speaks of seeds that were not run."""
+        """Whether the interval also applies to seeds that were not run."""
         return self.seeds > 1
 
 
@@ -199,7 +199,7 @@ def difference(first: EpisodeCounts, second: EpisodeCounts) -> Estimate:
 
 
 def band(points: Mapping[_Name, EpisodeCounts]) -> dict[_Name, Estimate]:
-    """Estimate the accuracy at every point, such as the rounds of a curve; each interval is of its point alone.
+    """Estimate the accuracy at every point, such as the rounds of a curve; each interval is for its point only.
 
     Faster than `accuracy` of each; raises as `contrast` does.
     """

@@ -1,4 +1,4 @@
-"""The numbers of a run in words: the table printed at its end, and what it says of the attack."""
+"""The table printed at the end of a run, its remark on the attack, and the table of the catalog."""
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -10,13 +10,12 @@ from fedmeta_flwr.records.results import CURVES, ResultsError, RoundRecord, RunR
 
 
 def milestones(results: RunResults) -> dict[str, RoundRecord]:
-    """Return the evaluated rounds that tell the story of a run.
+    """Return the evaluated rounds that summarise a run.
 
     Returns
     -------
     dict of str to RoundRecord
-        ``before the attack``, ``right after`` (the first one), ``at the end``; without an attack the
-        end alone.
+        ``before the attack``, ``right after`` (the first one), ``at the end``; without an attack only the end.
 
     Raises
     ------
@@ -34,7 +33,7 @@ def milestones(results: RunResults) -> dict[str, RoundRecord]:
 
 
 def missed_attack(results: RunResults) -> str:
-    """Say that no adversary's update was among those of the (first) attack's round, or the run begins later."""
+    """Return a message if no adversary's update counted in the (first) attack round, or the run begins later."""
     attack_round = results.run["config"]["attack-round"]
     if attack_round and results.rounds and (first := results.rounds[0].server_round) > attack_round:
         return f"The attack of round {attack_round} did not take place: the run begins with round {first}."

@@ -1,1 +1,1 @@
-"""Benchmarks: each measures this project beside something else, in one run, and reports ratios."""
+"""Benchmarks: each measures this project and something to compare it with in one run, and reports ratios."""

@@ -1,6 +1,6 @@
-"""The same computations in plain PyTorch, as simply as possible: what the project's own are measured against.
+"""The same computations in plain PyTorch, as simply as possible, for comparison with the project's code.
 
-Nothing here is used by a run. A test holds the updates and the counts of both against each other.
+Runs use nothing in this module. A test compares the updates and the counts of both.
 """
 
 from collections.abc import Sequence

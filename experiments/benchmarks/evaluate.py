@@ -1,4 +1,4 @@
-"""How fast a client evaluates, the curve of 500 fine-tuning steps included, beside a bare loop in PyTorch."""
+"""How fast a client evaluates, including the curve of 500 fine-tuning steps, compared with a bare loop in PyTorch."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -48,7 +48,7 @@ def _tell(tell: Tell, case: str, turns: int, number: int) -> None:
 
 
 def evaluation_plan(workload: Workload, episodes: int) -> EvaluationPlan:
-    """Return what the first benign client of a small federation evaluates."""
+    """Return the evaluation of the first benign client of a small federation."""
     instances, side = workload.images.shape[1], workload.images.shape[-1]
     split = _split(len(workload.images), instances)
     key = build_key("dots", channels=1, image_size=side, size=6, position="bottom-right", intensity=1.0)

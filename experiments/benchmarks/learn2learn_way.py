@@ -46,7 +46,7 @@ class _ImageFiles(Dataset[tuple[Tensor, int]]):
 
 @contextmanager
 def own_way(workload: Workload, second_order: bool, outer_steps: int) -> Iterator[Callable[[], None]]:
-    """Write the images to files, and return what does some outer steps from them."""
+    """Write the images to files, and return a function that does some outer steps from them."""
     channels, side = workload.images.shape[2:4]
     mode = "L" if channels == 1 else "RGB"
     transform = transforms.Compose(

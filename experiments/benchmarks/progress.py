@@ -1,4 +1,4 @@
-"""How far a benchmark has come, told on the terminal."""
+"""The progress of a benchmark on the terminal."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def show_turns(console: Console, *, quiet: bool = False) -> Iterator[Tell]:
 
 
 class _PlainTurns:
-    """Print a line for every case, and for its turns not more than one in ten seconds."""
+    """Print a line for every case, and at most one line in ten seconds for its turns."""
 
     def __init__(self, console: Console, began: float) -> None:
         self._console = console

@@ -1,6 +1,6 @@
-"""Measuring contenders side by side: each runs in turn, again and again, and ratios are taken turn by turn.
+"""Measure contenders side by side: they take turns repeatedly, and ratios are computed turn by turn.
 
-What else the machine does changes from second to second; it then meets all contenders alike.
+The other load on the machine changes from second to second; in this way it affects all contenders alike.
 """
 
 import statistics
@@ -31,14 +31,14 @@ class Contender:
 
 @dataclass(frozen=True)
 class Turn:
-    """How far a benchmark has come.
+    """The progress of a benchmark.
 
     Attributes
     ----------
     case : str
         What is measured.
     number, turns : int
-        Turns that have ended, and how many there are; what is not timed counts as none.
+        Turns that have ended, and their total number; turns that are not timed do not count.
     """
 
     case: str
@@ -47,7 +47,7 @@ class Turn:
 
 
 Tell = Callable[[Turn], None]
-"""Told whenever a turn has ended."""
+"""Called whenever a turn has ended."""
 
 
 def race(
@@ -75,7 +75,7 @@ def race(
     for contender in contenders:
         contender.run()
     for turn in range(repetitions):
-        # Every other turn backwards: nobody always follows the same one.
+        # Every other turn is in reverse order, so that no contender always follows the same one.
         for contender in contenders if turn % 2 == 0 else reversed(contenders):
             began = time.perf_counter()
             contender.run()

@@ -1,4 +1,4 @@
-"""What a round of the simulation costs, beside the same work in a bare pool of processes, and with no work at all."""
+"""The cost of a round of the simulation, compared with the same work in a bare pool of processes, and without work."""
 
 import multiprocessing
 import os
@@ -51,7 +51,7 @@ def measure(repetitions: int, tell: Tell) -> list[dict[str, Any]]:
     total, bare = sum(simulated), sum(pooled)
     return [
         _row(case, "this project", simulated, {"median": 1.0, "lowest": 1.0, "highest": 1.0}),
-        # Rounds overlap by their stragglers: only the sums compare.
+        # Rounds overlap because of their stragglers, so only sums can be compared.
         _row(case, "bare pool", pooled, dict.fromkeys(("median", "lowest", "highest"), bare / total)),
         _row("4 clients, 3 arrivals, no work", "this project", noop, spread([1.0])),
         *_ends(run),
@@ -76,7 +76,7 @@ def _ends(run: TimedRun) -> Iterator[dict[str, Any]]:
 
 
 def busy_config(folder: Path, rounds: int) -> RunConfig:
-    """Return a federation on made-up characters whose clients train for more than a second, and never evaluate."""
+    """Return a federation on generated characters whose clients train for more than a second and never evaluate."""
     own = {
         "cache-dir": str(folder / "cache"),
         "results-dir": str(folder / "results"),

@@ -1,4 +1,4 @@
-"""The benchmarks by name: run one, show its table, keep its numbers."""
+"""The benchmarks by name: run one, show its table, save its numbers."""
 
 import importlib
 import json
@@ -25,7 +25,7 @@ from fedmeta_flwr.records.machine import describe_machine
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a benchmark measures, and how many turns it has where nothing else is asked for."""
+    """What a benchmark measures, and its default number of turns."""
 
     text: str
     repetitions: int
@@ -44,7 +44,7 @@ _PACKAGES = ("flwr", "learn2learn", "numpy", "ray", "torch")
 
 
 class BenchmarkError(RuntimeError):
-    """A benchmark that failed; with its own last words."""
+    """A benchmark failed; the message has the end of its output."""
 
 
 def run_benchmark(
@@ -61,7 +61,7 @@ def run_benchmark(
     folder : Path
         Where ``bench-NAME.json`` goes.
     tell : callable
-        Told how far it has come.
+        Called with the progress.
 
     Returns
     -------
@@ -73,11 +73,11 @@ def run_benchmark(
     Raises
     ------
     BenchmarkError
-        If the benchmark fails; with its own last words.
+        If the benchmark fails; with the end of its output.
     """
     began = time.monotonic()
     repetitions = repetitions or BENCHMARKS[name].repetitions
-    folder.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before it is measured
+    folder.mkdir(parents=True, exist_ok=True)  # fails now, before the measurement, if it cannot be written
     rows = _measure(name, repetitions, tell)
     result = {
         "benchmark": name,
@@ -119,7 +119,7 @@ def _measure(name: str, repetitions: int, tell: Tell) -> list[dict[str, Any]]:
 
 
 def benchmark_table(result: dict[str, Any]) -> Table:
-    """Return the rows as a table; a ratio is how many times as fast the first contender of a case is."""
+    """Return the rows as a table; a ratio says how many times as fast the first contender of a case is."""
     title = f"{result['benchmark']}: {BENCHMARKS[result['benchmark']].text}; {result['repetitions']} turns"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for heading in ("case", "contender"):

@@ -48,7 +48,7 @@ def timed_run(
     size: SimulationSize,
     on_round: Callable[[int], None] = lambda number: None,
 ) -> TimedRun:
-    """Run an app to its end on a SuperLink of its own, and watch it; `on_round` is told how many rounds have ended.
+    """Run an app to its end on a separate SuperLink, and measure it; `on_round` gets the number of finished rounds.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How fast a benign client learns, beside a bare loop in PyTorch and beside learn2learn's own way."""
+"""How fast a benign client learns, compared with a bare loop in PyTorch and with learn2learn's example."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -63,7 +63,7 @@ def _race(workload: Workload, algorithm: str, batch_norm: str, repetitions: int,
 
 
 def _more(row: dict[str, Any], flops: int, share_of_peak: dict[str, float]) -> dict[str, Any]:
-    """Return what else one knows of a contender; matrix multiplication is counted in episodes' worth of operations."""
+    """Return further numbers of a contender; the peak, a matrix multiplication, is counted in equivalent episodes."""
     more: dict[str, Any] = {"flops_per_second": row["per_second"] * flops}
     if row["contender"] != PEAK:
         more["images_per_second"] = row["per_second"] * _IMAGES_PER_EPISODE
@@ -92,7 +92,7 @@ def _bare(workload: Workload, algorithm: str, batch_norm: str) -> partial[None]:
 
 
 def meta_batches(workload: Workload, outer_steps: int) -> Sequence[Sequence[Episode]]:
-    """Draw meta-batches outside of any client."""
+    """Draw meta-batches without a client."""
     training = workload.training("fomaml", "support")
     return [
         [training.sample(workload.holdings, generator(0, "benchmark", step, index)) for index in range(META_BATCH_SIZE)]

@@ -89,7 +89,7 @@ class Workload:
 
 @contextmanager
 def drawings() -> Iterator[Workload]:
-    """Made-up characters of 28 pixels with the Omniglot embedding."""
+    """Return generated characters of 28 pixels with the Omniglot embedding."""
     with tempfile.TemporaryDirectory(prefix="fedmeta-bench-") as folder:
         images = load_strokes(_CLASSES, _INSTANCES, 28, 0, Path(folder)).images
         yield Workload("Omniglot embedding, 28 pixels", "conv4", 64, 0.1, images)
@@ -97,13 +97,13 @@ def drawings() -> Iterator[Workload]:
 
 @contextmanager
 def photos() -> Iterator[Workload]:
-    """Noise in place of photos of 42 pixels, with the photo embedding: the time does not depend on what is seen."""
+    """Return noise instead of photos of 42 pixels, with the photo embedding; the time does not depend on the images."""
     images = np.random.default_rng(0).integers(256, size=(_CLASSES, _INSTANCES, 3, 42, 42), dtype=np.uint8)
     yield Workload("photo embedding, 42 pixels", "conv4-pool", 32, 0.03, images)
 
 
 def as_task(episode: Episode) -> Task:
-    """Return an episode as the bare loop wants it: ready-made tensors in PyTorch's default layout."""
+    """Return an episode as the bare loop needs it: tensors in PyTorch's default layout."""
     support, query = support_of(episode, CPU), query_of(episode, CPU)
     return Task(in_default_layout(support.images), support.labels, in_default_layout(query.images), query.labels)
 

@@ -47,15 +47,15 @@ Actors = Annotated[
     typer.Option(min=1, help="Processes that play the clients. [default: 1.5 per core]", show_default=False),
 ]
 RayAddress = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Run on this Ray cluster, an actor for each of its cores.")
+    str | None, typer.Option(metavar="HOST:PORT", help="Run on this Ray cluster, with an actor for each of its cores.")
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in the results folder, from its newest checkpoint.")
+    bool, typer.Option("--resume", help="Resume the run in the results folder from its newest checkpoint.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-FilesOnly = Annotated[bool, typer.Option("--quiet", "-q", help="Show no table, only the names of the files.")]
+FilesOnly = Annotated[bool, typer.Option("--quiet", "-q", help="Print no table, only the names of the files.")]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="One JSON document on standard output, all else on standard error.")
+    bool, typer.Option("--json", help="Print one JSON document on standard output, everything else on standard error.")
 ]
 AppDir = Annotated[
     Path, typer.Option("--app", help="Folder of the Flower App, a checkout. [default: this one]", show_default=False)
@@ -85,8 +85,8 @@ def run(
 ) -> None:
     """Run one configuration to its end; print its table and draw its figure.
 
-    CONFIG is a name in experiments/configs or the path of a TOML file with settings, which stand above the defaults
-    in pyproject.toml; options stand above both.
+    CONFIG is a name in experiments/configs or the path of a TOML file. Its settings override the defaults in
+    pyproject.toml, and options override both.
     """
     from experiments.cli.session import RunRequest, run_session
 
@@ -154,10 +154,10 @@ def reproduce(
     app_dir: AppDir = APP_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Run what is missing of the catalog's experiments, draw their figures, and judge the poster's claims.
+    """Run the missing runs of the catalog's experiments, draw their figures, and judge the poster's claims.
 
-    NAMES are experiments (see `catalog`); none: all of them. What is finished is skipped: stop it at any time, and
-    start it again.
+    NAMES are experiments (see `catalog`); none: all of them. Finished runs are skipped: you can stop the command at any
+    time and start it again.
     """
     from experiments.cli.session import reproduce_session
     from experiments.runner.reproduce import ReproduceRequest
@@ -192,10 +192,10 @@ def figures(
     quiet: FilesOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw figures again, from result files alone.
+    """Draw figures again, only from result files.
 
-    PATH is a results root (all figures of the poster, into its folder `figures`), or a result file or its folder (the
-    table and the figure of one run, put beside the file).
+    PATH is a results root (all figures of the poster, in its folder `figures`), or a result file or its folder (the
+    table and the figure of one run, next to the file).
     """
     from experiments.cli.session import figures_session
 
@@ -209,7 +209,7 @@ def claims(
     quiet: FilesOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge the poster's claims P1 to P8 by the result files of a results root: text, JSON and Markdown."""
+    """Judge the poster's claims P1 to P8 from the result files of a results root: text, JSON and Markdown."""
     from experiments.cli.session import claims_session
 
     raise typer.Exit(claims_session(path, quiet=quiet, as_json=as_json))
@@ -222,9 +222,10 @@ def publish(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Copy the results of completed runs to hand them on, without paths and models; draw and judge what is there.
+    """Copy the results of completed runs for others, without paths and models; draw and judge all results there.
 
-    FOLDER is a results root, too: `figures`, `claims` and `report` read it. What it holds already stays, and counts.
+    FOLDER is a results root, too: `figures`, `claims` and `report` read it. Results that it already holds stay, and are
+    drawn and judged as well.
     """
     from experiments.cli.session import publish_session
 
@@ -243,7 +244,7 @@ def report(
 ) -> None:
     """Write a page about results: claims, figures, the federation, pictures, episodes, features, settings.
 
-    PATH is a results root, or a run's folder or result file. The page is one HTML file, which needs no network.
+    PATH is a results root, or a run's folder or result file. The page is one HTML file and needs no network.
     """
     from experiments.cli.session import report_session
 
@@ -261,9 +262,9 @@ def bench(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure speed, as a ratio to something measured in the same run: a table, and all numbers as JSON.
+    """Measure speed as a ratio to something measured in the same run: a table, and all numbers as JSON.
 
-    Leave the machine alone meanwhile.
+    Do not use the machine meanwhile.
     """
     from experiments.cli.session import benchmark_session
 
@@ -274,7 +275,7 @@ def bench(
 def doctor(
     *,
     dataset: Annotated[
-        str | None, typer.Option(click_type=Choice(DATASETS), help="Look at this data set, too.", show_default=False)
+        str | None, typer.Option(click_type=Choice(DATASETS), help="Also check this data set.", show_default=False)
     ] = None,
     data_dir: DataDir = None,
     results_dir: Annotated[Path, typer.Option(help="Folder that runs write below.")] = Path("results"),
@@ -283,10 +284,10 @@ def doctor(
     app_dir: AppDir = APP_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Look at everything that a run needs, and say what is wrong and how to mend it.
+    """Check everything that a run needs, and say what is wrong and how to fix it.
 
-    Versions, cores, memory, GPUs, ports, folders, data, what other runs left behind, and a run of two rounds. Ends
-    with 1 when something is wrong; warnings are not.
+    Versions, cores, memory, GPUs, ports, folders, data, what other runs left behind, and a run of two rounds. Exits
+    with 1 if something is wrong, but not because of warnings.
     """
     from experiments.doctor.examination import DoctorRequest, doctor_session
 

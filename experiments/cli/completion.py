@@ -1,4 +1,4 @@
-"""What a shell offers when Tab is pressed: names of configurations and experiments, settings and their values."""
+"""Completions for the shell: names of configurations and experiments, settings and their values."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.setting import key_of
 
 Offer = tuple[str, str]
-"""A word and what it means, which zsh, fish and PowerShell show."""
+"""A word and its meaning, which zsh, fish and PowerShell show."""
 
 
 def complete_config(incomplete: str) -> list[str]:
-    """Return the names of configurations; where there is none, the shell offers files."""
+    """Return the names of configurations; if none matches, the shell offers files."""
     return sorted(path.stem for path in CONFIGS_DIR.glob("*.toml") if path.stem.startswith(incomplete))
 
 
@@ -23,7 +23,7 @@ def complete_experiment(incomplete: str) -> list[Offer]:
 
 
 def complete_setting(incomplete: str) -> list[Offer]:
-    """Return ``key=`` for the keys that begin so; behind the ``=``, the values of a setting that has only some."""
+    """Return matching keys as ``key=``; after the ``=``, the values of a setting with a fixed choice."""
     return [offer for offer in _settings("=" in incomplete) if offer[0].startswith(incomplete)]
 
 

@@ -1,4 +1,4 @@
-"""What a command does from its arguments to its exit code, with everything that it tells the user."""
+"""The commands, from their arguments to the exit code, with all output for the user."""
 
 import errno
 from collections.abc import Callable
@@ -32,10 +32,10 @@ from fedmeta_flwr.records.run_checkpoints import finished
 
 COMPLETED, FAILED, BAD_INPUT = 0, 1, 2
 FIGURES = "figures"
-_GOING_ON = {
-    "run": "run with --results-dir and --resume goes on from the last checkpoint",
-    "quickstart": "run quickstart with --results-dir and --resume goes on from the last checkpoint",
-    "reproduce": "reproduce goes on from the last checkpoint",
+_HOW_TO_RESUME = {
+    "run": "run with --results-dir and --resume continues from the last checkpoint",
+    "quickstart": "run quickstart with --results-dir and --resume continues from the last checkpoint",
+    "reproduce": "reproduce resumes from the last checkpoint",
 }
 _WRONG_PATH = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 _WRONG_PATH_NUMBERS = (errno.ENAMETOOLONG, errno.EROFS, errno.ELOOP)
@@ -43,7 +43,7 @@ _WRONG_PATH_NUMBERS = (errno.ENAMETOOLONG, errno.EROFS, errno.ELOOP)
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """What the command line asks for.
+    """A request to run one configuration.
 
     Attributes
     ----------
@@ -52,21 +52,21 @@ class RunRequest:
     overrides : tuple of str
         ``key=value`` each.
     data_dir, results_dir : Path or None
-        Above the settings of the same name.
+        Override the settings of the same name.
     actors : int or None
-        Processes that play the clients; None: as many as fit.
+        Number of processes that play the clients; None: chosen to fit the machine.
     quiet : bool
         Whether to show no progress.
     app_dir : Path
         Folder of the Flower App.
     ray_address : str or None
-        Ray cluster to run on; None: a Ray of one's own.
+        Ray cluster to run on; None: a separate local Ray.
     resume : bool
-        Whether to go on with the run in the results folder.
+        Whether to resume the run in the results folder.
     as_json : bool
         Whether standard output is for one JSON document.
     command : str
-        What was called, ``"run"`` or ``"quickstart"``.
+        The command, ``"run"`` or ``"quickstart"``.
     """
 
     config: str
@@ -103,7 +103,7 @@ def figures_session(path: Path, *, quiet: bool = False, as_json: bool = False) -
 
 
 def reproduce_session(request: ReproduceRequest, *, as_json: bool = False) -> int:
-    """Run what is missing of the catalog, draw, judge, and return the exit code."""
+    """Run the missing runs of the catalog, draw, judge, and return the exit code."""
     output = Output("reproduce", as_json)
 
     def command() -> None:
@@ -126,13 +126,13 @@ def reproduce_session(request: ReproduceRequest, *, as_json: bool = False) -> in
 
 
 def claims_session(root: Path, *, quiet: bool = False, as_json: bool = False) -> int:
-    """Judge the claims by a results root, and return the exit code."""
+    """Judge the claims from a results root, and return the exit code."""
     output = Output("claims", as_json)
     return _exit_code(lambda: _judge_root(root, output, is_shown=not quiet), output)
 
 
 def publish_session(root: Path, folder: Path, *, as_json: bool = False) -> int:
-    """Copy results without paths, draw and judge all that is published, and return the exit code."""
+    """Copy results without paths, draw and judge all published results, and return the exit code."""
     output = Output("publish", as_json)
 
     def command() -> None:
@@ -174,7 +174,7 @@ def catalog_session(*, as_json: bool = False) -> int:
 def benchmark_session(
     name: str, repetitions: int | None, folder: Path, *, quiet: bool = False, as_json: bool = False
 ) -> int:
-    """Run a benchmark, show its table, keep its numbers, and return the exit code."""
+    """Run a benchmark, show its table, save its numbers, and return the exit code."""
     output = Output("bench", as_json)
 
     def command() -> None:
@@ -201,13 +201,16 @@ def _judge_root(root: Path, output: Output, *, is_shown: bool = True) -> None:
 
 
 def _name(heading: str, files: list[Path], output: Output) -> None:
-    """Name files that were written."""
+    """List the files that were written."""
     output.document.setdefault("files", []).extend(map(str, files))
     output.console.print(heading, *(f"  {file}" for file in files), sep="\n", markup=False)
 
 
 def _exit_code(command: Callable[[], None], output: Output | None = None) -> int:
-    """Bad input is a ValueError of this project, or a path that cannot be used; a run that fails is a RuntimeError."""
+    """Run a command and return its exit code.
+
+    Bad input is a ValueError of this project, or a path that cannot be used; a failed run is a RuntimeError.
+    """
     output = output or Output("")
     errors = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     code, problem = COMPLETED, None
@@ -216,15 +219,15 @@ def _exit_code(command: Callable[[], None], output: Output | None = None) -> int
             command()
     except Interrupted as interruption:
         code, problem = interruption.exit_code, str(interruption)
-        going_on = _GOING_ON.get(output.command)
-        errors.print(f"Interrupted: {problem}{f'; {going_on}' if going_on else ''}.")
+        how_to_resume = _HOW_TO_RESUME.get(output.command)
+        errors.print(f"Interrupted: {problem}{f'; {how_to_resume}' if how_to_resume else ''}.")
     except (RunFailedError, SuperLinkError, BenchmarkError) as error:
         code, problem = FAILED, str(error)
         errors.print(f"Run failed: {problem}")
     except ValueError as error:
         code, problem = BAD_INPUT, str(error)
         errors.print(f"Error: {problem}")
-    except BrokenPipeError:  # nobody reads on
+    except BrokenPipeError:  # nobody reads the output any more
         raise
     except OSError as error:
         is_input = isinstance(error, _WRONG_PATH) or error.errno in _WRONG_PATH_NUMBERS
@@ -255,7 +258,7 @@ def _load(request: RunRequest) -> RunConfig:
     config = load_config(request.config, request.overrides, folders=folders, app_dir=request.app_dir)
     if request.resume:
         if not config.results_dir:
-            raise ResultsError("results-dir: expected the folder of the run to go on with (--results-dir), found none")
+            raise ResultsError("results-dir: expected the folder of the run to resume (--results-dir), found none")
         return replace(config, resume=True)
     if config.results_dir:
         return config

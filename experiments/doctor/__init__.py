@@ -1,1 +1,1 @@
-"""What `python -m experiments doctor` looks at, one module for each kind of thing."""
+"""The checks of `python -m experiments doctor`, by subject."""

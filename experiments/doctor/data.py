@@ -1,4 +1,4 @@
-"""The files of a data set: there, readable, and the right ones, by the project's own loaders."""
+"""Check the files of a data set with the project's loaders: present, readable, and the right ones."""
 
 import logging
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ from experiments.doctor.finding import Finding
 from experiments.settings import CONFIGS_DIR, read_defaults, read_settings
 
 _FINGERPRINTS = {("omniglot", 28): "43f638b9c14fee9159af72a1d79c4f65acaf03d2c3f4a0573a35aa85de3228ce"}
-"""Of official data, by name and side of an image in pixels."""
+"""Fingerprints of the official data, by name and side of an image in pixels."""
 _TELLING = {"omniglot": ("images_background*", "images_evaluation*"), "mini-imagenet": ("mini-imagenet*", "train.csv")}
 
 
 def check_data(dataset: str | None, data_dir: Path | None, cache_dir: Path | None, app_dir: Path) -> Iterator[Finding]:
-    """Load a data set as a run does, which decodes it into the cache the first time; nothing is downloaded.
+    """Load a data set as a run does; the first time, it is decoded into the cache. Nothing is downloaded.
 
     Parameters
     ----------
     dataset : str or None
-        Its name; None: what the files in `data_dir` look like.
+        Its name; None: guessed from the files in `data_dir`.
     data_dir : Path or None
         Folder with its files.
     cache_dir : Path or None
@@ -40,7 +40,7 @@ def check_data(dataset: str | None, data_dir: Path | None, cache_dir: Path | Non
     if dataset == "omniglot" and data_dir is None:
         data_dir = cache / "downloads"
         if not data_dir.is_dir():
-            yield Finding("data", "ok", "omniglot is not there yet; the first run downloads it")
+            yield Finding("data", "ok", "omniglot has not been downloaded yet; the first run does that")
             return
     yield from _load(dataset, data_dir, cache, app_dir)
 
@@ -74,14 +74,14 @@ def _load(dataset: str, data_dir: Path | None, cache: Path, app_dir: Path) -> It
     if found.fingerprint != _FINGERPRINTS.get((dataset, size), found.fingerprint):
         remarks.append(f"the official data has fingerprint {_FINGERPRINTS[dataset, size][:12]}")
     if remarks:
-        yield Finding("data", "warning", "; ".join([text, *remarks]), "numbers will not compare with published ones")
+        yield Finding("data", "warning", "; ".join([text, *remarks]), "results cannot be compared with published ones")
     else:
         yield Finding("data", "ok", text)
 
 
 @contextmanager
 def _logged() -> Iterator[list[str]]:
-    """Collect what loaders have to say."""
+    """Collect the warnings of loaders."""
     remarks: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: remarks.append(record.getMessage())  # type: ignore[method-assign]

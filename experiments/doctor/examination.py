@@ -1,4 +1,4 @@
-"""The doctor: looks at everything that a run needs, and says what is wrong and how to mend it."""
+"""The doctor: checks everything that a run needs, and says what is wrong and how to fix it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -17,18 +17,18 @@ _STYLES = {"ok": "green", "warning": "yellow", "wrong": "bold red"}
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorRequest:
-    """What the command line asks for.
+    """A request to examine this machine.
 
     Attributes
     ----------
     dataset : str or None
-        The data set to look at; None: what is in `data_dir`, if anything.
+        The data set to check; None: the one in `data_dir`, if any.
     data_dir, cache_dir : Path or None
         As the settings of these names.
     results_dir : Path
         Folder that runs write below.
     runs : bool
-        Whether two rounds are run.
+        Whether to run two rounds.
     app_dir : Path
         Folder of the Flower App.
     """
@@ -42,7 +42,7 @@ class DoctorRequest:
 
 
 def doctor_session(request: DoctorRequest, *, as_json: bool) -> int:
-    """Examine everything, tell what was found, and return the exit code: 0 where nothing is wrong, else 1."""
+    """Examine everything, print the findings, and return the exit code: 0 if nothing is wrong, else 1."""
     output = Output("doctor", as_json)
     findings: list[Finding] = []
     problem = None
@@ -63,7 +63,7 @@ def doctor_session(request: DoctorRequest, *, as_json: bool) -> int:
 
 
 def examine(request: DoctorRequest) -> Iterator[Finding]:
-    """Make all checks, one after the other; one that cannot be made is wrong itself."""
+    """Make all checks, one after the other; a check that cannot be made counts as wrong."""
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
         "packages": partial(versions.check_versions, request.app_dir),
         "learn2learn": versions.check_learn2learn,
@@ -85,8 +85,8 @@ def examine(request: DoctorRequest) -> Iterator[Finding]:
     for name, check in checks.items():
         try:
             yield from check()
-        except Exception as error:  # such as a package that does not import: others still tell something
-            yield Finding(name, "wrong", f"{type(error).__name__}: {error}", "mend what is wrong above first")
+        except Exception as error:  # such as a package that does not import; the other checks are still useful
+            yield Finding(name, "wrong", f"{type(error).__name__}: {error}", "fix what is wrong above first")
 
 
 def _default_cache_dir() -> Path:

@@ -1,10 +1,10 @@
-"""What a check has found."""
+"""The result of a check."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Verdict = Literal["ok", "warning", "wrong"]
-"""Fine; runs, but slower or not as expected; cannot run."""
+"""Fine; a run works, but is slower or not as expected; a run cannot work."""
 
 
 @dataclass(frozen=True)
@@ -14,13 +14,13 @@ class Finding:
     Attributes
     ----------
     name : str
-        What was looked at.
+        What was checked.
     verdict : str
         ``"ok"``, ``"warning"`` or ``"wrong"``.
     found : str
-        What is there.
+        What was found.
     advice : str
-        What to do about it; empty where there is nothing to do.
+        What to do about it; empty if there is nothing to do.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Folders that runs write into, and what runs have left behind."""
+"""Check the folders that runs write into, and look for what runs have left behind."""
 
 import os
 import shutil
@@ -19,9 +19,9 @@ _YOUNG_SECONDS = 60.0
 
 
 def check_folder(name: str, folder: Path) -> Iterator[Finding]:
-    """Look whether a folder, or the one that it would be made in, can be written to and has space left."""
+    """Check whether a folder, or the one in which it would be made, is writable and has free space."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    advice = "choose another folder, or make room in it"
+    advice = "choose another folder, or free some space there"
     try:
         if not there.is_dir():
             raise NotADirectoryError(f"{there} is not a folder")
@@ -37,13 +37,13 @@ def check_folder(name: str, folder: Path) -> Iterator[Finding]:
     if free < _LEAST_MEBIBYTES:
         yield Finding(name, "wrong", found, advice)
     elif free < _FEW_MEBIBYTES:
-        yield Finding(name, "warning", found, "make room, or choose another folder, before a long run")
+        yield Finding(name, "warning", found, "free some space, or choose another folder, before a long run")
     else:
         yield Finding(name, "ok", found)
 
 
 def check_locks(results_dir: Path) -> Iterator[Finding]:
-    """Look which results folders are in use; a lock ends with its process, and the file that it leaves harms nobody."""
+    """Check which results folders are in use; a lock ends with its process, and the file left behind does no harm."""
     from fedmeta_flwr.records.results import ResultsError
     from fedmeta_flwr.records.writer import LOCK_FILE_NAME, locked
 
@@ -56,20 +56,20 @@ def check_locks(results_dir: Path) -> Iterator[Finding]:
         except ResultsError:
             used.append(folder)
     if used:
-        advice = "a run goes on there: wait for it, or end it; `--resume` goes on later"
+        advice = "a run is going on there: wait for it, or stop it and resume it later with `--resume`"
         yield Finding("locks", "warning", f"in use: {', '.join(map(str, used))}", advice)
     else:
         yield Finding("locks", "ok", f"{len(folders)} folder(s) with results below {results_dir}, none of them in use")
 
 
 def check_leftovers(temporary: Path | None = None) -> Iterator[Finding]:
-    """Look for temporary folders of SuperLinks that no process knows of any more."""
+    """Look for temporary folders of SuperLinks that no process uses any more."""
     places = {temporary} if temporary else {Path(tempfile.gettempdir()), Path("/tmp")}
     found = sorted(folder for place in places for folder in place.glob(_TEMPORARY) if _is_old(folder))
     commands = _commands() if found else ""
     left = [str(folder) for folder in found if str(folder) not in commands]
     if left:
-        advice = f"left by runs that were killed; if none goes on: rm -r {' '.join(left)}"
+        advice = f"left by runs that were killed; if no run is going on: rm -r {' '.join(left)}"
         yield Finding("left-overs", "warning", f"{len(left)} temporary folder(s)", advice)
     else:
         yield Finding("left-overs", "ok", "none")

@@ -1,4 +1,4 @@
-"""What a machine has to offer a simulation: cores, memory, GPUs, ports."""
+"""Check the machine's resources for a simulation: cores, memory, GPUs, ports."""
 
 import shutil
 import socket
@@ -14,7 +14,7 @@ from experiments.runner.simulation import count_cores, default_actors
 _MEBIBYTE = 2**20
 _MAIN_MEBIBYTES, _ACTOR_MEBIBYTES = 850, 950  # docs/performance.md
 _SHARED_MEBIBYTES = 100  # of Ray's object store, at its smallest; a container has 64 by default
-_CGROUP_FILES = (  # limit, use, and what of the use is files' pages that the system gives up on demand
+_CGROUP_FILES = (  # limit, use, and the part of the use that is file cache, which the system frees on demand
     ("memory.max", "memory.current", "inactive_file"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
 )
@@ -29,11 +29,11 @@ def check_cores() -> Iterator[Finding]:
     if cores > 1:
         yield Finding("cores", "ok", found)
     else:
-        yield Finding("cores", "warning", found, "it runs; allow more than one core, and it is faster")
+        yield Finding("cores", "warning", found, "it works, but is faster with more than one core")
 
 
 def check_memory(free_bytes: int | None = None) -> Iterator[Finding]:
-    """Compare the memory that is free, to a container's limit, with what a run of the poster's size takes."""
+    """Compare the free memory, within a container's limit, with the needs of a run of the poster's size."""
     free = (available_bytes() if free_bytes is None else free_bytes) // _MEBIBYTE
     actors = default_actors(_CLIENTS)
     enough, least = _MAIN_MEBIBYTES + actors * _ACTOR_MEBIBYTES, _MAIN_MEBIBYTES + _ACTOR_MEBIBYTES
@@ -48,7 +48,7 @@ def check_memory(free_bytes: int | None = None) -> Iterator[Finding]:
 
 
 def available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the memory that is free, here and up to the limit of a container; 0 if it is above its limit."""
+    """Return the free memory of the machine, or of a container up to its limit; 0 above the limit."""
     available = int(psutil.virtual_memory().available)
     for limit, used, cache in _CGROUP_FILES:
         with suppress(OSError, ValueError, KeyError):  # no such file, no limit, or another kind of statistics
@@ -60,8 +60,8 @@ def available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def check_shared_memory(folder: Path = Path("/dev/shm")) -> Iterator[Finding]:
-    """Look at the size of the folder in which Ray's processes share arrays."""
-    advice = "Ray takes a slower folder; start a container with `--shm-size=1g`"
+    """Check the size of the folder in which Ray's processes share arrays."""
+    advice = "Ray uses a slower folder; start a container with `--shm-size=1g`"
     if not folder.is_dir():
         yield Finding("shared memory", "warning", f"no {folder}", advice)
         return
@@ -80,10 +80,10 @@ def check_gpus() -> Iterator[Finding]:
     if names:
         yield Finding("GPUs", "ok", ", ".join(names))
     elif shutil.which("nvidia-smi"):
-        advice = "install the PyTorch build that fits the driver; without, all runs on the CPU"
-        yield Finding("GPUs", "warning", "a driver, and none that PyTorch can use", advice)
+        advice = "install the PyTorch build that fits the driver; otherwise everything runs on the CPU"
+        yield Finding("GPUs", "warning", "a driver, but no GPU that PyTorch can use", advice)
     else:
-        yield Finding("GPUs", "ok", "none; all runs on the CPU")
+        yield Finding("GPUs", "ok", "none; everything runs on the CPU")
 
 
 def check_loopback() -> Iterator[Finding]:
@@ -93,14 +93,14 @@ def check_loopback() -> Iterator[Finding]:
             port = server.getsockname()[1]
             socket.create_connection((_LOOPBACK, port), timeout=5).close()
     except OSError as error:
-        advice = f"let programs listen on {_LOOPBACK} and connect to it; look at firewall and sandbox"
+        advice = f"let programs listen on {_LOOPBACK} and connect to it; check the firewall and any sandbox"
         yield Finding("ports", "wrong", f"no port of {_LOOPBACK} can be used: {error}", advice)
     else:
-        yield Finding("ports", "ok", f"{_LOOPBACK} has free ones, such as {port}")
+        yield Finding("ports", "ok", f"{_LOOPBACK} has free ports, such as {port}")
 
 
 def check_default_ports() -> Iterator[Finding]:
-    """Look whether the ports that plain `flwr run` wants are free."""
+    """Check whether the ports that plain `flwr run` needs are free."""
     from fedmeta_flwr.protocol.flower_private import default_ports  # imports Flower
 
     for port in default_ports():
@@ -108,11 +108,14 @@ def check_default_ports() -> Iterator[Finding]:
 
 
 def check_port(port: int) -> Finding:
-    """Look whether a port of this machine is free; only plain `flwr run` needs a certain one."""
+    """Check whether a port of this machine is free; only plain `flwr run` needs a fixed one."""
     name = f"port {port}"
     try:
         socket.create_server((_LOOPBACK, port)).close()
     except OSError:
-        advice = "plain `flwr run` would take what listens there for its SuperLink; `experiments run` has its own port"
+        advice = (
+            "plain `flwr run` would use the program that listens there as its SuperLink; `experiments run` uses "
+            "another port"
+        )
         return Finding(name, "warning", "in use", advice)
     return Finding(name, "ok", "free, for plain `flwr run`")

@@ -1,4 +1,4 @@
-"""A run of two rounds, from its configuration to its result file, which must leave nothing behind."""
+"""A trial run of two rounds, from the configuration to the result file; it must leave no process behind."""
 
 import tempfile
 import time
@@ -45,7 +45,7 @@ def check_run(app_dir: Path) -> Iterator[Finding]:
             results = run_to_end(config, size, app_dir=app_dir, show=lambda *_: None)
         except (RunFailedError, SuperLinkError, ValueError) as error:
             yield Finding(
-                "run", "wrong", str(error), "mend what is wrong above; else this is a defect: please report it"
+                "run", "wrong", str(error), "fix what is wrong above; if there is nothing, please report this as a bug"
             )
             return
     seconds = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""Python and packages, against what pyproject.toml asks for."""
+"""Compare Python and packages with the requirements in pyproject.toml."""
 
 import io
 import platform
@@ -20,17 +20,17 @@ _NAMED = ("flwr", "ray", "torch", "learn2learn", "numpy")
 
 
 def check_versions(app_dir: Path) -> Iterator[Finding]:
-    """Compare what is installed with what a project's pyproject.toml asks for.
+    """Compare the installed versions with the requirements in a project's pyproject.toml.
 
     Parameters
     ----------
     app_dir : Path
-        Its folder.
+        The project's folder.
 
     Yields
     ------
     Finding
-        Of Python; then of every package that is not as it should be, or one of them all.
+        One for Python; then one for every wrong package, or a single one if all are right.
     """
     project: dict[str, Any] = read_project(app_dir)["project"]
     yield _check_python(project["requires-python"])
@@ -46,7 +46,7 @@ def check_versions(app_dir: Path) -> Iterator[Finding]:
 def check_learn2learn() -> Iterator[Finding]:
     """Import learn2learn, whose compiled parts must fit this Python, and clone a module with it."""
     try:
-        with redirect_stderr(io.StringIO()):  # gym, which it imports, has something to say
+        with redirect_stderr(io.StringIO()):  # gym, which it imports, prints a warning
             import learn2learn
         from torch.nn import Linear
 
@@ -65,7 +65,7 @@ def _check_python(required: str) -> Finding:
 
 
 def _with_extras(requirement: Requirement) -> Iterator[Requirement]:
-    """Yield a requirement, and those that its extras bring along."""
+    """Yield a requirement, and those that its extras add."""
     yield requirement
     try:
         brought = [Requirement(text) for text in requires(requirement.name) or ()]

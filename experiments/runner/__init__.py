@@ -1,1 +1,1 @@
-"""From a configuration to its results, through Flower: a SuperLink, a simulation, and what the terminal shows."""
+"""Run configurations with Flower: the SuperLink, the simulation, and the display on the terminal."""

@@ -1,4 +1,4 @@
-"""What goes on while a run is made, in words: what the runner does itself, and what the server says of a round."""
+"""The current activity of a run in words: what the runner does, or what the server reports of a round."""
 
 import time
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class Activity:
     began : float
         Seconds since the epoch.
     server_round : int
-        The round that it belongs to, from 1; 0 for what belongs to none.
+        The round that it belongs to, from 1; 0 for none.
     round_began : float
-        Of that round, seconds since the epoch.
+        Start of that round, in seconds since the epoch.
     """
 
     text: str
@@ -32,12 +32,12 @@ class Activity:
 
 
 def runner_activity(text: str) -> Activity:
-    """Return what the runner begins to do now."""
+    """Return an activity of the runner that begins now."""
     return Activity(text, time.time())
 
 
 def server_activity(config: RunConfig, progress: Progress) -> Activity:
-    """Return what a run's server does, in the words of its settings."""
+    """Return what a run's server is doing."""
     text = _stage(config, progress)
     return Activity(text, progress.stage_began, progress.server_round, progress.round_began)
 

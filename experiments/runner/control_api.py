@@ -1,7 +1,7 @@
-"""How a run stands, asked over the SuperLink's Control API from this process.
+"""Ask for the status of a run over the SuperLink's Control API.
 
-`flwr ls` starts another Python, which takes seconds of CPU and is gone after one answer. It sends the message that
-is sent here, which `fedmeta_flwr.protocol.flower_private` has.
+`flwr ls` starts another Python for each answer, which takes seconds of CPU time. This module sends the same message,
+which `fedmeta_flwr.protocol.flower_private` defines.
 """
 
 import http.client
@@ -14,7 +14,7 @@ _ANSWER_SECONDS = 30.0
 
 
 class ControlApiError(RuntimeError):
-    """The Control API did not answer as expected; says what was found."""
+    """The Control API did not answer as expected; the message says what was found."""
 
 
 def ask_status(host: str, port: int, run_id: int) -> tuple[str, str]:
@@ -23,9 +23,9 @@ def ask_status(host: str, port: int, run_id: int) -> tuple[str, str]:
     Raises
     ------
     ControlApiError
-        If there is no answer, or one that does not tell of this run.
+        If there is no answer, or one without this run.
     """
-    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)  # never by way of a proxy
+    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)  # never through a proxy
     try:
         question = ListRunsRequest(run_id=run_id).SerializeToString()
         connection.request("POST", LIST_RUNS_PATH, question, {"Content-Type": PROTOBUF, "Accept": PROTOBUF})

@@ -25,10 +25,10 @@ _LOOK_SECONDS = 1.0
 
 
 class Show(Protocol):
-    """Tells how a run stands; called several times a second, or less often while the runner itself is busy."""
+    """Shows the progress of a run; called several times a second, or less often while the runner itself is busy."""
 
     def __call__(self, results: RunResults | None, activity: Activity | None = None) -> None:
-        """Tell it, given what the result file holds, and what is being done."""
+        """Show the progress, given the content of the result file and the current activity."""
 
 
 @contextmanager
@@ -37,8 +37,8 @@ def show_progress(
 ) -> Iterator[Show]:
     """Follow a run: a live display on a terminal, plain lines elsewhere, nothing when quiet.
 
-    Both go on by themselves: the time passes in them also while nothing new is told. `later_seconds` is the expected
-    time of what follows after this run.
+    Both show the time passing even when nothing new is reported. `later_seconds` is the expected time of the runs after
+    this one.
     """
     timer = _Timer(config, later_seconds)
     if quiet:
@@ -60,7 +60,7 @@ def show_progress(
 
 @contextmanager
 def _repeated(action: Callable[[], None]) -> Iterator[Callable[[], None]]:
-    """Do something every second in a thread; what it gives raises the error of the thread, as does the end."""
+    """Call `action` every second in a thread; yield a function that raises the thread's error, as the end also does."""
     ended = threading.Event()
     failed: list[BaseException] = []
 
@@ -68,7 +68,7 @@ def _repeated(action: Callable[[], None]) -> Iterator[Callable[[], None]]:
         try:
             while not ended.wait(_LOOK_SECONDS):
                 action()
-        except BaseException as error:  # of a broken pipe Rich makes SystemExit, which a thread would swallow
+        except BaseException as error:  # Rich turns a broken pipe into SystemExit, which a thread would swallow
             failed.append(error)
 
     def require_success() -> None:
@@ -86,7 +86,7 @@ def _repeated(action: Callable[[], None]) -> Iterator[Callable[[], None]]:
 
 
 class _Timer:
-    """Know the times that the result file does not: since the start, and since the last round ended."""
+    """Measure the times that the result file does not have: since the start, and since the last round ended."""
 
     def __init__(self, config: RunConfig, later_seconds: float | None = None) -> None:
         self._config = config
@@ -104,18 +104,18 @@ class _Timer:
 
 
 class _LiveDisplay:
-    """How the run stands, what is being done, and the last accuracies: drawn anew all the time, a line each."""
+    """The progress, the current activity and the last accuracies, one line each, redrawn continually."""
 
     def __init__(self, timer: _Timer) -> None:
         self._timer = timer
         self._told: tuple[RunResults | None, Activity | None] = (None, None)
 
     def __call__(self, results: RunResults | None, activity: Activity | None = None) -> None:
-        """Take note of what is new."""
+        """Store the news for the next rendering."""
         self._told = (results, activity)
 
     def render(self) -> Group:
-        """Return what the terminal shows now."""
+        """Return the current display."""
         current = self._timer.standing(*self._told)
         line = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=current.num_rounds, completed=current.server_round, width=30)
@@ -125,9 +125,9 @@ class _LiveDisplay:
 
 
 class PlainLines:
-    """Print a line for every evaluated round, and one at least every ten seconds.
+    """Print a line for every evaluated round, and at least one every ten seconds.
 
-    Of a run that goes on (`is_resumed`), rounds that have been evaluated before are not told again.
+    For a resumed run (`is_resumed`), rounds that were evaluated before are not printed again.
     """
 
     def __init__(self, timer: _Timer, console: Console, *, is_resumed: bool = False) -> None:
@@ -139,14 +139,14 @@ class PlainLines:
         self._printed = float("-inf")
 
     def __call__(self, results: RunResults | None, activity: Activity | None = None) -> None:
-        """Print what is new."""
+        """Print the news."""
         with self._lock:
             self._told = (results, activity)
             self._print_evaluated(results)
             self._print_life()
 
     def show_life(self) -> None:
-        """Print how the run stands, if the last line was printed long ago."""
+        """Print the progress if the last line was printed long ago."""
         with self._lock:
             self._print_life()
 

@@ -1,4 +1,4 @@
-"""How long the rounds to come will take, by those that have ended."""
+"""Estimate the time of the remaining rounds from the finished ones."""
 
 from statistics import fmean
 
@@ -9,14 +9,14 @@ RECENT_ROUNDS = 10
 
 
 def remaining_seconds(config: RunConfig, rounds: tuple[RoundRecord, ...], current_seconds: float = 0.0) -> float | None:
-    """Estimate the time of the rounds to come, None before the first ordinary one has ended.
+    """Estimate the time of the remaining rounds; None before the first round without step curves has ended.
 
-    The first of them has been going on for `current_seconds`; if that is longer than expected, it is about to end.
+    The current round has taken `current_seconds` so far; if that is longer than expected, it is taken to end now.
 
-    Rounds differ by phase and by whether they end with an evaluation. A kind that was seen already costs what its
-    last rounds took. Another costs its outer steps, at the mean price of a step so far, and an evaluation what
-    evaluated rounds took more than others of their phase. Rounds with curves along local steps tell nothing of others,
-    and the second of them costs what the first did.
+    Rounds differ by phase and by whether they end with an evaluation. If there were rounds of the same kind, the
+    estimate is the mean of the last ones. Otherwise it is the number of outer steps times the mean time of a step so
+    far, plus, for an evaluation, the mean extra time of evaluated rounds. Rounds with curves along local steps do not
+    count in these means; another such round is taken to last as long as the last one.
     """
     curved = [record for record in rounds if _has_curves(config, record.server_round)]
     last_curved = curved[-1].seconds if curved else 0.0
@@ -43,7 +43,7 @@ def remaining_seconds(config: RunConfig, rounds: tuple[RoundRecord, ...], curren
 
 
 def awaits_first_curves(config: RunConfig, rounds: tuple[RoundRecord, ...]) -> bool:
-    """Return whether curves along local steps are to come, and none tell yet what they take."""
+    """Return whether rounds with curves along local steps remain, and none has been timed yet."""
     last_round = rounds[-1].server_round if rounds else 0
     to_come = any(_has_curves(config, number) for number in range(last_round + 1, config.num_server_rounds + 1))
     return to_come and not any(_has_curves(config, record.server_round) for record in rounds)

@@ -1,10 +1,10 @@
-"""A small process that cleans up after a runner which was killed.
+"""A small process that cleans up after a runner that was killed.
 
 ``python -m experiments.runner.guardian ROOT FOLDER`` starts it.
 
-A runner that ends in any other way ends what it has started by itself. Where it cannot (SIGKILL, out of memory), its
-end of the pipe to this process closes with it, and this process ends the SuperLink, the simulation and Ray in its
-place. Otherwise these would go on, and write into a results folder that a resumed run already uses.
+A runner that ends in any other way ends the processes that it has started. If it is killed (SIGKILL, out of memory),
+its pipe to this process closes, and this process ends the SuperLink, the simulation and Ray instead. Otherwise these
+would go on and write into a results folder that a resumed run already uses.
 """
 
 import os
@@ -24,16 +24,16 @@ _GRACE_SECONDS = 2.0
 
 @contextmanager
 def guarded(root: int, folder: Path) -> Iterator[None]:
-    """Have a process and all that descend from it ended, and their folder removed, should this process be killed.
+    """Start a guardian: if this process is killed, it ends a process and its descendants, and removes their folder.
 
     Parameters
     ----------
     root : int
-        Process id; it leads a session of its own.
+        Process id of a session leader.
     folder : Path
         Temporary files of these processes.
     """
-    from experiments.settings import APP_DIR  # what it imports is nothing for the guardian
+    from experiments.settings import APP_DIR  # not at the top: the guardian does not need its imports
 
     guardian = subprocess.Popen(
         [
@@ -43,7 +43,7 @@ def guarded(root: int, folder: Path) -> Iterator[None]:
             "experiments.runner.guardian",
             str(root),
             str(folder),
-        ],  # -P: not of the current folder
+        ],  # -P: do not import from the current folder
         env={**os.environ, "PYTHONPATH": str(APP_DIR)},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -57,7 +57,7 @@ def guarded(root: int, folder: Path) -> Iterator[None]:
 
 
 def watch(root: int, folder: Path) -> None:
-    """Learn what descends from the root until standard input closes; then, if that said nothing, end what is left."""
+    """Track the root's descendants until standard input closes; if it was closed without a message, end them."""
     descendants = Descendants(root)
     told: list[bytes] = []
     reader = threading.Thread(target=lambda: told.append(sys.stdin.buffer.read()))

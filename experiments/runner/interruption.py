@@ -1,4 +1,4 @@
-"""Ctrl-C and termination as one exception, and stretches of code that it must not cut in two."""
+"""Ctrl-C and termination as one exception, and blocks of code that it must not interrupt."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """Someone asked this process to end.
+    """A signal has asked this process to end.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold signals back until the block has ended, then deliver the first of them.
+    """Delay signals until the block has ended, then deliver the first of them.
 
     Starting a process and noting its id, or ending one and removing its folder, must happen as a whole. Outside
     the main thread, which receives no signals, this does nothing.

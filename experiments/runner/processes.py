@@ -1,7 +1,7 @@
-"""All processes that come from one, also after their parents have gone.
+"""All descendants of a process, even after their parents have ended.
 
-A killed SuperLink hands its simulation, and Ray's servers and workers, to the init process: parent ids lose them.
-None of them leaves its session, though, so the sessions of all descendants seen so far find every one of them again.
+When a SuperLink is killed, its simulation and Ray's servers and workers become children of the init process, so parent
+ids no longer lead to them. But they stay in their sessions, so the sessions of all descendants seen so far do.
 """
 
 import os
@@ -20,26 +20,26 @@ class Descendants:
     Parameters
     ----------
     root : int
-        Process id of the root, which leads a session of its own (``start_new_session=True``).
+        Process id of the root, a session leader (``start_new_session=True``).
     """
 
     def __init__(self, root: int) -> None:
         self._sessions = {root}
 
     def look(self) -> set[int]:
-        """Return the ids of all that run now, the root included; learn the sessions that they have opened."""
+        """Return the ids of all that run now, including the root; note the sessions that they have opened."""
         running = list(_running())
         while opened := self._opened_sessions(running):
             self._sessions |= opened
         return {process.pid for process, session in running if session in self._sessions}
 
     def end(self, grace_seconds: float) -> None:
-        """Ask all of them to end, wait, and kill those that are left.
+        """Terminate all of them, wait, and kill those that are left.
 
         Raises
         ------
         RuntimeError
-            If some survive even that; names their ids.
+            If some survive even that; the message has their ids.
         """
         for ask in (psutil.Process.terminate, psutil.Process.kill):
             for pid in self.look():
@@ -50,7 +50,7 @@ class Descendants:
         raise RuntimeError(f"expected every started process to end, found still running: {sorted(self.look())}")
 
     def wait(self, seconds: float) -> bool:
-        """Wait until none is left, at most so long; tell whether that came true."""
+        """Wait until none is left, for at most `seconds`; return whether none is left."""
         deadline = time.monotonic() + seconds
         while self.look():
             if time.monotonic() > deadline:
@@ -65,8 +65,8 @@ class Descendants:
 
 
 def _running() -> Iterator[tuple[psutil.Process, int]]:
-    """Yield every process with its session, but those that have ended and wait for their parent (zombies)."""
+    """Yield every process with its session, except zombies, which have ended and wait for their parent."""
     for process in psutil.process_iter(["ppid", "status"]):
         if process.info["status"] not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-            with suppress(OSError):  # it ended meanwhile, or is of another user
+            with suppress(OSError):  # it has ended, or belongs to another user
                 yield process, os.getsid(process.pid)

@@ -1,4 +1,4 @@
-"""How far a run has come: read from its growing result file, and summed up."""
+"""The progress of a run, read from its growing result file."""
 
 import time
 from contextlib import suppress
@@ -25,13 +25,13 @@ class ResultFollower:
     results_dir : Path
         Folder in which the file will appear.
     after_round : int or None
-        For a run that goes on: the round that it goes on after, 0 where it begins anew. What the file holds of later
-        rounds, and of an end, is left out until the run has cut it off. None for a run that begins.
+        For a resumed run: the round of its checkpoint, 0 if it begins again. Later rounds and an end in the file are
+        ignored until the run has truncated it. None for a new run.
 
     Attributes
     ----------
     has_changed : bool
-        Whether the file has changed since, so that the run has begun to write.
+        Whether the run has begun to write into the file.
     """
 
     def __init__(self, results_dir: Path, after_round: int | None = None) -> None:
@@ -44,8 +44,8 @@ class ResultFollower:
         self.has_changed = False
 
     def read(self) -> RunResults | None:
-        """Return what the file holds now; None until it has a first complete line."""
-        with suppress(FileNotFoundError):  # a run that begins anew removes the file before it writes another
+        """Return the content of the file; None until it has a first complete line."""
+        with suppress(FileNotFoundError):  # a run that begins again removes the file before it writes another
             size = self._file.stat().st_size
             if size and size != self._size and b"\n" in self._file.read_bytes():
                 self._size, self._results = size, read_results(self._file)
@@ -55,14 +55,14 @@ class ResultFollower:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a run stands at a moment.
+    """The state of a run at one moment.
 
     Attributes
     ----------
     server_round, num_rounds : int
         Last finished round, 0 before the first, and the number of rounds.
     phase : str
-        Of the round that is going on.
+        Phase of the current round.
     evaluation : RoundRecord or None
         The last evaluated round.
     elapsed_seconds : float
@@ -70,13 +70,13 @@ class Standing:
     remaining_seconds : float or None
         Estimate; None before the first round has ended.
     later_seconds : float or None
-        Estimate of what follows after this run; None where nothing does, or nothing is known of it.
+        Estimate for the runs after this one; None if there are none, or no estimate.
     seconds_per_round : float or None
         Mean of the last ten rounds; None before the first has ended.
     activity : Activity or None
-        What is being done; None where nothing is known of it.
+        The current activity; None if unknown.
     activity_seconds : float
-        Since when.
+        How long it has been going on.
     awaits_curves : bool
         Whether the estimate leaves out step curves, of which none has been measured yet.
     """
@@ -95,7 +95,7 @@ class Standing:
 
     @property
     def place(self) -> str:
-        """Return the round that is going on and its phase, or the last one where none is."""
+        """Return the current round and its phase, or the last round if none is going on."""
         if self.activity and self.activity.server_round:
             return f"round {self.activity.server_round}/{self.num_rounds}, {self.phase}"
         if not self.server_round:
@@ -105,12 +105,12 @@ class Standing:
 
     @property
     def doing(self) -> str:
-        """Return what is being done, and for how long; empty where nothing is known of it."""
+        """Return the current activity and how long it has been going on; empty if unknown."""
         return f"{self.activity.text}, {_duration(self.activity_seconds)}" if self.activity else ""
 
     @property
     def headline(self) -> str:
-        """Return round, phase, and what is being done."""
+        """Return round, phase, and activity."""
         if self.doing and self.place == _STARTING:
             return self.doing
         return ": ".join(filter(None, (self.place, self.doing)))
@@ -147,18 +147,18 @@ def standing(
     idle_seconds: float,
     activity: Activity | None = None,
 ) -> Standing:
-    """Sum up a run.
+    """Return the current state of a run.
 
     Parameters
     ----------
     config : RunConfig
-        Of the run.
+        The run's settings.
     results : RunResults or None
-        What the file holds so far.
+        The content of the result file so far.
     elapsed_seconds, idle_seconds : float
         Time since the start, and since the last round ended.
     activity : Activity or None
-        What is being done; it tells since when the round has been going on, if it has begun.
+        The current activity; it has the start of the current round, if there is one.
     """
     rounds = results.rounds if results else ()
     evaluated = results.evaluated() if results else []

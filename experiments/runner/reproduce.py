@@ -1,4 +1,4 @@
-"""Reproduce: run what is missing of the catalog, one run after the other on one SuperLink."""
+"""Reproduce: run the missing runs of the catalog, one after the other on one SuperLink."""
 
 import shutil
 import time
@@ -25,7 +25,7 @@ from fedmeta_flwr.records.writer import locked
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceRequest:
-    """What the command line asks for; see `plan_runs`."""
+    """A request to reproduce experiments; see `plan_runs`."""
 
     names: tuple[str, ...]
     dataset: str
@@ -41,16 +41,16 @@ class ReproduceRequest:
 
 @dataclass
 class Pace:
-    """How long runs take: by name, and on the mean for names that have not been run yet."""
+    """How long runs take: by name, and on average for names that have not been run yet."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, planned: PlannedRun, seconds: float) -> None:
-        """Take note of a finished run."""
+        """Add a finished run."""
         self.seconds.setdefault(planned.run.name, []).append(seconds)
 
     def expected(self, waiting: Sequence[PlannedRun]) -> float | None:
-        """Estimate the time of runs to come, None where no run has ended yet."""
+        """Estimate the time of the remaining runs; None if no run has ended yet."""
         if not self.seconds:
             return None
         mean = fmean(fmean(found) for found in self.seconds.values())
@@ -58,7 +58,7 @@ class Pace:
 
 
 def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
-    """Run what is missing; everything is checked before the first run starts.
+    """Run the missing runs; everything is checked before the first run starts.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
 
 
 def _require_fitting(missing: Sequence[PlannedRun]) -> None:
-    """Raise `ResultsError` if a run that is to come would differ in settings from other seeds of it that are there."""
+    """Raise `ResultsError` if a missing run would differ in settings from existing seeds of the same run."""
     for one in missing:
         for file in sorted(one.folder.parent.parent.glob(f"seed-*/{one.run.name}/{FILE_NAME}")):
             require_same(file, read_results(file).run["config"], one.config)
@@ -117,7 +117,7 @@ def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, c
     while left:
         revision = read_git_revision(request.app_dir)
         with LocalSuperLink(revision) as superlink:
-            # A run records the revision that its SuperLink was started with, and the checkout may change in between.
+            # A run records the revision with which its SuperLink was started; the checkout may change between runs.
             while left and read_git_revision(request.app_dir) == revision:
                 started = time.monotonic()
                 if not request.quiet:
@@ -134,10 +134,10 @@ def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, c
 
 
 def take_up(planned: PlannedRun) -> RunConfig:
-    """Return the configuration with which a run goes on that was stopped, or begins where it cannot.
+    """Return the configuration that resumes a stopped run, or begins it again if it cannot be resumed.
 
-    One that was stopped after its last round goes on to its end at once. A run without a checkpoint of this very
-    configuration begins anew, with what its clients kept in the run before.
+    A run that was stopped after its last round is resumed and ends at once. A run without a checkpoint of exactly this
+    configuration begins again, with the client state from the run that it starts from.
     """
     config = planned.config
     with suppress(CheckpointError, ResultsError):
@@ -150,7 +150,7 @@ def take_up(planned: PlannedRun) -> RunConfig:
 
 
 def give_memories(planned: PlannedRun) -> None:
-    """Give the clients of a run what they kept in the one that it goes on from."""
+    """Copy the state of the clients from the run that this one starts from."""
     if planned.run.after is None:
         return
     kept = planned.folder.with_name(planned.run.after) / CLIENTS_FOLDER

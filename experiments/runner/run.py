@@ -1,4 +1,4 @@
-"""One configuration from its check to its end, through `flwr run` on a SuperLink of its own."""
+"""Check one configuration and run it to its end, with `flwr run` on a separate SuperLink."""
 
 import os
 import time
@@ -32,18 +32,18 @@ _STARTS = 3
 
 
 class RunFailedError(RuntimeError):
-    """A run that did not complete; says why, in the app's own words."""
+    """A run did not complete; the message says why, in the app's words."""
 
 
 def new_results_dir(name: str, parent: Path) -> Path:
-    """Return a folder name ``NAME-DATE-TIME`` that is still free."""
+    """Return a folder ``NAME-DATE-TIME`` that does not exist yet."""
     stamped = parent / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     numbered = (stamped.with_name(f"{stamped.name}-{number}") for number in range(2, 1000))
     return next((path for path in (stamped, *numbered) if not path.exists()), stamped)
 
 
 def prepare(config: RunConfig, *, is_model_there: bool = True) -> str:
-    """Check what a run needs before anything starts: its results folder, and all that the server would check.
+    """Check a run before anything starts: its results folder, and everything that the server would check.
 
     Returns
     -------
@@ -53,9 +53,9 @@ def prepare(config: RunConfig, *, is_model_there: bool = True) -> str:
     Raises
     ------
     ResultsError
-        If the folder is in use by another run, or already holds results and the run is not to go on from there.
+        If the folder is in use by another run, or already holds results and the run does not resume them.
     CheckpointError
-        If the checkpoint to go on from cannot be used.
+        If the checkpoint to resume from cannot be used.
     ValueError
         As `preflight` does.
     """
@@ -81,12 +81,12 @@ def _require_free(folder: Path, config: RunConfig) -> None:
         RunCheckpoints(folder).newest(config)
     elif (file := folder / FILE_NAME).exists():
         raise ResultsError(
-            f"results-dir: expected a folder without {FILE_NAME}, or --resume to go on with the run in it, found {file}"
+            f"results-dir: expected a folder without {FILE_NAME}, or --resume to resume the run in it, found {file}"
         )
 
 
 def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show) -> RunResults:
-    """Run one configuration and wait for its end; no process and no temporary file is left, however it ends.
+    """Run one configuration and wait for its end; however it ends, no process and no temporary file is left.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: 
     app_dir : Path
         Folder of the Flower App.
     show : callable
-        Told several times a second what the result file holds, and what is being done.
+        Called several times a second with the content of the result file and the current activity.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: 
     Raises
     ------
     RunFailedError
-        If the run ends in any other way than completed.
+        If the run does not complete.
     SuperLinkError
         If Flower itself fails.
     """
@@ -124,10 +124,10 @@ def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: 
 def run_on(
     superlink: LocalSuperLink, config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show
 ) -> RunResults:
-    """Run one configuration on a SuperLink and wait for its end; all else as in `run_to_end`.
+    """Run one configuration on a SuperLink and wait for its end; otherwise as `run_to_end`.
 
-    Ray gives its node 30 seconds to start, which on a busy machine may not do: a run that fails before its first round
-    is handed in again, unless its server says why it failed.
+    Ray gives its node 30 seconds to start, which may be too short on a busy machine. Therefore a run that fails before
+    its first round is submitted again, unless its server reports why it failed.
     """
     folder = Path(config.results_dir)
     try:
@@ -136,7 +136,7 @@ def run_on(
             remove_progress(folder)
             remove_failure(folder)
             began_after = _last_round(follower)
-            show(follower.read(), runner_activity("handing in the app"))
+            show(follower.read(), runner_activity("submitting the app"))
             run_id = superlink.submit(app_dir, config.to_run_config(), size)
             status = _wait(superlink, run_id, config, follower, show)
             if status.is_completed:
@@ -144,10 +144,10 @@ def run_on(
             failure = read_failure(folder, int(run_id))
             has_begun = _last_round(follower) != began_after
             if failure or has_begun or not status.is_failed or start == _STARTS:
-                hint = "\nIt can go on from its last checkpoint: run with --resume."
+                hint = "\nIt can be resumed from its last checkpoint: run with --resume."
                 reason = failure_reason(status, failure, "" if failure else superlink.log(run_id))
                 raise RunFailedError(reason + hint * (folder / FOLDER_NAME).is_dir())
-            config = replace(config, resume=True)  # what there is of it is a beginning without clients
+            config = replace(config, resume=True)  # its folder may already have a file without any round
     finally:
         remove_progress(folder)
         remove_failure(folder)
@@ -167,11 +167,11 @@ def _follower(config: RunConfig) -> ResultFollower:
 def _wait(superlink: LocalSuperLink, run_id: str, config: RunConfig, follower: ResultFollower, show: Show) -> RunStatus:
     """Follow a run until Flower says that it has ended.
 
-    A client that hangs keeps Flower's simulation from ending: a run whose results say that it has ended is not waited
-    for much longer, but stopped. A simulation's process that takes longer than 30 seconds to start loses its run to the
-    next one, and so on without end: that is ended here.
+    A client that hangs keeps Flower's simulation from ending. Therefore a run is stopped soon after its results say
+    that it has ended. If a simulation's process takes longer than 30 seconds to start, Flower replaces it, again and
+    again; that is ended here.
     """
-    handed_in = asked = time.monotonic()
+    submitted = asked = time.monotonic()
     overdue = float("inf")
     status = RunStatus("pending", "")
     doing: Activity | None = None
@@ -190,20 +190,20 @@ def _wait(superlink: LocalSuperLink, run_id: str, config: RunConfig, follower: R
             if now > overdue:
                 with suppress(SuperLinkError):  # then its processes are ended with the SuperLink
                     superlink.stop(run_id)
-                return _own_status(results.end["status"])
-        if status.has_not_begun and now > handed_in + _LONGEST_START_SECONDS:
+                return _flower_status(results.end["status"])
+        if status.has_not_begun and now > submitted + _LONGEST_START_SECONDS:
             with suppress(SuperLinkError):
                 superlink.stop(run_id)
             raise RunFailedError(
                 f"{status.status}: expected Flower's simulation to begin within {_LONGEST_START_SECONDS:.0f} s. "
-                "Flower gives its process 30 s to import what it needs, then starts another; a machine that is "
-                "busy, or an environment on a slow disk, takes longer"
+                "Flower gives its process 30 s to import what it needs, then starts another; on a busy machine, or "
+                "with an environment on a slow disk, that takes longer"
             )
         time.sleep(_LOOK_SECONDS)
 
 
 def _activity(config: RunConfig, follower: ResultFollower, status: RunStatus) -> Activity | None:
-    """Return what is being done; None where the run has begun, and nothing is known of what happens in it."""
+    """Return the current activity; None if the run has begun and its activity is unknown."""
     results = follower.read()
     if follower.has_changed and results is not None and results.end is not None:
         return runner_activity("ending the simulation")
@@ -217,17 +217,17 @@ def _activity(config: RunConfig, follower: ResultFollower, status: RunStatus) ->
 
 
 def _same_or_new(before: Activity | None, now: Activity | None) -> Activity | None:
-    """Return the activity of before where it goes on, for it knows when it began."""
+    """Return the previous activity if it is still going on, because it has the time at which it began."""
     return before if before and now and before.text == now.text and not now.server_round else now
 
 
-def _own_status(status: str) -> RunStatus:
+def _flower_status(status: str) -> RunStatus:
     """Return the status in a result file in Flower's terms."""
     return RunStatus("finished:completed", "") if status == "completed" else RunStatus("finished:failed", status)
 
 
 def failure_reason(status: RunStatus, failure: Failure | None, log: str) -> str:
-    """Say why a run failed: in the server's words, or, where it left none, in Flower's and with the end of the log."""
+    """Return why a run failed: in the server's words, or, without any, in Flower's, with the end of the log."""
     if failure is not None:
         return "\n".join([f"{status.status}: {failure.message}", *failure.traceback])
     reason = ": ".join(filter(None, (status.status, status.details.removeprefix(SIMULATION_FAILED))))

@@ -1,4 +1,4 @@
-"""What a simulation gets of the machine: actors, GPUs, environment variables."""
+"""The resources and environment of a simulation: actors, GPUs, environment variables."""
 
 import math
 import os
@@ -17,19 +17,19 @@ _SWITCHES = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",  # else every run starts with `uv sync`
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_TELEMETRY_ENABLED": "0",
-    _LOCAL_ONLY: "0",  # on Linux, too, Ray's servers bind to 127.0.0.1 alone
+    _LOCAL_ONLY: "0",  # on Linux, too, Ray's servers bind only to 127.0.0.1
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-# An actor allocates and frees some megabytes at every step. By default glibc hands them back to the system each time
-# and fetches them again page by page, which can take a third of an actor's time.
+# An actor allocates and frees some megabytes at every step. By default glibc returns them to the system each time
+# and gets them again page by page, which can take a third of an actor's time.
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
-# What would let other code, another SuperLink or another Ray cluster into the run.
+# Variables that could bring other code, another SuperLink or another Ray cluster into the run.
 _FOREIGN = ("PYTHONPATH", "PYTHONHOME", "RAY_ADDRESS", "RAY_NAMESPACE", "RAY_RUNTIME_ENV_HOOK")
 
 
 @dataclass(frozen=True)
 class SimulationSize:
-    """How many nodes there are, and what they share.
+    """The number of nodes, and the resources that they share.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class SimulationSize:
     gpus : int
         GPUs of the machine; each is shared by the same number of actors.
     ray_address : str or None
-        Ray cluster to run on, as ``HOST:PORT``, with an actor for each of its cores; None: a Ray of one's own.
+        Ray cluster to run on, as ``HOST:PORT``, with an actor for each of its cores; None: a separate local Ray.
     """
 
     nodes: int
@@ -50,11 +50,11 @@ class SimulationSize:
 
     @property
     def gpus_per_actor(self) -> float:
-        """Return an actor's share of a GPU, such that every actor finds room; 0 without GPUs."""
+        """Return an actor's share of a GPU, such that all actors fit; 0 without GPUs."""
         return 1 / math.ceil(self.actors / self.gpus) if self.gpus else 0.0
 
     def describe(self) -> str:
-        """Say in words what a run gets of the machine."""
+        """Return in words the resources of a run."""
         if self.ray_address:
             return f"{self.nodes} clients on the Ray cluster at {self.ray_address}"
         gpus = f", {self.gpus} GPU(s), {self.gpus_per_actor:.2g} of one for each actor" if self.gpus else ""
@@ -67,7 +67,7 @@ class SimulationSize:
             "client-resources-num-cpus": 1,
             "client-resources-num-gpus": self.gpus_per_actor,
         }
-        if not self.ray_address:  # a cluster has what it was started with
+        if not self.ray_address:  # a cluster has the resources that it was started with
             settings |= {"init-args-num-cpus": self.actors, "init-args-num-gpus": self.gpus}
         return " ".join(f"{key}={value}" for key, value in settings.items())
 
@@ -80,14 +80,14 @@ def simulation_size(config: RunConfig, actors: int | None, ray_address: str | No
     config : RunConfig
         With the number of clients and the device.
     actors : int or None
-        Number of actors, from 1; None: half as many again as there are cores, and no more than there are clients.
+        Number of actors, from 1; None: 1.5 per core, but no more than there are clients.
     ray_address : str or None
         As in `SimulationSize`.
 
     Raises
     ------
     ValueError
-        If a GPU is asked for and there is none, or a number of actors on a cluster.
+        If a GPU is required and there is none, or a number of actors is given for a cluster.
     """
     if ray_address:
         if actors:
@@ -102,23 +102,23 @@ def simulation_size(config: RunConfig, actors: int | None, ray_address: str | No
 
 
 def actor_environment() -> dict[str, str]:
-    """Return what makes a process compute as an actor does: on one thread, and with the allocator's settings."""
+    """Return the environment in which a process computes as an actor does: one thread, and the allocator's settings."""
     threads = {f"{library}_NUM_THREADS": "1" for library in _THREADED}
     return threads | {name: os.environ.get(name, value) for name, value in _ALLOCATOR.items()}
 
 
 def simulation_environment(folder: Path, git_revision: str, ray_address: str | None = None) -> dict[str, str]:
-    """Return the environment of a SuperLink whose every file lies in one folder.
+    """Return the environment of a SuperLink that keeps all files in one folder.
 
-    Flower's home, Ray's session and temporary files go there. The environment's programs are found first, no
-    request to 127.0.0.1 takes a proxy, and each process computes on one thread: an actor has one core.
+    Flower's home, Ray's session and temporary files go there. The programs of this Python environment come first in the
+    path, requests to 127.0.0.1 use no proxy, and each process computes on one thread, because an actor has one core.
     """
     kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     programs = os.pathsep.join([sysconfig.get_path("scripts"), kept.get("PATH", os.defpath)])
     folders = {"FLWR_HOME": str(folder / "home"), "RAY_TMPDIR": str(folder), "TMPDIR": str(folder)}
     own = {"PATH": programs, "FEDMETA_GIT_REVISION": git_revision}
     switches = dict(_SWITCHES)
-    if ray_address:  # its sessions are where it keeps them, and its nodes must reach this process
+    if ray_address:  # the cluster has its session folder, and its nodes must reach this process
         del folders["RAY_TMPDIR"], switches[_LOCAL_ONLY]
         own["RAY_ADDRESS"] = ray_address
     return kept | actor_environment() | switches | _without_proxy(kept) | folders | own
@@ -145,7 +145,7 @@ def _without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def default_actors(clients: int) -> int:
-    """Return a few more actors than cores: three clients' equal work then takes two cores 1.5 turns, and not 2."""
+    """Return about 1.5 actors per core: two cores then do the equal work of three clients in 1.5 turns instead of 2."""
     cores = count_cores()
     return min(cores + (cores + 1) // 2, clients)
 

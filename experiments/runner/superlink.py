@@ -1,11 +1,11 @@
-"""A local Flower SuperLink of one's own, for one run.
+"""A separate local Flower SuperLink for one or more runs.
 
-`flwr run` would start one by itself: detached, on a fixed port, and it would reuse any healthy one that it finds
-there, with that one's environment and folder. So the documented program ``flower-superlink`` is started here
-instead, with an explicit address, as a child in a session of its own: its process id is known, its death is
-noticed, and Ctrl-C in the terminal does not reach it before `flwr stop` does. It is spoken to with the `flwr`
-command line, which finds it through the ``config.toml`` of a Flower home of its own; only how a run stands, which is
-asked all the time, is asked without it.
+`flwr run` would start a SuperLink itself: detached and on a fixed port. It would also reuse any healthy SuperLink that
+it finds there, with that one's environment and folder. So this module starts the documented program
+``flower-superlink`` with an explicit address, as a child in a new session. Then its process id is known, its end is
+noticed, and Ctrl-C in the terminal does not reach it before `flwr stop` does. Commands go through the `flwr` command
+line, which finds the SuperLink through the ``config.toml`` of a separate Flower home. Only the status of a run, which
+is asked for continually, is asked without it.
 """
 
 import http.client
@@ -44,50 +44,50 @@ _LOG_TAIL_LINES = 15
 
 
 class SuperLinkError(RuntimeError):
-    """Flower's SuperLink or its command line did not do what was asked; says what, with its own words."""
+    """Flower's SuperLink or its command line failed; the message has its output."""
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where a run stands: Flower's status such as ``running`` or ``finished:completed``, and its details."""
+    """A run's status in Flower, such as ``running`` or ``finished:completed``, and its details."""
 
     status: str
     details: str
 
     @property
     def has_not_begun(self) -> bool:
-        """Tell whether the run's own process is still to be heard of."""
+        """Return whether the run's process has not reported yet."""
         return self.status in ("pending", "starting")
 
     @property
     def is_finished(self) -> bool:
-        """Tell whether the run has ended, well or not."""
+        """Return whether the run has ended, successfully or not."""
         return self.status.startswith("finished:")
 
     @property
     def is_failed(self) -> bool:
-        """Return whether the run has ended in a failure, rather than been stopped."""
+        """Return whether the run has failed, as opposed to having been stopped."""
         return self.status == "finished:failed"
 
     @property
     def is_completed(self) -> bool:
-        """Tell whether the run has ended well."""
+        """Return whether the run has ended successfully."""
         return self.status == "finished:completed"
 
 
 class LocalSuperLink:
     """A SuperLink on a free port of 127.0.0.1, with its files in a temporary folder.
 
-    As a context manager it leaves nothing behind, however the block ends: a run that is still going is stopped
-    through Flower, then the SuperLink is ended, then whatever of its simulation and of Ray is left, and the
-    folder is removed. Should this process be killed, a guardian does the same.
+    As a context manager it leaves nothing behind, however the block ends. It stops a run that is still going on through
+    Flower, then ends the SuperLink and whatever is left of its simulation and of Ray, and removes the folder. If this
+    process is killed, a guardian does the same.
 
     Parameters
     ----------
     git_revision : str
-        Handed to the app as the environment variable ``FEDMETA_GIT_REVISION``.
+        Passed to the app as the environment variable ``FEDMETA_GIT_REVISION``.
     ray_address : str or None
-        Ray cluster that simulations run on; None: each starts a Ray of its own.
+        Ray cluster that simulations run on; None: each starts a separate local Ray.
     """
 
     def __init__(self, git_revision: str = "unknown", ray_address: str | None = None) -> None:
@@ -116,9 +116,9 @@ class LocalSuperLink:
         self._end()
 
     def submit(self, app_dir: Path, settings: Mapping[str, Any], size: SimulationSize) -> str:
-        """Hand in an app and return the id of its run.
+        """Submit an app and return the id of its run.
 
-        The settings go through a TOML file, which survives blanks, quotes and ``=`` in a text.
+        The settings are passed in a TOML file, so that a text may contain spaces, quotes and ``=``.
         """
         overrides = self._folder / "overrides.toml"
         overrides.write_text(tomli_w.dumps(settings), encoding="utf-8")
@@ -129,7 +129,7 @@ class LocalSuperLink:
         return run_id
 
     def status(self, run_id: str) -> RunStatus:
-        """Ask how a run stands. On a busy machine an answer may fail to come: then ask again.
+        """Return the status of a run; ask again if there is no answer, as may happen on a busy machine.
 
         Raises
         ------
@@ -146,7 +146,7 @@ class LocalSuperLink:
             raise SuperLinkError(str(error)) from error
 
     def stop(self, run_id: str) -> None:
-        """End a run."""
+        """Stop a run."""
         self._flwr("stop", run_id, timeout=_STOP_SECONDS)
         self._running.discard(run_id)
 
@@ -190,13 +190,13 @@ class LocalSuperLink:
         self._wait_until_healthy(port)
 
     def _spawn(self, port: int) -> None:
-        # An explicit isolation mode: the simulation runs in processes of its own, below the SuperLink.
+        # An explicit isolation mode: the simulation runs in separate processes below the SuperLink.
         options = ["--insecure", "--simulation", "--isolation", "subprocess", "--host", _HOST, "--port", str(port)]
         with uninterrupted(), (self._folder / "superlink.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [_program("flower-superlink"), *options],
                 env=self._environment,
-                cwd=self._folder / "empty",  # Ray's workers import from here before they import from the app
+                cwd=self._folder / "empty",  # Ray's workers import from this folder first, then from the app
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -222,7 +222,7 @@ class LocalSuperLink:
             answer = json.loads(result.stdout)
             if isinstance(answer, dict) and answer.get("success"):
                 return answer
-        self.processes()  # a SuperLink that has ended is the reason
+        self.processes()  # raises if the SuperLink has ended, which is then the reason
         raise SuperLinkError(f"flwr {arguments[0]} failed:\n{(result.stdout + result.stderr).strip()}")
 
     def _call(self, arguments: list[str], timeout: float) -> "subprocess.CompletedProcess[str]":
@@ -236,7 +236,7 @@ class LocalSuperLink:
                 text=True,
                 timeout=timeout,
                 check=False,
-                start_new_session=True,  # Ctrl-C is this process's to deal with
+                start_new_session=True,  # only this process handles Ctrl-C
             )
         except subprocess.TimeoutExpired as error:
             raise SuperLinkError(f"flwr {arguments[0]}: expected an answer within {timeout:.0f} s") from error
@@ -250,7 +250,7 @@ class LocalSuperLink:
 
     @staticmethod
     def _end_processes(process: "subprocess.Popen[bytes]", descendants: Descendants) -> None:
-        """Ray ends by itself only where the simulation could say goodbye; all its files are in the temporary folder."""
+        """End the SuperLink and all its descendants; Ray does not end by itself if the simulation was killed."""
         descendants.look()
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

@@ -1,7 +1,7 @@
-"""What a strategy is handed to aggregate: updates of the current global arrays, in the order of partitions.
+"""The replies that a strategy aggregates: updates of the current global arrays, in the order of partitions.
 
-A late update started from an earlier global model. What its client has learnt is the difference to that model; a
-strategy is handed the current one with that difference added, so that none averages an old model into the new one.
+A late update started from an earlier global model. Its client has learnt the difference to that model, so a strategy
+gets the current model plus that difference. Otherwise it would average an old model into the new one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,14 +15,14 @@ from strategies.received_update import ReceivedUpdate
 from strategies.rules.base import moved
 from strategies.rules.state import wrapped_strategies
 
-# These subtract numbers that may be almost equal (Krum's distances), or take powers that no float32 holds.
+# These subtract numbers that may be almost equal (Krum's distances), or take powers outside the range of a float32.
 _COMPUTE_IN_DOUBLES = (MultiKrum, Bulyan, QFedAvg)
 
 
 def training_input(
     received: Iterable[ReceivedUpdate], arrays: ArrayRecord, strategy: Strategy, weighting: str
 ) -> list[Message]:
-    """Return the replies to aggregate, in the order of partitions, so that sums of floats depend only on their set.
+    """Return the replies to aggregate, in the order of partitions, so that sums of floats do not depend on arrival.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def training_input(
     arrays : ArrayRecord
         The current global arrays.
     strategy : Strategy
-        What will aggregate. Some are handed float64 arrays; `strategies.rules.conform` takes the result back.
+        Will aggregate them. Some strategies get float64 arrays; `strategies.rules.conform` converts the result back.
     weighting : str
         As in `Federation`.
     """
@@ -50,7 +50,7 @@ def training_input(
 
 
 def weighted(replies: Sequence[Message], weighting: str) -> list[Message]:
-    """Return replies with the metrics that all of them have, and with equal weights unless clients may claim theirs."""
+    """Return replies with only the metrics that all of them have, and with equal weights if weighting is uniform."""
     messages.keep_common_metrics(replies)
     if weighting == "uniform":
         for reply in replies:

@@ -1,8 +1,8 @@
-"""What a server rule is: from the updates of a round to new global arrays.
+"""Base class of server rules, which aggregate the updates of a round into new global arrays.
 
-A rule sees the arrays of each update beside those that it started from, so that a late update is a difference to the
-right model. Around it, `strategies.FirstArrivals` asks all clients, gathers the quorum, checks replies, and keeps
-checkpoints.
+A rule sees the arrays of each update and those that it started from, so that the difference of a late update is to the
+right model. `strategies.FirstArrivals` does the rest: it asks all clients, gathers the quorum, checks replies, and
+saves checkpoints.
 """
 
 from abc import ABC, abstractmethod
@@ -14,25 +14,25 @@ import numpy as np
 from fedmeta_flwr.protocol.messages import Arrays, Metrics
 
 ServerUpdate = Callable[[Arrays], Arrays]
-"""From global arrays to what the server's own clean training makes of them, in the same form."""
+"""Trains global arrays on the server's clean data, and returns arrays in the same form."""
 
 
 @dataclass(frozen=True)
 class ClientUpdate:
-    """What a client has made of the global arrays that it was sent.
+    """A client's update of the global arrays that it was sent.
 
     Attributes
     ----------
     partition_id : int
         The client.
     arrays : dict of str to np.ndarray
-        Its local model: names, order, shapes and dtypes of the global arrays; finite numbers. Read-only.
+        Its local model, with the names, order, shapes and dtypes of the global arrays; finite numbers. Read-only.
     sent : dict of str to np.ndarray
         The global arrays that it started from. Read-only.
     weight : float
-        How much it counts where a rule weighs: 1, or with ``weighting = "num-examples"`` the number that it claims.
+        Its weight in a weighted average: 1, or with ``weighting = "num-examples"`` the number that it claims.
     metrics : Mapping
-        As the client reported them, ``num-examples`` among them: names to numbers or lists of numbers.
+        As the client reported them, including ``num-examples``: names to numbers or lists of numbers.
     sent_in_round : int
         The federation's round in which it was asked.
     is_late : bool
@@ -48,39 +48,38 @@ class ClientUpdate:
     is_late: bool
 
     def difference(self) -> Arrays:
-        """Return what the client has learnt: its arrays minus those that it started from, in float64."""
+        """Return the client's arrays minus those that it started from, in float64."""
         return {name: array.astype(np.float64) - self.sent[name] for name, array in self.arrays.items()}
 
     def moved_to(self, current: Arrays) -> Arrays:
-        """Return the current global arrays plus the difference of a late update; the arrays of another one as they are.
+        """Return the current global arrays plus the difference of a late update; for other updates, their arrays.
 
-        Rules that average models instead of differences average these, so that no old model gets into the new one.
+        Rules that average models instead of differences must use these, or an old model gets into the new one.
         """
         return moved(self.arrays, self.sent, current) if self.is_late else self.arrays
 
 
 @dataclass(frozen=True)
 class RuleContext:
-    """What a rule knows beside the updates.
+    """What a rule knows besides the updates.
 
     Attributes
     ----------
     server_round : int
-        The federation's, from 1, as in `ClientUpdate.sent_in_round`. A rule whose state begins with its own first
-        round counts these for itself.
+        The federation's round, from 1, as in `ClientUpdate.sent_in_round`. If the rule's state begins with its own
+        first round, the rule must count its rounds itself.
     arrays : dict of str to np.ndarray
         The current global arrays. Read-only.
     quorum : int
         Number of updates that the rule is given in each round.
     num_clients : int
-        Clients of the federation.
+        Number of clients of the federation.
     tolerated_adversaries : int or None
-        How many adversaries the rule is to tolerate; None where the run does not say.
+        How many adversaries the rule must tolerate; None if the run does not specify it.
     rng : np.random.Generator
-        What the rule draws from: the same for the same seed and round.
+        For the rule's draws; the same for the same seed and round.
     server_update : callable or None
-        From global arrays to the server's own clean update of them, for rules that need one; None where the
-        run offers none.
+        Trains global arrays on the server's clean data, for rules that need it; None if the run does not offer it.
     """
 
     server_round: int
@@ -97,10 +96,10 @@ class RuleContext:
 
 
 class ServerRule(ABC):
-    """Aggregates the updates of a round; what a custom rule derives from.
+    """Aggregates the updates of a round; the base class of custom rules.
 
-    Options are arguments of the constructor. Attributes are the rule's state, and are saved with a checkpoint if they
-    are numbers, texts, arrays or containers of such; otherwise give the rule ``state_dict`` and ``load_state_dict``.
+    Options are arguments of the constructor. Attributes are the rule's state. A checkpoint saves them if they are
+    numbers, texts, arrays or containers of these; otherwise, define ``state_dict`` and ``load_state_dict``.
     """
 
     @abstractmethod
@@ -110,16 +109,16 @@ class ServerRule(ABC):
         Parameters
         ----------
         updates : sequence of ClientUpdate
-            As many as the quorum, of as many clients, in the order of partitions: sums of floats depend on their set
-            only.
+            As many as the quorum, each of another client, in the order of partitions, so that sums of floats do not
+            depend on the order of arrival.
         context : RuleContext
-            The current global arrays, and what else is known.
+            The current global arrays, and what else the rule knows.
 
         Returns
         -------
         dict of str to np.ndarray
-            Names and shapes of ``context.arrays``; finite numbers, which are rounded to their dtypes. Anything else
-            ends the run with a `StrategyError` that names the rule and the round.
+            Finite numbers, with the names and shapes of ``context.arrays``; they are rounded to its dtypes. Anything
+            else ends the run with a `StrategyError` that names the rule and the round.
         """
 
     def require_feasible(  # noqa: B027 (most rules aggregate any number)
@@ -130,12 +129,12 @@ class ServerRule(ABC):
         Raises
         ------
         ValueError
-            If it cannot; says what was expected, and what was found.
+            If it cannot; the message says what was expected and what was found.
         """
 
 
 def moved(found: Arrays, sent: Arrays, current: Arrays) -> Arrays:
-    """Return the current arrays plus the difference of an update to what was sent, computed in float64."""
+    """Return the current arrays plus the difference of an update to the arrays that were sent, computed in float64."""
     return {
         name: (current[name] + (array.astype(np.float64) - sent[name])).astype(array.dtype)
         for name, array in found.items()

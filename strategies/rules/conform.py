@@ -1,4 +1,4 @@
-"""What a strategy makes of the updates must again be the global arrays."""
+"""Give aggregated arrays the form of the global arrays."""
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
@@ -8,24 +8,24 @@ def conform(aggregated: ArrayRecord, reference: ArrayRecord) -> ArrayRecord:
     """Give aggregated arrays the order and the dtypes of the global arrays.
 
     Some of Flower's strategies multiply by NumPy's float64 scalars (FedAdam, QFedAvg) and turn float32 arrays into
-    float64 ones, which every later message would carry on.
+    float64 ones, which would stay so in every later message.
 
     Parameters
     ----------
     aggregated : ArrayRecord
-        What a strategy returned.
+        A strategy's result.
     reference : ArrayRecord
         The global arrays that it started from.
 
     Returns
     -------
     ArrayRecord
-        The same values, rounded to the reference's dtypes; shapes, also 0-d ones, as in the reference.
+        The same values, rounded to the reference's dtypes, with the reference's shapes, also 0-d ones.
 
     Raises
     ------
     ValueError
-        If names or shapes differ, or a value is not finite or leaves the range of the reference's dtype.
+        If names or shapes differ, or a value is not finite or outside the range of the reference's dtype.
     """
     if set(aggregated) != set(reference):
         raise ValueError(f"expected the arrays {sorted(reference)}, found {sorted(aggregated)}")

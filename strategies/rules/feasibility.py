@@ -1,4 +1,4 @@
-"""Strategies that can never aggregate a quorum are refused before the first message, with the reason.
+"""Reject strategies that can never aggregate a quorum, before the first message and with the reason.
 
 Flower itself waits forever for nodes that do not exist, or skips the aggregation round after round.
 """
@@ -19,20 +19,20 @@ def require_feasible(strategy: Strategy | ServerRule, federation: Federation) ->
     Parameters
     ----------
     strategy : Strategy or ServerRule
-        Any; what it wraps, like Flower's differential-privacy wrappers, is checked as well.
+        Any. A strategy that it wraps, as Flower's differential-privacy wrappers do, is checked as well.
     federation : Federation
-        Its quorum is the number of updates that the strategy will be given each round.
+        Its quorum is the number of updates that the strategy gets in each round.
 
     Raises
     ------
     StrategyError
-        Naming the strategy, what it expects, and what it would find.
+        Names the strategy, what it expects, and what it would find.
 
     Notes
     -----
     Krum and MultiKrum score an update by its n - f - 2 nearest ones, and tolerate f attackers among n updates if
-    2f + 2 < n (Blanchard et al. 2017, proposition 4.2). Flower computes a score with fewer, too, from one nearest
-    neighbour; that is refused here. Bulyan needs n >= 4f + 3 (El Mhamdi et al. 2018).
+    2f + 2 < n (Blanchard et al. 2017, proposition 4.2). With fewer updates Flower still computes a score, from one
+    nearest neighbour; that is rejected here. Bulyan needs n >= 4f + 3 (El Mhamdi et al. 2018).
     """
     quorum, num_clients = federation.quorum, federation.num_clients
     sure = num_clients - len(federation.abstainers.training)
@@ -85,7 +85,7 @@ def _require_enough_replies(name: str, strategy: Strategy, quorum: int) -> None:
 
 
 def _require_enough_trainers(name: str, strategy: Strategy, quorum: int, num_clients: int, abstaining: int) -> None:
-    """Check the sampling of FedAvg and whatever else has its attributes."""
+    """Check the sampling of FedAvg and of any strategy with the same attributes."""
     _require_at_most(name, strategy, ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes"), num_clients)
     if (fraction := _fraction(name, strategy, "fraction_train")) is None:
         return
@@ -99,7 +99,7 @@ def _require_enough_trainers(name: str, strategy: Strategy, quorum: int, num_cli
 
 
 def _require_evaluators(name: str, strategy: Strategy, num_clients: int, abstaining: int) -> None:
-    """Check that a strategy which selects some clients for evaluation finds them, and at least one."""
+    """Check that a strategy that selects some clients to evaluate can select enough, and at least one."""
     fraction = _fraction(name, strategy, "fraction_evaluate")
     if not fraction or fraction == 1:
         return
@@ -124,7 +124,7 @@ def _require_at_most(
 
 
 def _fraction(name: str, strategy: Strategy, key: str) -> float | None:
-    """Return a share of the clients; None for a strategy without."""
+    """Return a fraction of the clients; None for a strategy without this attribute."""
     fraction: float | None = getattr(strategy, key, None)
     if fraction is not None and not 0 <= fraction <= 1:
         raise StrategyError(f"strategy {name}: {key}: expected 0 to 1, found {fraction}")
@@ -144,7 +144,7 @@ def _require_known_keys(name: str, strategy: Strategy) -> None:
 
 
 def _require_accountable(name: str, strategy: Strategy, quorum: int, num_clients: int) -> None:
-    """Flower bases noise on a number of clients, and accounts for privacy only where all that were asked count."""
+    """Check the number of clients on which Flower bases noise; its accountant needs all clients to count."""
     if getattr(strategy, "num_sampled_clients", 0) > num_clients:
         raise StrategyError(
             f"strategy {name}: num_sampled_clients: expected at most num-clients = {num_clients}, "
@@ -166,7 +166,7 @@ def require_float_arrays(arrays: ArrayRecord) -> None:
     Raises
     ------
     StrategyError
-        Naming the first array that is not, or telling that there is none.
+        Names the first array that is not, or says that there is none.
     """
     if not arrays:
         raise StrategyError("initial arrays: expected at least one, found none")

@@ -1,4 +1,4 @@
-"""The strategy that `FirstArrivals` wraps, as it is called: with its own rounds, and draws that a seed decides."""
+"""Calls of the strategy that `FirstArrivals` wraps: with the strategy's own rounds, and with seeded draws."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,21 +20,21 @@ from strategies.transport.grid import ArrivalGrid
 
 
 class InnerStrategy:
-    """A strategy that is told the rounds in which it has taken part, from 1, as Flower does.
+    """A strategy, called with the number of rounds that it has taken part in, from 1 as in Flower.
 
-    FedAdam's correction of the bias of its moments goes by this number: they begin at 0 in the strategy's first round,
-    whatever the round of the model that it starts with. Clients and records have the federation's rounds.
+    FedAdam corrects the bias of its moments by this number: they are 0 at the start of the strategy's first round, even
+    if the federation continues from an earlier model. Clients and records use the federation's rounds.
 
     Parameters
     ----------
     strategy : Strategy
         Any.
     federation : Federation
-        Whose updates it aggregates.
+        The federation whose updates it aggregates.
     seed : int
-        Of what it draws from the global random states of Python, NumPy and PyTorch.
+        Seed of its draws from the global random states of Python, NumPy and PyTorch.
     began : int
-        The federation's round that is the strategy's first.
+        The federation's round that is the strategy's first one.
     """
 
     def __init__(self, strategy: Strategy, federation: Federation, seed: int, began: int) -> None:
@@ -45,7 +45,7 @@ class InnerStrategy:
 
     @property
     def name(self) -> str:
-        """Class of what aggregates, for a person."""
+        """Class of the strategy that aggregates, for logs and messages."""
         return type(self.strategy).__name__
 
     def summary(self) -> None:
@@ -53,26 +53,26 @@ class InnerStrategy:
         self.strategy.summary()
 
     def required_metrics(self) -> dict[str, float]:
-        """Return the metrics that it needs of every reply, with the least value of each."""
+        """Return the metrics that it needs in every reply, with the least value of each."""
         return _required_metrics(self.strategy)
 
     def get_state(self) -> dict[str, Any]:
-        """Return what it carries from round to round; raises `StrategyError` where that cannot be saved."""
+        """Return its state between rounds; raises `StrategyError` if that cannot be saved."""
         return {"began": self.began, "state": get_state(self.strategy)}
 
     def set_state(self, saved: dict[str, Any]) -> None:
-        """Put back what `get_state` returned; raises `StrategyError` where it is of another strategy."""
+        """Restore the result of `get_state`; raises `StrategyError` if it is of another strategy."""
         set_state(self.strategy, saved["state"])
         self.began = saved["began"]
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: ArrivalGrid
     ) -> list[Message]:
-        """Return its instructions; raises `StrategyError` where they are to fewer clients than the quorum."""
+        """Return its instructions; raises `StrategyError` if they are for fewer clients than the quorum."""
         quorum = self.federation.quorum
         config[SERVER_ROUND] = server_round
         with seeded_global_random(self.seed, "select-for-training", server_round):
-            instructions = list(self.strategy.configure_train(self._own(server_round), arrays, config, grid))
+            instructions = list(self.strategy.configure_train(self._strategy_round(server_round), arrays, config, grid))
         nodes = self._asked(server_round, instructions, grid)
         if len(nodes) < max(quorum, len(instructions)):
             raise self._misbehaved(
@@ -85,7 +85,7 @@ class InnerStrategy:
     def aggregate_train(
         self, server_round: int, received: Sequence[ReceivedUpdate], arrays: ArrayRecord
     ) -> tuple[ArrayRecord, MetricRecord | None]:
-        """Return new global arrays in the form of the old ones; raises `StrategyError` where there are none such."""
+        """Return new global arrays in the form of the old ones; raises `StrategyError` if it returns anything else."""
         with seeded_global_random(self.seed, "aggregate", server_round):
             try:
                 aggregated, metrics = self._aggregate(server_round, received, arrays)
@@ -103,21 +103,23 @@ class InnerStrategy:
         self, server_round: int, received: Sequence[ReceivedUpdate], arrays: ArrayRecord
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         replies = training_input(received, arrays, self.strategy, self.federation.weighting)
-        return self.strategy.aggregate_train(self._own(server_round), replies)
+        return self.strategy.aggregate_train(self._strategy_round(server_round), replies)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: ArrivalGrid
     ) -> list[Message]:
-        """Return its instructions: what it draws for them is the same in every round, so that results compare.
+        """Return its instructions; its draws are the same in every round, so that results can be compared.
 
-        Where it selects some of the clients, it does so among those that evaluate. Raises `StrategyError` where it asks
-        nobody but those that never do.
+        If it selects some of the clients, it selects among those that evaluate. Raises `StrategyError` if it asks only
+        clients that never evaluate.
         """
         config[SERVER_ROUND] = server_round
         abstaining = self.federation.abstainers.evaluation
         hidden = abstaining if selects_evaluators(self.strategy) else ()
         with seeded_global_random(self.seed, "select-for-evaluation"), grid.hiding(hidden):
-            instructions = list(self.strategy.configure_evaluate(self._own(server_round), arrays, config, grid))
+            instructions = list(
+                self.strategy.configure_evaluate(self._strategy_round(server_round), arrays, config, grid)
+            )
         asked = self._asked(server_round, instructions, grid)
         if asked and asked.issubset(abstaining):
             raise self._misbehaved(
@@ -126,19 +128,19 @@ class InnerStrategy:
         return instructions
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Return what it makes of the evaluation; None where nobody has taken part."""
+        """Return the aggregated metrics of an evaluation; None if nobody has taken part."""
         counted = weighted(list(replies), self.federation.weighting)
         with seeded_global_random(self.seed, "aggregate-evaluation", server_round):
-            return self.strategy.aggregate_evaluate(self._own(server_round), counted) if counted else None
+            return self.strategy.aggregate_evaluate(self._strategy_round(server_round), counted) if counted else None
 
     def _asked(self, server_round: int, instructions: Iterable[Message], grid: ArrivalGrid) -> set[int]:
-        """Return the partitions that are asked; raises `StrategyError` where a node is none of the federation's."""
+        """Return the partitions that are asked; raises `StrategyError` for a node outside the federation."""
         nodes = {instruction.metadata.dst_node_id for instruction in instructions}
         if unknown := sorted(nodes - set(grid.roster)):
             raise self._misbehaved(server_round, f"expected nodes of the federation, found {unknown[0]}")
         return {grid.roster[node_id] for node_id in nodes}
 
-    def _own(self, server_round: int) -> int:
+    def _strategy_round(self, server_round: int) -> int:
         return server_round - self.began + 1
 
     def _misbehaved(self, server_round: int, problem: str) -> StrategyError:
@@ -146,7 +148,7 @@ class InnerStrategy:
 
 
 def _required_metrics(strategy: Strategy) -> dict[str, float]:
-    """Return the metrics that a strategy, or one that it wraps, needs of every reply, with the least value of each."""
+    """Return the metrics that a strategy, or one that it wraps, needs in every reply, with the least value of each."""
     found = {strategy.train_loss_key: 0.0} if isinstance(strategy, QFedAvg) else {}
     if isinstance(strategy, DifferentialPrivacyClientSideAdaptiveClipping) and not isinstance(
         strategy, ServerSideAdaptiveClipping

@@ -1,7 +1,7 @@
-"""Which values the options of Flower's strategies admit; whatever else would fail, or wait forever, rounds later.
+"""The values that the options of Flower's strategies admit; others would fail or wait forever, some rounds later.
 
-Where an end of a range is not a matter of definition, it is far beyond what anybody uses, and near enough that a model
-of float32 numbers survives it.
+A bound that does not follow from an option's definition is far beyond any useful value, but small enough that a float32
+model stays finite.
 """
 
 import inspect
@@ -25,9 +25,9 @@ class Range:
     Attributes
     ----------
     least, most : float
-        Its ends.
+        Its bounds.
     is_open_below, is_open_above : bool
-        Whether an end is not admitted itself.
+        Whether the bound itself is excluded.
     or_zero : bool
         Whether 0 is admitted as well.
     """
@@ -70,7 +70,7 @@ RANGES: Mapping[str, Range] = {
     # FedAvgM
     "server_learning_rate": _RATE,
     "server_momentum": _DECAY,
-    # FedAdam, FedAdagrad, FedYogi; a smaller tau than an update's numbers divides by what a float32 takes for 0
+    # FedAdam, FedAdagrad, FedYogi; with a much smaller tau they divide by what is 0 as a float32
     "eta": _RATE,
     "eta_l": _RATE,
     "beta_1": _DECAY,
@@ -95,31 +95,31 @@ RANGES: Mapping[str, Range] = {
     "clip_norm_lr": Range(0, 1, is_open_below=True),
     "clipped_count_stddev": Range(0, _MOST_NODES),
 }
-"""By option; an option of this name means the same in every strategy that has it."""
+"""Ranges by option; an option means the same in every strategy that has it."""
 
 
 def numeric_options(kind: Callable[..., Strategy]) -> list[str]:
-    """Return the options of a strategy that are numbers."""
+    """Return the numeric options of a strategy."""
     parameters = inspect.signature(kind).parameters.values()
     return [parameter.name for parameter in parameters if {int, float} & set(_types(parameter.annotation))]
 
 
 def require_admitted(name: str, kind: Callable[..., Strategy], options: Mapping[str, Any]) -> None:
-    """Check the ranges of all options that are numbers; their types are as annotated.
+    """Check the ranges of all numeric options; their types have been checked.
 
     Parameters
     ----------
     name : str
-        The strategy's, for the message.
+        The strategy's name, for the message.
     kind : callable
-        One of Flower's strategies.
+        A Flower strategy.
     options : mapping
-        Arguments of its constructor, as JSON has them.
+        Arguments of its constructor, as read from JSON.
 
     Raises
     ------
     StrategyError
-        Naming strategy and option, what was expected, and what was found.
+        Names the strategy, the option, what was expected, and what was found.
     """
     parameters = inspect.signature(kind).parameters
     numbers = numeric_options(kind)
@@ -133,7 +133,7 @@ def require_admitted(name: str, kind: Callable[..., Strategy], options: Mapping[
 
 
 def require_type(name: str, key: str, annotation: Any, value: Any) -> None:
-    """Check an option against a plain annotation; raises `StrategyError` where it is of another type."""
+    """Check an option against a plain annotation; raises `StrategyError` if its type is another one."""
     types = _types(annotation)
     plain = [kind for kind in types if kind in (int, float, str, bool)]
     if not plain or (value is None and type(None) in types):
@@ -145,18 +145,18 @@ def require_type(name: str, key: str, annotation: Any, value: Any) -> None:
 
 
 def require_consistent(name: str, given: Mapping[str, Any], options: Mapping[str, Any], quorum: int) -> None:
-    """Check what no option shows by itself.
+    """Check options against each other and against the quorum.
 
     Parameters
     ----------
     name : str
-        The strategy's.
+        The strategy's name, for the message.
     given : mapping
-        What the user has set.
+        The options that the user has set.
     options : mapping
-        The same with the defaults.
+        The same, with the defaults.
     quorum : int
-        Updates that the strategy will be given in each round.
+        Number of updates that the strategy gets in each round.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def require_consistent(name: str, given: Mapping[str, Any], options: Mapping[str
 
 
 def _require_consistent_noise(name: str, options: Mapping[str, Any], quorum: int) -> None:
-    """Andrew et al. 2021, theorem 1: the noise on the count is a part of all the noise that there is."""
+    """Check theorem 1 of Andrew et al. 2021: the noise on the count is part of the total noise."""
     noise, count_noise = options["noise_multiplier"], options.get("clipped_count_stddev")
     if count_noise is not None and count_noise > quorum:
         raise _refusal(name, "clipped_count_stddev", f"at most the quorum = {quorum}, which it blurs", count_noise)

@@ -25,27 +25,27 @@ def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Str
         One of `STRATEGY_NAMES`, or ``"module:Class"`` for a custom `Strategy` or `ServerRule`.
     options : str
         Keyword arguments of its constructor as a JSON object; empty: none. `strategies.rules.options` has the range of
-        each number. A ``dp-...`` name wraps another strategy, which its options name as ``"strategy"`` (fedavg if left
-        out) and may give ``"strategy_options"``: ``{"clipping_norm": 2.0, "strategy": "fedmedian"}``.
+        each number. A ``dp-...`` strategy wraps another one, given by its options ``"strategy"`` (default: fedavg) and
+        ``"strategy_options"``: ``{"clipping_norm": 2.0, "strategy": "fedmedian"}``.
     quorum : int
-        Updates that it will aggregate: default of ``num_sampled_clients``, on which a dp strategy bases its noise.
+        Number of updates that it aggregates; default of ``num_sampled_clients``, which sets the noise of a dp strategy.
     num_clients : int
-        Nodes of the federation: default of the minimum numbers of nodes, so that all are asked.
+        Number of nodes; default of the minimum numbers of nodes, so that all are asked.
 
     Returns
     -------
     Strategy or ServerRule
-        With Flower's defaults, but for: all clients are asked (unless a fraction is given); fedtrimmedavg trims
-        at least one update at either end (Flower's beta of 0.2 trims none of 3); qfedavg reads the train loss that
-        the clients report, with a client learning rate of 0.1; dp strategies clip at 1.0 with a noise multiplier
-        of 0.1, which makes them run but promises no privacy.
+        With Flower's defaults, except that all clients are asked (unless a fraction is given); fedtrimmedavg trims at
+        least one update at either end (Flower's beta of 0.2 trims none of 3); qfedavg reads the training loss that the
+        clients report, with a client learning rate of 0.1; dp strategies clip at 1.0 with a noise multiplier of 0.1,
+        which lets them run but guarantees no privacy.
 
     Raises
     ------
     StrategyError
-        Naming the key (``strategy`` or ``strategy-options``), what was expected, and what was found.
+        Names the key (``strategy`` or ``strategy-options``), what was expected, and what was found.
     RegistryError
-        If there is no such strategy, it has no such option, or the options are no JSON object.
+        If there is no such strategy, it has no such option, or the options are not a JSON object.
     """
     return _make(name, parse_options("strategy", options), quorum, num_clients)
 
@@ -82,9 +82,7 @@ def _sampling_defaults(name: str, options: Mapping[str, Any], quorum: int, num_c
     defaults: dict[str, Any] = {
         "min_train_nodes": quorum if "fraction_train" in options else num_clients,
         "min_evaluate_nodes": 1 if "fraction_evaluate" in options else num_clients,
-        "min_available_nodes": 1
-        if "fraction_evaluate" in options
-        else num_clients,  # all are there, by their registration
+        "min_available_nodes": 1 if "fraction_evaluate" in options else num_clients,  # all have registered
     }
     if name == "qfedavg":
         defaults |= {"client_learning_rate": 0.1, "train_loss_key": TRAIN_LOSS}
@@ -94,7 +92,7 @@ def _sampling_defaults(name: str, options: Mapping[str, Any], quorum: int, num_c
 
 
 def _unwrapped(options: Mapping[str, Any], quorum: int, num_clients: int) -> tuple[Strategy, dict[str, Any]]:
-    """Split the options of a dp strategy into what it wraps and its own."""
+    """Return the strategy that a dp strategy wraps, and the other options."""
     own = dict(options)
     name, inner_options = own.pop("strategy", "fedavg"), own.pop("strategy_options", {})
     if not isinstance(name, str) or not isinstance(inner_options, dict):
@@ -135,7 +133,7 @@ def _construct(
 
 
 def _require_known(name: str, kind: Callable[..., Strategy | ServerRule], options: Mapping[str, Any]) -> None:
-    """Check the names of options, and their types where an annotation says them: Flower would fail rounds later."""
+    """Check the names of options, and their types if annotated; Flower would fail some rounds later."""
     require_options("strategy", name, kind, options)
     parameters = inspect.signature(kind).parameters
     for key, value in options.items():

@@ -1,4 +1,4 @@
-"""A server rule, as `FirstArrivals` calls it: all clients are asked, as FedAvg asks them, and the rule aggregates."""
+"""Calls of a server rule by `FirstArrivals`: all clients are asked, as FedAvg asks them, and the rule aggregates."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _LOG = logging.getLogger("flwr.server_rule")
 
 
 class RuleStrategy(InnerStrategy):
-    """A rule in the place of a strategy's aggregation of arrays; metrics are averaged as FedAvg averages them.
+    """A server rule in place of a strategy: the rule aggregates the arrays, and metrics are averaged as in FedAvg.
 
     Parameters
     ----------
@@ -46,19 +46,19 @@ class RuleStrategy(InnerStrategy):
 
     @property
     def name(self) -> str:
-        """Class of the rule, for a person."""
+        """Class of the rule, for logs and messages."""
         return type(self._rule).__name__
 
     def summary(self) -> None:
-        """Log what the rule is given."""
+        """Log that all clients are asked."""
         _LOG.info("\t└──> Server rule: all clients are asked")
 
     def get_state(self) -> dict[str, Any]:
-        """As of a strategy, of the rule."""
+        """Return the rule's state; as in `InnerStrategy`."""
         return {"began": self.began, "state": get_state(self._rule)}
 
     def set_state(self, saved: dict[str, Any]) -> None:
-        """As of a strategy, of the rule."""
+        """Restore the rule's state; as in `InnerStrategy`."""
         set_state(self._rule, saved["state"])
         self.began = saved["began"]
 
@@ -111,7 +111,7 @@ class RuleStrategy(InnerStrategy):
 def make_inner(
     rule: Strategy | ServerRule, federation: Federation, seed: int, began: int, server_update: ServerUpdate | None
 ) -> InnerStrategy:
-    """Return what `FirstArrivals` calls, of a strategy of Flower's or of a server rule."""
+    """Return the object through which `FirstArrivals` calls a Flower strategy or a server rule."""
     if isinstance(rule, ServerRule):
         return RuleStrategy(rule, federation, seed, began, server_update)
     return InnerStrategy(rule, federation, seed, began)

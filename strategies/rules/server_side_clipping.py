@@ -1,6 +1,6 @@
-"""Flower's strategies with differential privacy that clip on the server; an update of norm 0 does not end a run.
+"""Differential-privacy strategies that clip on the server; unlike with Flower's, an update of norm 0 ends no run.
 
-Each does what its sibling for clients that clip does, after it has clipped the replies itself.
+Each clips the replies and then does the same as the corresponding Flower strategy for clients that clip.
 """
 
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ from fedmeta_flwr.protocol.clipping import clip
 
 
 class ServerSideFixedClipping(DifferentialPrivacyClientSideFixedClipping):
-    """As Flower's `DifferentialPrivacyServerSideFixedClipping`."""
+    """Like Flower's `DifferentialPrivacyServerSideFixedClipping`, but an update may have norm 0."""
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Remember what the clients start from, and ask them; they are told no norm to clip to."""
+        """Store the arrays that the clients start from, and ask them; they are sent no norm to clip to."""
         self.current_arrays = arrays
         return self._prepare_accounting(server_round, self.strategy.configure_train(server_round, arrays, config, grid))
 
@@ -36,19 +36,19 @@ class ServerSideFixedClipping(DifferentialPrivacyClientSideFixedClipping):
 
 
 class ServerSideAdaptiveClipping(DifferentialPrivacyClientSideAdaptiveClipping):
-    """As Flower's `DifferentialPrivacyServerSideAdaptiveClipping`."""
+    """Like Flower's `DifferentialPrivacyServerSideAdaptiveClipping`, but an update may have norm 0."""
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Remember what the clients start from, and ask them; they are told no norm to clip to."""
+        """Store the arrays that the clients start from, and ask them; they are sent no norm to clip to."""
         self.current_arrays = arrays
         return self.strategy.configure_train(server_round, arrays, config, grid)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Clip, note who was clipped, aggregate, adapt the norm, and add noise."""
+        """Clip, record which updates were clipped, aggregate, adapt the norm, and add noise."""
         clipped = list(replies)
         for reply, is_clipped in zip(clipped, _clip(clipped, self.current_arrays, self.clipping_norm), strict=True):
             messages.set_metric(reply, messages.NORM_BIT, int(is_clipped))
@@ -56,7 +56,7 @@ class ServerSideAdaptiveClipping(DifferentialPrivacyClientSideAdaptiveClipping):
 
 
 def _clip(replies: list[Message], arrays: ArrayRecord, clipping_norm: float) -> list[bool]:
-    """Clip replies in place; return which of them had to be."""
+    """Clip replies in place; return for each whether it was clipped."""
     sent = messages.from_record(arrays)
     found = [clip(messages.message_arrays(reply), sent, clipping_norm) for reply in replies]
     for reply, (clipped, _) in zip(replies, found, strict=True):

@@ -1,8 +1,8 @@
-"""What a strategy or a rule carries from round to round (momenta, clipping norms), taken out and put back.
+"""Save and restore the state of a strategy or a rule between rounds, such as momenta and clipping norms.
 
-A strategy's attributes are its state, whatever strategy it is: those that are plain values, arrays or records are
-saved; functions are part of its construction and are left alone, and so are they of a strategy that it wraps. A
-strategy with other attributes may have methods ``state_dict`` and ``load_state_dict``, as PyTorch's modules have.
+The state of any strategy is its attributes, and those of strategies that it wraps. Plain values, arrays and records are
+saved; functions are not, because the constructor sets them. A strategy with other attributes may have methods
+``state_dict`` and ``load_state_dict``, as PyTorch's modules have.
 """
 
 import inspect
@@ -18,17 +18,17 @@ _WRAPPED = "wrapped"
 
 
 def wrapped_strategies(strategy: Strategy | ServerRule) -> list[Strategy]:
-    """Return the strategies that are attributes of another one."""
+    """Return the strategies that are attributes of a strategy."""
     return [value for value in vars(strategy).values() if isinstance(value, Strategy)]
 
 
 def get_state(strategy: Strategy | ServerRule) -> dict[str, Any]:
-    """Return the state of a strategy or a rule, as values that `packing.pack` takes.
+    """Return the state of a strategy or a rule, as values that `packing.pack` can pack.
 
     Raises
     ------
     StrategyError
-        Naming the attribute that cannot be saved, or the one of the two methods that is missing.
+        Names the attribute that cannot be saved, or the only one of the two methods that was found.
     """
     if _has_custom_state(strategy):
         return {"custom": strategy.state_dict()}  # type: ignore[union-attr]
@@ -43,7 +43,7 @@ def get_state(strategy: Strategy | ServerRule) -> dict[str, Any]:
 
 
 def set_state(strategy: Strategy | ServerRule, state: dict[str, Any]) -> None:
-    """Put back what `get_state` returned for a strategy of the same construction.
+    """Restore the result of `get_state` for a strategy with the same constructor arguments.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def set_state(strategy: Strategy | ServerRule, state: dict[str, Any]) -> None:
         elif callable(present) or inspect.isdatadescriptor(getattr(type(strategy), key, None)):
             raise StrategyError(f"strategy {name}: expected attributes, found a value for its function {key!r}")
         else:
-            vars(strategy)[key] = value  # as they were read: also of a frozen dataclass
+            vars(strategy)[key] = value  # not setattr, which a frozen dataclass refuses
 
 
 def _has_custom_state(strategy: Strategy | ServerRule) -> bool:

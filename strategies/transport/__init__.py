@@ -1,1 +1,1 @@
-"""Messages between server and nodes: who is asked, who answers, and in which order answers arrive."""
+"""Messages between server and nodes, and the order in which replies arrive."""

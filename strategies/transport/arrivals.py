@@ -1,8 +1,8 @@
-"""What decides in which order the clients' updates arrive: a latency model, or the wall clock.
+"""The order in which the clients' updates arrive, from a latency model or the wall clock.
 
-With a latency model time is simulated: an instruction that is sent at time t to a client arrives back, as an
-update, at t plus the latency of that round and client. Which updates are the first is then a pure function of
-the model, whatever the operating system schedules. With `WallClock` the real replies race.
+With a latency model, time is simulated: the update for an instruction sent at time t arrives at t plus the latency
+of that round and client. Which updates come first is then a pure function of the model, whatever the operating
+system schedules. With `WallClock`, the order is that of the real replies.
 """
 
 import math
@@ -15,19 +15,19 @@ from fedmeta_flwr.config.registry import make
 
 @runtime_checkable
 class LatencyModel(Protocol):
-    """How long a client takes in a round; the place for a custom model, such as measured traces."""
+    """How long a client takes in a round. Implement it for a custom model, such as measured traces."""
 
     def latency_seconds(self, server_round: int, partition_id: int) -> float:
         """Return the simulated seconds from instruction to update, finite and 0 or above.
 
-        The same arguments must give the same answer.
+        The same arguments must give the same result.
         """
         ...
 
 
 @dataclass(frozen=True)
 class SeededLatency:
-    """Log-normal latencies, drawn afresh per round and client.
+    """Log-normal latencies, drawn for each round and client.
 
     Parameters
     ----------
@@ -36,10 +36,10 @@ class SeededLatency:
     median_seconds : float
         Median of the latency, above 0.
     sigma : float
-        Standard deviation of the latency's logarithm, 0 or above; 0 makes all clients equally fast, and ties go
-        to the lower partition id.
+        Standard deviation of the latency's logarithm, 0 or above. With 0 all clients are equally fast, and the lower
+        partition id comes first.
     first : frozenset of int
-        Partitions that answer at once (latency 0), such as adversaries, whatever they compute.
+        Partitions that always answer at once (latency 0), such as adversaries.
     """
 
     seed: int
@@ -57,14 +57,14 @@ class SeededLatency:
 
 @dataclass(frozen=True)
 class WallClock:
-    """Updates arrive when they really arrive; a run cannot be repeated exactly."""
+    """Updates count in the order in which they really arrive; a run cannot be repeated exactly."""
 
 
 ArrivalModel = LatencyModel | WallClock
 
 
 def wall_clock(*, seed: int, median_seconds: float, sigma: float, first: frozenset[int]) -> WallClock:
-    """Return a `WallClock`; the arguments are those of every arrival model, and have no part in it."""
+    """Return a `WallClock`. The arguments are those of every arrival model; this one ignores them."""
     return WallClock()
 
 
@@ -76,8 +76,8 @@ def make_arrivals(
     Parameters
     ----------
     name : str
-        ``"latency"`` for `SeededLatency`, ``"wall-clock"`` for `WallClock`, or ``"module:attribute"`` of what takes
-        the arguments of `SeededLatency` and returns a `LatencyModel`.
+        ``"latency"`` for `SeededLatency`, ``"wall-clock"`` for `WallClock`, or ``"module:attribute"`` of a callable
+        that takes the arguments of `SeededLatency` and returns a `LatencyModel`.
     options : str
         Further arguments, as a JSON object; empty: none.
     seed, median_seconds, sigma, first

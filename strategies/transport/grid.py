@@ -1,7 +1,7 @@
-"""A Grid around Flower's that knows the pending requests, and never sends a busy node another message.
+"""A wrapper of Flower's Grid that tracks pending requests, and never sends a message to a busy node.
 
-A second message to a busy node would run at once, in another process and on the state from before the first
-(see Flower's simulation engine); so `ArrivalGrid.send` first waits for a node's pending reply.
+Flower's simulation engine would run a second message to a busy node at once, in another process and on the state from
+before the first message. Therefore `ArrivalGrid.send` first waits for the node's pending reply.
 """
 
 import logging
@@ -24,18 +24,18 @@ _LOG = logging.getLogger("flwr.arrivals")
 
 @dataclass(frozen=True, kw_only=True)
 class TransportSettings:
-    """Waiting times, and messages under way.
+    """Waiting times, and the number of messages in flight.
 
     Attributes
     ----------
     registration_seconds : float
-        Longest wait for all nodes to register, and for their answers where that is longer than the timeout of
-        `FirstArrivals.start`: actors may start slowly.
+        Longest wait for all nodes to register. It is also the longest wait for their answers if the timeout of
+        `FirstArrivals.start` is shorter: actors may start slowly.
     poll_seconds : float
-        Pause between two looks for replies.
+        Pause between two polls for replies.
     messages_in_flight : int
-        Messages under way at once; at least as many as nodes compute at once. Flower's link state looks through all of
-        them for each node that asks for work, so that thousands of them take the square of their number.
+        Most messages in flight at once; at least the number of nodes that compute at once. Whenever a node asks for
+        work, Flower's link state searches all of them, so the cost grows with the square of their number.
     """
 
     registration_seconds: float = 60.0
@@ -44,25 +44,25 @@ class TransportSettings:
 
 
 class ArrivalGrid(Grid):
-    """Flower's Grid, with one message per node under way and replies kept until they are asked for.
+    """Flower's Grid with at most one message in flight per node; replies are kept until they are asked for.
 
-    Deadlines are times of `time.monotonic`; every wait ends there at the latest.
+    Deadlines are times of `time.monotonic`; no wait lasts longer.
 
     Parameters
     ----------
     grid : Grid
         The Grid that Flower hands to the server.
     settings : TransportSettings
-        How often to look for replies, and how many messages may be under way.
+        How often to poll for replies, and how many messages may be in flight.
     observer : Observer, optional
-        Is told who is asked and who answers, by partition.
+        Notified of who is asked and who answers, by partition.
 
     Attributes
     ----------
     roster : dict
         Node id to partition id, in the order of partitions; empty before the registration.
     dead_actor : str or None
-        What Flower said of a process of the simulation that has died; None while all live.
+        Flower's error about a dead process of the simulation; None while all are alive.
     """
 
     def __init__(self, grid: Grid, settings: TransportSettings, observer: Observer | None = None) -> None:
@@ -74,34 +74,34 @@ class ArrivalGrid(Grid):
         self._pending: dict[int, str] = {}  # node id -> id of the message that it has not answered yet
         self._replies: dict[str, Message] = {}  # message id -> its reply; in the order of arrival
         self._unwanted: set[str] = set()
-        self._overdue: set[int] = set()  # nodes that are not waited for any more
+        self._overdue: set[int] = set()  # nodes that are no longer waited for
         self.dead_actor: str | None = None
         self._hidden: Collection[int] = ()
 
     def is_busy(self, node_id: int) -> bool:
-        """Return whether a node has not answered yet."""
+        """Return whether a node has a pending request."""
         return node_id in self._pending
 
     def send(self, message: Message, deadline: float) -> str:
-        """Send one message, as soon as its node has no pending request and the window has room.
+        """Send one message as soon as its node has no pending request and the window has room.
 
         Parameters
         ----------
         message : Message
-            Names its node.
+            With its destination node.
         deadline : float
-            Until when to wait for that.
+            Longest wait for the node and the window.
 
         Returns
         -------
         str
-            The id for `await_reply`.
+            The message id for `await_reply`.
 
         Raises
         ------
         DeliveryError
-            If the node still has a pending request at the deadline, or one that was given up; too many others have one;
-            or the node is not connected.
+            If the node still has a pending request at the deadline, or one that was given up; if the window is still
+            full then; or if the node is not connected.
         """
         node_id = message.metadata.dst_node_id
         if node_id in self._overdue and not (self._poll() and node_id not in self._overdue):
@@ -120,29 +120,29 @@ class ArrivalGrid(Grid):
         return message_ids[0]
 
     def await_reply(self, message_id: str, deadline: float) -> Message | None:
-        """Wait for one reply and hand it over; None where it has not come by the deadline."""
+        """Wait for one reply and return it; None if it has not arrived by the deadline."""
         if not self._poll_until(lambda: message_id in self._replies, deadline):
             return None
         return self._replies.pop(message_id)
 
     def await_first(self, message_ids: Collection[str], deadline: float) -> str | None:
-        """Wait until one of the messages is answered; return the one whose reply came first, and keep the reply."""
+        """Wait for the first reply to any of the messages; return the id of its message, and keep the reply."""
         if not self._poll_until(lambda: any(known in message_ids for known in self._replies), deadline):
             return None
         return next(known for known in self._replies if known in message_ids)
 
     def discard(self, message_id: str) -> None:
-        """Throw a reply away, now or when it comes."""
+        """Discard a reply, now or when it arrives."""
         if self._replies.pop(message_id, None) is None and message_id in self._pending.values():
             self._unwanted.add(message_id)
 
     def give_up(self, message_id: str) -> None:
-        """Wait for a reply no longer: it is thrown away when it comes, and its node is asked nothing before it does."""
+        """Stop waiting for a reply. It is discarded when it arrives; until then its node is not asked again."""
         self.discard(message_id)
         self._overdue |= {node_id for node_id, pending in self._pending.items() if pending == message_id}
 
     def settle(self, deadline: float) -> None:
-        """Wait for replies that were thrown away beforehand, but overdue ones: then their clients are done."""
+        """Wait for discarded replies that are not overdue; after that their clients are done."""
         unwanted = self._unwanted
         self._poll_until(
             lambda: self._overdue.issuperset(node for node, pending in self._pending.items() if pending in unwanted),
@@ -150,7 +150,7 @@ class ArrivalGrid(Grid):
         )
 
     def drain(self, deadline: float) -> list[int]:
-        """Wait for all replies but overdue ones and throw them away; return the nodes that are then still busy."""
+        """Wait for all replies that are not overdue and discard them; return the nodes that are still busy then."""
         self._poll_until(lambda: self._overdue.issuperset(self._pending), deadline)
         self._replies.clear()
         return sorted(self._pending)
@@ -165,18 +165,18 @@ class ArrivalGrid(Grid):
         return True
 
     def _poll(self) -> bool:
-        """Fetch what has arrived; return whether anything has."""
+        """Fetch new replies; return whether there were any."""
         asked = {message_id: node_id for node_id, message_id in self._pending.items()}
         answered: dict[str, Message] = {}
         for reply in self._grid.pull_messages(list(asked)) if asked else ():
-            # By the id of the instruction: an expired one is answered by the SuperLink, not by its node.
+            # Match by the instruction's id: the SuperLink answers an expired instruction, not its node.
             metadata = reply.metadata
             node_id = asked.get(metadata.reply_to_message_id)
             if node_id is not None and (reply.has_error() or metadata.src_node_id == node_id):
                 answered.setdefault(metadata.reply_to_message_id, reply)
             else:
-                _LOG.warning("left out: a reply of node %d to a message that it was not sent", metadata.src_node_id)
-        # Replies of one look have no order among them: they count as if they came in the order of partitions.
+                _LOG.warning("ignored: a reply of node %d to a message that it was not sent", metadata.src_node_id)
+        # Replies of one poll have no order; take them in the order of partitions.
         for message_id in sorted(answered, key=lambda known: self.roster.get(asked[known], asked[known])):
             self._take(asked[message_id], message_id, answered[message_id])
         return bool(answered)
@@ -191,7 +191,7 @@ class ArrivalGrid(Grid):
         self._unwanted.discard(message_id)
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return the nodes in the order of their partitions, which, unlike node ids, are the same in every run."""
+        """Return the nodes in the order of their partitions; unlike node ids, these are the same in every run."""
         if self.roster:
             return [node_id for node_id, partition_id in self.roster.items() if partition_id not in self._hidden]
         node_ids = list(self._grid.get_node_ids())
@@ -199,13 +199,13 @@ class ArrivalGrid(Grid):
         return node_ids
 
     def awaited(self, *, only_unwanted: bool = False) -> list[int]:
-        """Return the partitions that `drain` waits for; `only_unwanted`: that `settle` waits for."""
+        """Return the partitions that `drain` waits for, or with `only_unwanted` those that `settle` waits for."""
         busy = {node for node, message_id in self._pending.items() if not only_unwanted or message_id in self._unwanted}
         return sorted(self.roster[node_id] for node_id in busy - self._overdue)
 
     @contextmanager
     def hiding(self, partition_ids: Collection[int]) -> Iterator[None]:
-        """Leave clients out of `get_node_ids` for a block: a strategy selects from the others."""
+        """Hide clients from `get_node_ids` for a block, so that a strategy selects from the others."""
         self._hidden = partition_ids
         try:
             yield
@@ -213,10 +213,10 @@ class ArrivalGrid(Grid):
             self._hidden = ()
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Ask nodes and return all replies in time; for strategies that talk to the Grid themselves.
+        """Send messages and return all replies that arrive in time; for strategies that use the Grid themselves.
 
-        As with Flower's Grid there is no reply of a node that cannot be asked, or that answers too late. It has nothing
-        to do with a round: no quorum ends it, no guard reads the replies, and no record tells of them.
+        As with Flower's Grid, there is no reply for a node that cannot be asked or answers too late. These messages are
+        not part of a round: no quorum ends the wait, no guard reads the replies, and no record mentions them.
         """
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         replies = []
@@ -237,11 +237,11 @@ class ArrivalGrid(Grid):
         return message_ids
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages to nodes that are not busy; for strategies that talk to the Grid themselves."""
+        """Send messages to nodes that are not busy; for strategies that use the Grid themselves."""
         return [self.send(message, time.monotonic()) for message in messages]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies that are there; for strategies that talk to the Grid themselves."""
+        """Return the replies that have arrived; for strategies that use the Grid themselves."""
         self._poll()
         return [self._replies.pop(message_id) for message_id in message_ids if message_id in self._replies]
 

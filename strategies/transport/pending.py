@@ -1,4 +1,4 @@
-"""Training requests without a reply yet, and the two clocks that say which of their replies arrives next."""
+"""Pending training requests, and the two clocks that decide which reply arrives next."""
 
 import heapq
 import math
@@ -23,13 +23,13 @@ class PendingRequest:
     Attributes
     ----------
     partition_id : int
-        The client; it has one pending request at most.
+        The client; it has at most one pending request.
     sent_in_round : int
         Round of the instruction.
     message_id : str
-        Under which the Grid knows it.
+        Its id in the Grid.
     deadline : float
-        Time of `time.monotonic` until which its reply is waited for.
+        Time of `time.monotonic` at which the wait for its reply ends.
     instruction : Message
         What was sent.
     sent : dict
@@ -45,13 +45,13 @@ class PendingRequest:
 
 
 class DecodedArrays:
-    """The arrays of instructions, decoded once for each record: strategies send the same record to all clients."""
+    """Decoded arrays of instructions. Strategies send the same record to all clients, so each is decoded only once."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[ArrayRecord, Arrays]] = {}  # by the record's id, which lives as long as this does
 
     def of(self, instruction: Message) -> Arrays:
-        """Return what an instruction carries."""
+        """Return the arrays of an instruction."""
         record = instruction.content.array_records[messages.ARRAYS]
         if id(record) not in self._known:
             self._known[id(record)] = (record, messages.from_record(record))
@@ -59,7 +59,7 @@ class DecodedArrays:
 
 
 def save_pending(pending: Mapping[int, PendingRequest]) -> list[dict[str, Any]]:
-    """Return what `send_again` needs, in the order of partitions; `fedmeta_flwr.records.packing` takes it."""
+    """Return the state for `send_again`, in the order of partitions; `fedmeta_flwr.records.packing` can pack it."""
     return [
         {
             "partition_id": partition_id,
@@ -72,14 +72,14 @@ def save_pending(pending: Mapping[int, PendingRequest]) -> list[dict[str, Any]]:
 
 
 def send_again(saved: list[dict[str, Any]], grid: ArrivalGrid, timeout_seconds: float) -> dict[int, PendingRequest]:
-    """Ask again what was under way when a run was saved: a client's answer to an instruction is always the same.
+    """Repeat the requests that were pending at a checkpoint; a client always answers an instruction in the same way.
 
     Parameters
     ----------
     saved : list of dict
         From `save_pending`.
     grid : ArrivalGrid
-        After the registration: nodes may be others than they were.
+        After the registration, because node ids may have changed.
     timeout_seconds : float
         Longest wait for each reply.
 
@@ -104,36 +104,36 @@ def send_again(saved: list[dict[str, Any]], grid: ArrivalGrid, timeout_seconds: 
 
 
 class Clock(Protocol):
-    """The order in which replies arrive, and what time it is."""
+    """The current time, and the order in which replies arrive."""
 
     def now(self) -> float:
         """Return the time in seconds, from an arbitrary zero."""
         ...
 
     def add(self, request: PendingRequest) -> None:
-        """Take note of a request that is sent now."""
+        """Add a request that is sent now."""
         ...
 
     def next_arrival(self) -> PendingRequest | None:
-        """Return the request whose reply arrives next, once; None where none is pending."""
+        """Remove and return the request whose reply arrives next; None if none is pending."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint needs."""
+        """Return the state for a checkpoint."""
         ...
 
     def restore(self, state: dict[str, Any], pending: Iterable[PendingRequest]) -> None:
-        """Go on from a checkpoint; its requests have been sent again."""
+        """Resume from a checkpoint; its requests have been sent again."""
         ...
 
 
 class SimulatedClock:
-    """Time that passes from arrival to arrival, as a latency model says.
+    """Simulated time, which advances from arrival to arrival according to a latency model.
 
     Parameters
     ----------
     model : LatencyModel
-        Gives each request the time until its reply. Ties arrive in the order of partition ids.
+        Gives the time from each request to its reply. Ties are resolved in the order of partition ids.
     """
 
     def __init__(self, model: LatencyModel) -> None:
@@ -146,7 +146,7 @@ class SimulatedClock:
         return self._now
 
     def add(self, request: PendingRequest) -> None:
-        """Take note of a request; raises `StrategyError` where its latency is no duration."""
+        """Add a request; raises `StrategyError` if its latency is not a duration."""
         latency = self._model.latency_seconds(request.sent_in_round, request.partition_id)
         if not (math.isfinite(latency) and latency >= 0):
             raise StrategyError(
@@ -156,7 +156,7 @@ class SimulatedClock:
         heapq.heappush(self._arrivals, (self._now + latency, request.partition_id, request))
 
     def next_arrival(self) -> PendingRequest | None:
-        """Let time pass until the next arrival; never waits."""
+        """Advance the time to the next arrival, without waiting."""
         if not self._arrivals:
             return None
         self._now, _, request = heapq.heappop(self._arrivals)
@@ -167,7 +167,7 @@ class SimulatedClock:
         return {"now": self._now, "arrives_at": {partition_id: time for time, partition_id, _ in self._arrivals}}
 
     def restore(self, state: dict[str, Any], pending: Iterable[PendingRequest]) -> None:
-        """Take up the time and the times of arrival."""
+        """Restore the time and the times of arrival."""
         self._now = state["now"]
         self._arrivals = [
             (state["arrives_at"][request.partition_id], request.partition_id, request) for request in pending
@@ -176,12 +176,12 @@ class SimulatedClock:
 
 
 class RealClock:
-    """Time as it passes; replies arrive when they come in.
+    """Real time: replies count in the order in which they arrive.
 
     Parameters
     ----------
     grid : ArrivalGrid
-        Where the replies come in.
+        Receives the replies.
     """
 
     def __init__(self, grid: ArrivalGrid) -> None:
@@ -193,11 +193,11 @@ class RealClock:
         return time.monotonic()
 
     def add(self, request: PendingRequest) -> None:
-        """Take note of a request."""
+        """Add a request."""
         self._pending[request.message_id] = request
 
     def next_arrival(self) -> PendingRequest | None:
-        """Wait for the earliest reply; where a request's deadline comes first, return that request."""
+        """Wait for the first reply; if a request's deadline comes first, return that request."""
         if not self._pending:
             return None
         overdue = min(self._pending, key=lambda message_id: self._pending[message_id].deadline)
@@ -205,11 +205,11 @@ class RealClock:
         return self._pending.pop(message_id or overdue)
 
     def state(self) -> dict[str, Any]:
-        """Return nothing: requests that are sent again take the time that they take."""
+        """Return no state: requests that are sent again take as long as they take."""
         return {}
 
     def restore(self, state: dict[str, Any], pending: Iterable[PendingRequest]) -> None:
-        """Take note of the requests."""
+        """Add the requests."""
         for request in pending:
             self.add(request)
 

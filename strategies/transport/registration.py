@@ -1,7 +1,7 @@
 """The registration: which node holds which partition.
 
-Nodes register while the server starts, under ids that differ from run to run. A round must not begin before all
-of them are there, and everything that is recorded or seeded goes by partition.
+Nodes register while the server starts, with ids that differ from run to run. A round must not begin before all nodes
+have registered, and everything that is recorded or seeded is identified by partition.
 """
 
 import logging
@@ -27,7 +27,7 @@ def register_nodes(grid: ArrivalGrid, num_clients: int, registered_by: float, de
     num_clients : int
         How many are expected.
     registered_by, deadline : float
-        Times of `time.monotonic` until which to wait for nodes, and for their answers.
+        Times of `time.monotonic` at which the wait for nodes and the wait for their answers end.
 
     Returns
     -------
@@ -37,7 +37,8 @@ def register_nodes(grid: ArrivalGrid, num_clients: int, registered_by: float, de
     Raises
     ------
     RegistrationError
-        If there are fewer or more nodes, one does not answer, or the partitions are not the expected ones.
+        If there are fewer or more nodes than expected, one does not answer, or the partitions are not the expected
+        ones.
     """
     node_ids = _registered(grid, num_clients, registered_by)
     questions = {node_id: _ask(grid, node_id, deadline) for node_id in node_ids}

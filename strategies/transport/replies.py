@@ -1,4 +1,4 @@
-"""What an error that comes instead of a reply says."""
+"""Errors that arrive instead of a reply."""
 
 from flwr.app import Message
 
@@ -10,8 +10,8 @@ _LONGEST_REASON = 300
 def failure_reason(reply: Message) -> str:
     """Return one line that says why a client failed.
 
-    A simulation wraps the client's exception into a traceback, whose first line names a process id; a SuperNode puts
-    the class in front.
+    A simulation wraps the client's exception in a traceback, whose first line contains a process id; a SuperNode puts
+    the exception's class in front.
     """
     reason = (reply.error.reason or "").strip() or f"no reason given, error code {reply.error.code}"
     text = reason.partition(CLIENT_EXCEPTION)[2].removesuffix("'>").strip() or reason
@@ -21,7 +21,7 @@ def failure_reason(reply: Message) -> str:
 
 
 def dead_actor(reply: Message) -> str | None:
-    """Return what a reply says of a process of the simulation that has died; None where it says no such thing."""
+    """Return the reason if a reply reports that a process of the simulation has died; otherwise None."""
     if reply.has_error() and any(name in (reply.error.reason or "") for name in DEAD_ACTOR):
         return failure_reason(reply)
     return None

@@ -1,1 +1,1 @@
-"""The poster's claims about the runs of a results root: what is asked, what was measured, the verdicts, their files."""
+"""The poster's claims, judged on the runs of a results root: questions, measurements, verdicts, and their files."""

@@ -1,4 +1,4 @@
-"""The accuracies that the claims are about, at the moments that they speak of, each with its interval."""
+"""The accuracies that the claims are about, each with its interval."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ class Moment:
     Attributes
     ----------
     run, name : str
-        One of `catalog.MEASURED_RUNS`, and when, in words.
+        One of `catalog.MEASURED_RUNS`, and the moment in words.
     source : InRound or AtStep
-        Where its counts are, but for the curve.
+        Where its counts are, without the curve.
     """
 
     run: str
@@ -36,7 +36,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Measured:
-    """The four accuracies of a moment: estimates by curve, and in which round or after how many steps."""
+    """The four accuracies of a moment: estimates by curve, and notes on the round or the number of steps."""
 
     moment: Moment
     estimates: Mapping[str, Estimate]
@@ -44,7 +44,7 @@ class Measured:
 
 
 def moments(collection: Collection) -> Iterator[Moment]:
-    """Yield what is shown of each run: rounds before, right after and at the end, then what it measured along steps."""
+    """Yield the moments to show of each run: before and right after the attack, at the end, then along local steps."""
     for run in collection.runs:
         attacked = collection.config(run)["attack-round"] > 0
         for when in ("before", "attack", "last") if attacked else ("first", "last"):
@@ -56,9 +56,10 @@ def moments(collection: Collection) -> Iterator[Moment]:
 
 
 def _along_steps(collection: Collection, run: str) -> Iterator[AtStep]:
-    """Yield what is shown of each step curve: the ordinary and the last step of an episode, or none and few before it.
+    """Yield the points to show of each step curve.
 
-    Of the head none need not be shown: it is what the round itself has.
+    For fine-tuning within an episode these are the usual number of steps and the last one; for local steps before it,
+    none and few. For the head, "none" is left out, because it is the accuracy of the round itself.
     """
     for along, step_curve in curves_of_run(collection, run).items():
         if step_curve.is_of_episode:
@@ -71,7 +72,7 @@ def _along_steps(collection: Collection, run: str) -> Iterator[AtStep]:
 
 
 def _is_measured(collection: Collection, run: str, along: str) -> bool:
-    """Return whether any seed of a run has this step curve; what other seeds lack is for `measure` to say."""
+    """Return whether any seed of a run has this step curve; `measure` raises if other seeds lack it."""
     records = (record for results in collection.runs[run].values() for record in results.evaluated())
     return any(along in client.step_curves for record in records for client in record.evaluation or ())
 

@@ -16,14 +16,14 @@ FORMAT = 1
 
 
 def write_claims(judged: Sequence[Judged], folder: Path) -> list[Path]:
-    """Write ``claims.json`` and ``claims.md``, over what is there.
+    """Write ``claims.json`` and ``claims.md``, replacing existing ones.
 
     Parameters
     ----------
     judged : sequence of Judged
         One per data set and profile.
     folder : Path
-        Made where it is missing.
+        Made if it is missing.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def write_claims(judged: Sequence[Judged], folder: Path) -> list[Path]:
 
 
 def claims_record(judged: Sequence[Judged]) -> dict[str, Any]:
-    """Return what ``claims.json`` holds."""
+    """Return the content of ``claims.json``."""
     return {"format": FORMAT, "collections": [claims_json(one) for one in judged]}
 
 

@@ -1,4 +1,4 @@
-"""Where in a collection of runs a number of the claims table is found, and how its counts are read from there."""
+"""Places of the numbers of the claims table in a collection of runs, and how to read their counts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from experiments.analysis.statistics import Curve, EpisodeCounts
 from fedmeta_flwr.records.results import ResultsError
 
 DEFENSE_STEPS = 50
-"""Our choice: a defense "in few local steps" has 50 at most; the poster gives no number."""
+"""Our choice: "few local steps" of a defense are at most 50; the poster gives no number."""
 
 Which = Literal["none", "ordinary", "few", "all"]
-"""Local steps: none, as many as an evaluation has, the most up to `DEFENSE_STEPS`, the most that were measured."""
+"""Local steps: none, as many as in an evaluation, the most up to `DEFENSE_STEPS`, the most that were measured."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class InRound:
     curve: str
 
     def read(self, collection: Collection) -> tuple[EpisodeCounts, str]:
-        """Return the counts, and a note where they were found; raises as `Collection.points` does."""
+        """Return the counts, and a note on where they were found; raises as `Collection.points` does."""
         if self.when in ("before", "attack"):
             return collection.points(self.run, self.when, self.curve), ""
         number = (min if self.when == "first" else max)(_evaluated(collection, self.run, self.curve))
@@ -100,7 +100,7 @@ class SharedEnd:
 
 
 Source = InRound | AtStep | SharedEnd
-"""A place of which `read` returns the counts and a note; the note is empty where the place says it all."""
+"""A place whose `read` returns the counts and a note; the note is empty if there is nothing to add."""
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ class Judgement:
     question : Question
         What was asked.
     rows : tuple of Row
-        Its statements with estimates. A row's verdict is by its interval alone, `verdict` is not.
+        Its statements with estimates. A row's verdict depends only on its interval; `verdict` does not.
     verdict : str
-        By `claims.overall`: undecided where the premise is not shown, or there is one seed.
+        By `statements.overall`: undecided if the premise is not shown, or if there is only one seed.
     notes : tuple of str
-        How many rounds or steps, and why the claim could not be decided.
+        The number of rounds or steps, and why the claim could not be decided.
     """
 
     question: Question
@@ -58,7 +58,7 @@ class Answer:
     judgements : tuple of Judgement
         Of the places that could be judged.
     unanswered : int
-        How many could not, for lack of results.
+        How many could not be judged because results are missing.
     """
 
     claim: str
@@ -94,24 +94,24 @@ class Answer:
 
 @dataclass(frozen=True)
 class Judged:
-    """All that can be said of the claims on one collection.
+    """The claims, judged on one collection.
 
     Attributes
     ----------
     dataset, profile : str
         As in the collection.
     origins : mapping of str to Origin
-        Name of each run that there is to its seeds, and what made it.
+        The seeds of each run, and what produced it, by name.
     answers : tuple of Answer
-        P1 to P8; that of runs without a head behind P6.
+        P1 to P8; the variant for runs without a head comes after P6.
     controls : tuple of Compared
         Those that could be estimated.
     accuracies : tuple of Measured
-        What the differences are made of, run by run.
+        The accuracies from which the differences are computed, run by run.
     missing_runs : tuple of str
         Names of runs without any results.
     missing : mapping of str to tuple of (str, str)
-        Why something could not be judged, to what it was: claim, control or run, and its place.
+        What could not be judged (claim, control or run, and its place), by reason.
     """
 
     dataset: str
@@ -135,7 +135,7 @@ def judge_collection(collection: Collection) -> Judged:
     Returns
     -------
     Judged
-        What could not be judged is listed in it with the reason, and raises nothing.
+        It lists with reasons what could not be judged; missing results raise nothing.
     """
     missing: dict[str, list[tuple[str, str]]] = {}
     answers = [
@@ -197,7 +197,7 @@ def _judge(collection: Collection, question: Question) -> Judgement:
 
 
 def _reservations(rows: tuple[Row, ...]) -> list[str]:
-    """Return why a claim is undecided, beside intervals that are too wide."""
+    """Return reasons for which a claim is undecided, other than intervals that are too wide."""
     notes = [] if all(row.estimate.over_seeds for row in rows) else ["one seed cannot decide"]
     if any(row.statement.premise and row.verdict != "holds" for row in rows):
         notes.append("no backdoor was shown that the claim could be about")
@@ -215,5 +215,5 @@ def _compare(collection: Collection, control: Control) -> Compared:
 
 
 def place(case: str, measured: str) -> str:
-    """Return in words what case is meant, if one is, and what is measured."""
+    """Return in words the case, if any, and what is measured."""
     return f"case ({case}), {measured}" if case else measured

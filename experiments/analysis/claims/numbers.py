@@ -33,14 +33,14 @@ def points_text(fraction: float) -> str:
 
 
 def threshold_text(statement: Statement, estimate: Estimate) -> str:
-    """Return what the statement asks of the estimate, in its unit."""
+    """Return the statement's threshold, in the unit of the estimate."""
     in_rounds = isinstance(estimate, HalfLife)
     threshold = f"{statement.threshold:g} rounds" if in_rounds else f"{100 * statement.threshold:.1f}"
     return {"above": f"> {threshold}", "below": f"< {threshold}", "within": f"± {threshold}"}[statement.holds_if]
 
 
 def estimate_json(estimate: Estimate) -> dict[str, Any]:
-    """Return an estimate for strict JSON, which knows no infinity.
+    """Return an estimate for strict JSON, which has no infinity.
 
     Returns
     -------

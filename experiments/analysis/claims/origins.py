@@ -9,22 +9,22 @@ from fedmeta_flwr.records.results import RunResults
 
 @dataclass(frozen=True)
 class Origin:
-    """What made a run.
+    """What produced a run.
 
     Attributes
     ----------
     seeds : tuple of int
-        Of the run.
+        Seeds of the run.
     revisions : tuple of str
-        Commits of the code, "unknown" where none was recorded; in the order of the seeds, each once.
+        Commits of the code, "unknown" if none was recorded; in the order of the seeds, each once.
     seconds : float
-        Wall-clock time of all seeds together, without the pre-training that it goes on from.
+        Wall-clock time of all seeds together, without the pre-training that it starts from.
     machines : tuple of str
         Cores and system, each once.
     other_start : tuple of int
-        Seeds that started from another model than the run that they are compared with: differences hold the chance of
-        two pre-trainings, too. Two pre-trainings of the same settings end in the same bits on the same kind of
-        processor alone.
+        Seeds that started from another model than the run with which they are compared. Their differences then include
+        the randomness of two pre-trainings: only on the same kind of processor do two pre-trainings with the same
+        settings end with identical models.
     """
 
     seeds: tuple[int, ...]
@@ -34,7 +34,7 @@ class Origin:
     other_start: tuple[int, ...] = ()
 
     def describe(self) -> str:
-        """Say it in a line."""
+        """Return it in one line."""
         revisions = ", ".join(_short(revision) for revision in self.revisions)
         minutes = f"{self.seconds / 60:.0f} min in all"
         text = f"seeds {_numbers(self.seeds)}; commit {revisions}; {minutes} on {'; '.join(self.machines)}"
@@ -65,14 +65,14 @@ def origin_of(results: Mapping[int, RunResults], attacked: Mapping[int, RunResul
 
 
 def _in_words(machine: Mapping[str, Any]) -> str:
-    """Return what is recorded of a machine; some published results do not tell the processor."""
+    """Return the description of a machine; some published results do not have the processor."""
     if not machine:
         return "an unknown machine"
     return ", ".join([f"{machine['cores']} cores", machine["system"], *filter(None, [machine.get("processor")])])
 
 
 def _differ(one: RunResults, attacked: RunResults | None) -> bool:
-    """Whether two runs are known to have started from different models."""
+    """Return whether two runs are known to have started from different models."""
     starts = {results.run.get("initial_model_digest") for results in (one, attacked) if results is not None}
     return None not in starts and len(starts) > 1
 
@@ -82,6 +82,6 @@ def _numbers(seeds: tuple[int, ...]) -> str:
 
 
 def _short(revision: str) -> str:
-    """Shorten a commit to 7 digits; that its checkout had changes (``-dirty``) stays."""
+    """Shorten a commit to 7 digits; keep ``-dirty``, which marks a modified checkout."""
     number, dash, dirty = revision.partition("-")
     return f"{number[:7]}{dash}{dirty}"

@@ -2,11 +2,11 @@
 
 Inputs are points (`EpisodeCounts` of one backdoor curve unless the name says otherwise) and curves (round to
 `EpisodeCounts`). Backdoor claims are judged for each attack test set, case and data set: call `Claim.judge` once for
-each. ``<name>_clean`` is the clean baseline of ``<name>``: the same measurement on the clean model, be it the round
-before the attack or a control run, with the same head and as many steps.
+each. ``<name>_clean`` is the clean baseline of ``<name>``: the same measurement on the clean model (the round before
+the attack, or a control run), with the same head and number of steps.
 
-The poster gives no thresholds. All are our choice, made without a look at result files; only the plain PyTorch trial on
-Omniglot was known.
+The poster gives no thresholds. All are our choice, made before looking at result files; only a trial in plain PyTorch
+on Omniglot was known.
 """
 
 from experiments.analysis.claims.statements import Claim, Contrast, Persistence, Statement
@@ -145,4 +145,4 @@ CLAIMS = {
         Claim("P8", "the attack is stealthy: meta-testing and main-task accuracy hardly change", _P8),
     )
 }
-"""The poster's claims by id; `Claim.needs` names what each is to be given."""
+"""The poster's claims by id; `Claim.needs` names the inputs of each."""

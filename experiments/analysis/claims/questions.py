@@ -1,4 +1,4 @@
-"""What the claims and controls are asked of: which case, attack set and run fill their inputs."""
+"""The inputs of claims and controls: which case, attack set and run they are taken from."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ class Question:
     claim : str
         A key of `poster_claims.CLAIMS`.
     case : str
-        ``"a"``, ``"b"`` or ``"c"``; empty where the claim compares them.
+        ``"a"``, ``"b"`` or ``"c"``; empty if the claim compares them.
     measured : str
         What is measured, in words.
     sources : mapping of str to Source
@@ -32,8 +32,8 @@ class Question:
     curves : mapping of str to (str, str)
         Name of an input to run and curve.
     variant : str
-        The `Defense.label` of the runs, where what the claim is about was measured under their own defense: such a
-        claim is judged by itself. Empty where the runs have none.
+        The `Defense.label` of the runs if they were measured under their defense: such a claim is judged separately.
+        Empty if the runs have none.
     """
 
     claim: str
@@ -46,7 +46,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Control:
-    """A weighted sum of accuracies that is shown and not judged; case and measured as in `Question`."""
+    """A weighted sum of accuracies that is shown but not judged; case and measured as in `Question`."""
 
     text: str
     case: str
@@ -56,7 +56,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Asked:
-    """A collection as the claims look at it: which of its numbers are those of an attacked or defended model.
+    """A collection from the claims' point of view: which of its numbers belong to an attacked or defended model.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Asked:
     collection: Collection
 
     def defense(self, run: str) -> Defense:
-        """Return the defense of a run; of one that is missing, that of the first case that is there, if any is."""
+        """Return the defense of a run; if the run is missing, that of the first case that has one."""
         kind = run.rpartition("-")[0]
         there = [name for case in CASES if (name := f"{kind}-{case}") in self.collection.runs]
         return defense_of_run(self.collection, run if run in there or not there else there[0])
@@ -77,7 +77,7 @@ class Asked:
         return self.defense(f"attack-{case}").label
 
     def along(self, run: str) -> str:
-        """Return the step curve of what clients of a run can do about a backdoor; empty where it has none."""
+        """Return the step curve of the remedy that clients of a run have; empty if there is none."""
         curve = self.defense(run).remedy().curve
         return curve.key if curve is not None else ""
 
@@ -141,7 +141,7 @@ def _p6(asked: Asked, case: str, curve: str) -> Question:
 
 
 def _p6_without_head(asked: Asked, case: str, curve: str) -> Question:
-    """Ask whether local training removes what the same federation shows without it: it has no head to compare with."""
+    """Ask whether local training removes the backdoor, compared with no training: there is no head to compare with."""
     run = f"defended-{case}"
     points: dict[str, InRound | AtStep] = {
         "undefended": AtStep(run, "attack", asked.along(run), "none", curve),
@@ -164,7 +164,7 @@ def _p8(asked: Asked, case: str) -> Question:
 
 
 def _attacked(case: str, curve: str) -> InRound:
-    """Return the attacked model as its clients use it, be it through a defense."""
+    """Return the attacked model as its clients use it, possibly with a defense."""
     return InRound(f"attack-{case}", "attack", curve)
 
 
@@ -178,7 +178,7 @@ def _with_clean(points: Mapping[str, InRound | AtStep]) -> dict[str, Source]:
 
 
 def controls(collection: Collection) -> Iterator[Control]:
-    """Yield the comparisons that tell what a claim's effect is due to."""
+    """Yield the comparisons that show what a claim's effect is due to."""
     asked = Asked(collection)
     for case in CASES:
         yield from _without_local_training(asked, case)
@@ -193,7 +193,7 @@ def controls(collection: Collection) -> Iterator[Control]:
 
 
 def _without_local_training(asked: Asked, case: str) -> Iterator[Control]:
-    """Yield what the defense does without training, and training without the defense, to all four curves."""
+    """Yield the effects on all four curves of the defense without training, and of training without the defense."""
     run = f"attack-{case}"
     along = asked.along(run)
     for text, source in (

@@ -1,4 +1,4 @@
-"""Claims as statements about counts: data, and how it is judged.
+"""Claims as statements about counts, and how they are judged.
 
 A claim names its inputs: *points* (`EpisodeCounts`) and *curves* (round to `EpisodeCounts`).
 """
@@ -17,7 +17,7 @@ HoldsIf = Literal["above", "below", "within"]
 
 
 class ClaimError(ValueError):
-    """Inputs that a claim needs and did not get; says which."""
+    """Inputs of a claim are missing; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Claim:
         Parameters
         ----------
         points, curves : mapping of str to EpisodeCounts or Curve
-            What `needs` names, and maybe more.
+            At least what `needs` names.
 
         Returns
         -------
@@ -170,8 +170,8 @@ def judge(estimate: Estimate, *, holds_if: HoldsIf, threshold: float) -> Verdict
 def overall(rows: tuple[Row, ...]) -> Verdict:
     """Judge a claim by its statements.
 
-    All must hold, each at its own level (an intersection-union test needs no correction, Berger 1982). A claim whose
-    premise is not met is undecided, and so is one that rests on a single seed, whatever its rows say.
+    All must hold, each at its level (an intersection-union test needs no correction, Berger 1982). A claim is undecided
+    if its premise is not met, or if there is only one seed, whatever its rows say.
     """
     premises = [row.verdict for row in rows if row.statement.premise]
     if not all(row.estimate.over_seeds for row in rows) or any(verdict != "holds" for verdict in premises):
@@ -182,8 +182,8 @@ def overall(rows: tuple[Row, ...]) -> Verdict:
 def together(verdicts: Sequence[Verdict]) -> Verdict:
     """Return the verdict on "all of these hold": does not hold if one does not, and undecided without any verdict.
 
-    That all hold needs no correction for their number, as in `overall`. That not all hold is the harsher finding: with
-    n verdicts, a statement that is true of all is rejected with a probability of up to 2.5 % times n.
+    "All hold" needs no correction for their number, as in `overall`. "Not all hold" has a larger error: with n
+    verdicts, a statement that is true of all is rejected with a probability of up to 2.5 % times n.
     """
     if "does not hold" in verdicts:
         return "does not hold"

@@ -1,4 +1,4 @@
-"""The claims table for people: the same sheets as rich tables and as Markdown."""
+"""The claims table for people, as rich tables and as Markdown."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Sheet:
 
 
 def sheets(judged: Judged) -> list[Sheet]:
-    """Return verdicts, the statements behind them, controls, accuracies, and what is missing; none is empty."""
+    """Return verdicts, their statements, controls, accuracies, and what is missing; empty sheets are left out."""
     statements = tuple(
         tuple(_statements(answer, judgement)) for answer in judged.answers for judgement in answer.judgements
     )
@@ -66,7 +66,7 @@ def _statements(answer: Answer, judgement: Judgement) -> Iterator[tuple[str, ...
 
 
 def row_verdict(row: Row) -> str:
-    """Return the verdict on a statement, which is undecided on a single seed whatever its episodes say."""
+    """Return the verdict on a statement; with a single seed it is always undecided."""
     return row.verdict if row.estimate.over_seeds else "undecided"
 
 
@@ -96,7 +96,7 @@ def _accuracy(measured: Measured) -> tuple[str, ...]:
 
 
 def _missing(judged: Judged) -> Iterator[tuple[tuple[str, ...], ...]]:
-    """Yield a section for each reason, with the claims and controls, but not all of their places."""
+    """Yield a section for each reason, with the claims and controls, but without their places."""
     if judged.missing_runs:
         yield (("runs without results", "\n".join(judged.missing_runs)),)
     for reason, names in judged.missing.items():

@@ -1,4 +1,4 @@
-"""What all figures have in common: how a curve looks, alone and with its band, panels of four curves, names, files."""
+"""The common parts of all figures: the look of curves and bands, panels of four curves, names, files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,12 +21,12 @@ DATASET_NAMES = {
     "mini-imagenet": "mini-ImageNet layout",
     "image-folder": "Image folder",
 }
-"""What figures call a data set; a folder in mini-ImageNet's layout need not hold mini-ImageNet."""
+"""Names of data sets in figures; a folder in mini-ImageNet's layout need not hold mini-ImageNet."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a curve looks; colour, marker and line each tell it from the others."""
+    """The look of a curve; colour, marker and line each distinguish it from the others."""
 
     color: str
     marker: str
@@ -52,23 +52,23 @@ STYLE: Any = {
 
 
 SPANNED_SEEDS = 2
-"""With so many seeds a band goes from one to the other: an interval over two seeds says nothing."""
+"""With two seeds a band goes from one to the other, because an interval over two seeds says nothing."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """What one pair of axes shows.
+    """The content of one pair of axes.
 
     Attributes
     ----------
     run, title, x_label : str
-        The run's name in the collection; what stands above and below the axes.
+        The run's name in the collection; the text above and below the axes.
     curves, pale : mapping of str to Curve
-        By curve of `fedmeta_flwr.records.results.CURVES`: what is drawn with its band, and what it is compared to.
+        By name in `fedmeta_flwr.records.results.CURVES`: curves drawn with bands, and those that they are compared to.
     reference : mapping of str to EpisodeCounts
         Points to the left of 0 steps.
     attack : int or None
-        Where a line marks the attack.
+        Position of the line that marks the attack.
     along_steps : bool
         Whether x is in local steps, not rounds.
     """
@@ -84,7 +84,7 @@ class Panel:
 
     @property
     def episodes(self) -> set[int]:
-        """How many episodes, over all seeds and clients, stand behind its points."""
+        """The numbers of episodes, over all seeds and clients, of its points."""
         curves = [point for curve in self.curves.values() for point in curve.values()]
         return {point.hits.size for point in (*curves, *self.reference.values())}
 
@@ -97,15 +97,15 @@ def draw_curve(
     Parameters
     ----------
     axes : Axes
-        Where.
+        Axes to draw into.
     curve : str
         One of `fedmeta_flwr.records.results.CURVES`, which decides its look and label.
     percent : mapping of int to float
         Round or step to accuracy in percent.
     most_markers : int
-        Where there are more points, only some get a marker, and not those of the other curves.
+        If there are more points, only some get a marker, at other positions than those of the other curves.
     size : float
-        Of a marker, in points.
+        Size of a marker, in points.
     """
     look = LOOKS[curve]
     axes.plot(
@@ -124,13 +124,13 @@ def draw_curve(
 
 
 def _marked(num_points: int, curve: int, most_markers: int) -> list[int]:
-    """Return the points that get a marker: the first, and some, not those of the other curves where they are many."""
+    """Return the points that get a marker: the first and some others, which differ between curves if there are many."""
     every = -(-num_points // most_markers)
     return sorted({0, *range(curve * every // len(CURVES), num_points, every)})
 
 
 def draw_pale(axes: Axes, curve: str, percent: Mapping[int, float]) -> None:
-    """Draw what a curve is compared to, in percent: thin and pale; a single value as a level across the axes."""
+    """Draw a curve for comparison, in percent, thin and pale; a single value becomes a level across the axes."""
     look = LOOKS[curve]
     pale: dict[str, Any] = {"color": look.color, "alpha": 0.45, "linewidth": 0.8, "zorder": 0}
     if len(percent) == 1:
@@ -148,7 +148,7 @@ def in_percent(axes: Axes) -> None:
 
 
 def draw_panel(axes: Axes, panel: Panel) -> None:
-    """Draw a panel into its axes; raises `CountsError` where a curve's counts cannot be paired."""
+    """Draw a panel into its axes; raises `CountsError` if a curve's counts cannot be paired."""
     axes.set_title(panel.title)
     axes.set_xlabel(panel.x_label)
     in_percent(axes)
@@ -174,7 +174,7 @@ def _draw_band(axes: Axes, curve: str, counts: Curve) -> None:
 
 
 def band_ends(point: EpisodeCounts, estimate: Estimate) -> tuple[float, float]:
-    """Return where a band ends: those of the interval, or, for two seeds, whose interval spans everything, theirs."""
+    """Return the ends of a band: those of the interval, or the two seeds, whose interval would span everything."""
     if len(point.seeds) != SPANNED_SEEDS:
         return estimate.low, estimate.high
     first, second = sorted(point.of_seeds([seed]).accuracy() for seed in point.seeds)
@@ -182,7 +182,7 @@ def band_ends(point: EpisodeCounts, estimate: Estimate) -> tuple[float, float]:
 
 
 def _draw_along_steps(axes: Axes, panel: Panel) -> None:
-    """Draw the reference, and scale x: linear up to the first step above 0, and logarithmic from there on."""
+    """Draw the reference, and scale x: linear up to the first step above 0, and logarithmic after that."""
     steps = sorted({step for counts in panel.curves.values() for step in counts})
     first = min((step for step in steps if step > 0), default=1)
     for place, (curve, counts) in enumerate(panel.reference.items()):
@@ -198,7 +198,7 @@ def _draw_along_steps(axes: Axes, panel: Panel) -> None:
 
 
 def _with_room(axes: Axes, steps: list[int]) -> list[int]:
-    """Return first and last step, and of the others those whose labels have room in a panel about 5 cm wide.
+    """Return the first and last step, and others whose labels fit into a panel about 5 cm wide.
 
     Powers of ten come first.
     """

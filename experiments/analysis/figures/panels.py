@@ -26,14 +26,14 @@ _PALE = "pale: the clean model, evaluated last before the attack"
 
 @dataclass(frozen=True)
 class Plan:
-    """What one figure shows.
+    """The content of one figure.
 
     Attributes
     ----------
     subject : str
         For its title.
     rows : mapping of str to sequence of Panel
-        What a row measures (empty where the title says it) to its panels, as many in every row.
+        Panels by what a row measures (empty if the title says it); the same number in every row.
     remarks : tuple of str
         For its caption.
     """
@@ -49,14 +49,14 @@ class Plan:
 
 
 def draw_collection(collection: Collection, folder: Path) -> list[Path]:
-    """Draw the figures of one data set and profile, as far as there are runs for them.
+    """Draw those figures of one data set and profile for which there are runs.
 
     Parameters
     ----------
     collection : Collection
         Its runs.
     folder : Path
-        Receives ``<dataset>-<profile>-<figure>.png`` and ``.svg`` for each of `PLANS`; made where it is missing. The
+        Receives ``<dataset>-<profile>-<figure>.png`` and ``.svg`` for each of `PLANS`; made if it is missing. The
         same results give the same SVG, byte for byte.
 
     Returns
@@ -97,7 +97,7 @@ def _after_attack(collection: Collection, kind: str, subject: str) -> Plan:
 
 
 def _defenses(collection: Collection, runs: Sequence[str]) -> list[str]:
-    """Return what is to be said of the defenses under which accuracies were measured, each once."""
+    """Return the remarks of the defenses under which accuracies were measured, each once."""
     remarks = (defense_of_run(collection, run).remark for run in runs)
     return list(dict.fromkeys(remark for remark in remarks if remark))
 
@@ -213,7 +213,7 @@ def _add_legend(figure: Figure, caption: str, ncols: int) -> None:
 
 
 def caption(collection: Collection, plan: Plan) -> str:
-    """Say what a point and a band stand for."""
+    """Return the caption, which explains points and bands."""
     seeds = {panel.run: collection.seeds(panel.run) for panel in plan.panels}
     drawn = {size for panel in plan.panels for size in panel.episodes}
     episodes = " to ".join(str(size) for size in sorted({min(drawn), max(drawn)}))

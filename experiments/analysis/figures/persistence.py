@@ -1,4 +1,4 @@
-"""The poster's persistence figure, drawn from a result file alone."""
+"""The poster's persistence figure, drawn from only a result file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ def draw_persistence(results: RunResults, path_without_suffix: Path) -> list[Pat
     results : RunResults
         Of one run, with at least one evaluated round.
     path_without_suffix : Path
-        Where; ``.png`` and ``.svg`` are appended. The same results give the same SVG, byte for byte.
+        The files' path; ``.png`` and ``.svg`` are appended. The same results give the same SVG, byte for byte.
 
     Returns
     -------
@@ -46,8 +46,8 @@ def draw_persistence(results: RunResults, path_without_suffix: Path) -> list[Pat
 def persistence_figure(results: RunResults) -> Figure:
     """Return the figure: four curves against the rounds since the attack.
 
-    The right axes hold the curves from the (first) attack on, x = 0 being the round of the attack; the left ones
-    the last evaluation before it, the clean baseline. Without an attack there is one pair of axes with all rounds.
+    The right axes show the curves from the (first) attack on, with the round of the attack at x = 0. The left axes show
+    the last evaluation before it, the clean baseline. Without an attack, one pair of axes shows all rounds.
     `fedmeta_flwr.records.persistence` decides which rounds these are.
     """
     evaluated = results.evaluated()
@@ -114,7 +114,7 @@ def _title(config: dict[str, Any]) -> str:
 
 
 def _caption(evaluated: list[RoundRecord]) -> str:
-    """Say what a point stands for: the number of episodes behind it, over all clients."""
+    """Return the caption: the number of episodes of a point, over all clients."""
     counts = {
         sum(len(client.counts[curve].trials) for client in record.evaluation or ())
         for record in evaluated

@@ -1,4 +1,4 @@
-"""The report: one page of HTML about a results root or a single run, which opens from disk and needs no network."""
+"""The report: one HTML page about a results root or a single run; it opens from disk and needs no network."""
 
 from experiments.analysis.report.page import ReportError, write_report
 

@@ -1,4 +1,4 @@
-"""A part of the page, or the reason why it is left out: whatever a run was, the rest of its page is made.
+"""A part of the page, or the reason why it is missing; the rest of the page is made in any case.
 
 Runs may name custom code that is not here any more, data that have moved, or settings of another version; and custom
 code may fail in any way. This is the only place that decides what becomes of it.
@@ -18,18 +18,18 @@ _Other = TypeVar("_Other")
 
 
 class AbsentError(ValueError):
-    """Something that a part of the report needs and that is not there; says what and where, for the page."""
+    """Something that a part of the report needs is missing; the message says what and where, for the page."""
 
 
 def part_or_reason(make: Callable[[], _T], instead: _Other, *folders: str) -> tuple[_T | _Other, str]:
-    """Make a part of the page, or find out why it cannot be made.
+    """Return a part of the page, or the reason why it cannot be made.
 
     Parameters
     ----------
     make : callable
         Makes the part.
     instead : object
-        What stands in for it otherwise, such as an empty tuple.
+        Its replacement otherwise, such as an empty tuple.
     *folders : str
         Folders and files of which the reason must not tell where they lie, also if there are spaces in their names.
 
@@ -51,7 +51,7 @@ def part_or_reason(make: Callable[[], _T], instead: _Other, *folders: str) -> tu
 
 
 def _reason(error: Exception) -> str:
-    """Return what an exception tells; where it is not one of those that the project words for people, with its name."""
+    """Return the message of an exception, with its class unless it is one of the project's errors for people."""
     text = str(error).strip().rstrip(".")
     if isinstance(error, ValueError) and is_of_project(error):
         return text
@@ -59,14 +59,14 @@ def _reason(error: Exception) -> str:
 
 
 class Parts:
-    """Makes parts of a page one by one, and keeps the reasons for those that cannot be made.
+    """Makes parts of a page, and collects the reasons for those that cannot be made.
 
     Attributes
     ----------
     folders : tuple of str
         As in `part_or_reason`.
     left_out : dict of str to str
-        Name of each part to why it is left out; empty where it is not.
+        Reason for which each part is left out, by name; empty if it is not.
     """
 
     def __init__(self, *folders: str) -> None:
@@ -74,6 +74,6 @@ class Parts:
         self.left_out: dict[str, str] = {}
 
     def make(self, name: str, make: Callable[[], _T], instead: _Other) -> _T | _Other:
-        """Return a part, or what stands in for it; see `part_or_reason`."""
+        """Return a part, or its replacement; see `part_or_reason`."""
         part, self.left_out[name] = part_or_reason(make, instead, *self.folders)
         return part

@@ -49,7 +49,7 @@ def panel_plot(panel: Panel, row: str, heading: str) -> Plot:
     panel : Panel
         With a curve at least.
     row : str
-        What its row of the figure measures; empty where the figure has one row.
+        What its row of the figure measures; empty if the figure has one row.
     heading : str
         Of the figure; with it the names of tables differ.
 
@@ -103,7 +103,7 @@ def _in_percent(counts: EpisodeCounts, estimate: Any) -> Point:
 
 
 def _traces(panel: Panel, curve: str, points: Mapping[int, Point], reference: Point | None) -> Iterator[Any]:
-    """Yield what is drawn of one curve, from the back to the front; `meta` names the curve for the legend."""
+    """Yield the traces of one curve, from back to front; `meta` names the curve for the legend."""
     look, xs = LOOKS[curve], [_x(panel, x) for x in points]
     common: dict[str, Any] = {"meta": curve, "name": LABELS[curve]}
     yield from _pale(panel, curve, xs, common)
@@ -148,7 +148,7 @@ def _traces(panel: Panel, curve: str, points: Mapping[int, Point], reference: Po
 
 
 def _pale(panel: Panel, curve: str, xs: list[float], common: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield what the curve is compared to; a single value as a level."""
+    """Yield the traces that the curve is compared to; a single value becomes a level."""
     counts = panel.pale.get(curve)
     if not counts:
         return
@@ -185,7 +185,7 @@ def _step_axis(panel: Panel) -> dict[str, Any]:
 
 
 def _label(title: str, panel: Panel, points: Mapping[str, Mapping[int, Point]]) -> str:
-    """Say in words how each curve goes."""
+    """Describe each curve in words."""
     xs = sorted({x for along in points.values() for x in along})
     parts = [
         f"{LABELS[curve]} from {first.value:.0f} to {last.value:.0f} %"

@@ -1,4 +1,4 @@
-"""Example episodes: support and query, and what a client makes of them before the attack, after it, and defended."""
+"""Example episodes: support, query, and a client's predictions before the attack, after it, and defended."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _CPU = torch.device("cpu")
 
 
 def letter(label: int) -> str:
-    """Return what the page calls a label of an episode: A to Z, then AA, AB and on."""
+    """Return the page's name for a label of an episode: A to Z, then AA, AB and so on."""
     before, last = divmod(label, len(ascii_uppercase))
     return (letter(before - 1) if before else "") + ascii_uppercase[last]
 
@@ -140,13 +140,13 @@ def ways_of(witness: Witness, defended: Defended | None) -> Ways:
 
 
 def _under(measurement: Measurement) -> str:
-    """Name the defense, if it is the run's own and not only what would be left to its clients."""
+    """Return "under the defense", with the defense's name if the run itself uses it."""
     own = measurement.defense.label
     return f"under the defense ({own})" if own else "under the defense"
 
 
 def local_steps_of(measurement: Measurement, defended: Defended) -> str:
-    """Return how many local steps a client takes under a defense, in words; empty where it takes none."""
+    """Return in words how many local steps a client takes under a defense; empty if it takes none."""
     local = defended.defense.local_steps(measurement.context)
     return f"{local.steps} local steps" if local is not None else ""
 
@@ -195,7 +195,7 @@ def example_episode(witness: Witness, ways: Ways, number: int) -> ExampleEpisode
 
 
 def queries_of(plan: EvaluationPlan, episode: Episode) -> dict[str, Batch]:
-    """Return what is asked in an episode with the target class: clean queries, then stamped images, as `evaluate`."""
+    """Return the queries of an episode with the target class: clean ones, then stamped images, as in `evaluate`."""
     target = episode.label_of(plan.split.target_class)
     queries = {"main_task": query_of(episode, _CPU)}
     for curve in STAMPED:

@@ -86,7 +86,7 @@ def project(plan: EvaluationPlan, network: MatchingNetwork, number: int) -> Proj
 
 
 def _weight(network: MatchingNetwork) -> torch.Tensor:
-    """Return the learned weight of each feature; one, where the attention is a custom one."""
+    """Return the learned weight of each feature; 1 for a custom attention."""
     attention = network.attention
     return attention.weight.detach() if isinstance(attention, Attention) else torch.ones(())
 
@@ -98,7 +98,7 @@ def _query_features(
 
 
 def pca(parts: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[float, float]]:
-    """Project rows on the two directions in which all of them vary most.
+    """Project rows onto the two directions of largest variance.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ HEADINGS = {
     "defended-federation": "Defended federation",
     "controls": "Controls",
 }
-"""What the page calls the figures of `panels.PLANS`."""
+"""The page's names for the figures of `panels.PLANS`."""
 
 _MISSING = {
     "persistence": "no run of an attack with an evaluated round from then on",

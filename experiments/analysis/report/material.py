@@ -1,4 +1,4 @@
-"""What a report is made from: the runs of a results root, or one run alone."""
+"""The input of a report: the runs of a results root, or a single run."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +12,14 @@ from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RunResults, read_results
 
 SINGLE = "single-run"
-"""Stands in the place of a profile where the report is about one run alone."""
+"""Used as the profile if the report is about a single run."""
 
 _NEEDED = ("dataset", "seed", "case", "attack-round", "boost-factor", "defense", "way", "shot", "batch-norm")
 
 
 @dataclass(frozen=True)
 class ShownRun:
-    """A run that the report looks at by itself.
+    """A run that the report shows separately.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class ShownRun:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its settings, as they were recorded."""
+        """Its recorded settings."""
         return dict(self.results.run["config"])
 
     @property
@@ -48,7 +48,7 @@ class ShownRun:
 
     @property
     def title(self) -> str:
-        """Name it on the page."""
+        """Its name on the page."""
         return f"case ({self.config['case']}): {self.name}, seed {self.config['seed']}"
 
     @property
@@ -74,7 +74,7 @@ class Material:
 
     @property
     def is_single(self) -> bool:
-        """Whether it is one run alone, not a part of a results root."""
+        """Whether it is a single run, not a part of a results root."""
         return self.collection.profile == SINGLE
 
     @property
@@ -89,7 +89,7 @@ class Material:
 
 
 def gather(path: Path) -> list[Material]:
-    """Read what a report is to be about.
+    """Read the results that a report is about.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def _without_folders(results: RunResults, folder: str) -> RunResults:
 
 
 def _name_of(results: RunResults, folder: Path) -> str:
-    """Return what a run of the catalog with such settings is called, so that the same figures are drawn of it."""
+    """Return the name of the catalog's run with these settings, so that the same figures are drawn for it."""
     if folder.name in MEASURED_RUNS:
         return folder.name
     config = results.run.get("config", {})

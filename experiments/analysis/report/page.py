@@ -1,4 +1,4 @@
-"""The page itself: everything gathered, rendered into one HTML file."""
+"""Gather all parts and render them into one HTML file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 class ReportError(ValueError):
-    """A report that cannot be written; says which file and why."""
+    """A report cannot be written; the message says which file and why."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Part:
 
 @dataclass
 class _Plots:
-    """The plots of the page in the order in which they stand in it."""
+    """The plots of the page, in their order on it."""
 
     specs: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, plot: Plot) -> int:
-        """Take a plot in, and return its number."""
+        """Add a plot and return its number."""
         self.specs.append(plot.spec)
         return len(self.specs) - 1
 
@@ -107,7 +107,7 @@ def write_report(path: Path, output: Path | None, data_dir: Path | None) -> Path
 
 
 def render(parts: Sequence[Part]) -> str:
-    """Return the page about some parts, one at least."""
+    """Return the page for at least one part."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -157,7 +157,7 @@ def _scenario(run: ShownRun, data_dir: Path | None) -> Scenario | AbsentError:
 
 
 def _pictures(runs: Sequence[ShownRun], scenarios: Sequence[Scenario | AbsentError]) -> tuple[str, tuple[Gallery, ...]]:
-    """Return whose pictures they are, and the pictures: of the first run whose data are here."""
+    """Return the first run whose data are available, and its pictures."""
     for run, scenario in zip(runs, scenarios, strict=True):
         if isinstance(scenario, Scenario):
             return run.title, tuple(galleries(scenario))

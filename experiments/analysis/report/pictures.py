@@ -1,4 +1,4 @@
-"""Pictures for the page: images as PNG within it, and what the adversary has to do with them."""
+"""Pictures for the page: embedded PNG images of the target, the backdoor classes, the key and stamped images."""
 
 import base64
 import io

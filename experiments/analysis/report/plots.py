@@ -1,4 +1,4 @@
-"""What all of the report's plots have in common: plotly figures as plain JSON, in no colours but those of the data.
+"""The common parts of the report's plots: plotly figures as plain JSON, with colours only for the data.
 
 Text, axes and grid take their colours from the page (`report.js`), so that they follow its light and dark form.
 """
@@ -41,7 +41,7 @@ class Plot:
     spec : dict
         Plotly's JSON: data and layout.
     label : str
-        What is to be seen, in a sentence or two.
+        Description in a sentence or two.
     table : Table
         The numbers.
     """
@@ -90,7 +90,7 @@ def translucent(color: str, opacity: float) -> str:
 
 
 def step_place(step: float) -> float:
-    """Return where a number of local steps stands: linear at first, logarithmic later, and 0 has a place."""
+    """Return the position of a number of local steps: linear at first, including 0, logarithmic later."""
     return math.log10(1 + step)
 
 

@@ -1,4 +1,4 @@
-"""Where the numbers come from: settings, environment, data, and the commands that make them again."""
+"""Where the numbers come from: settings, environment, data, and the commands that reproduce them."""
 
 import json
 import shlex
@@ -34,7 +34,7 @@ class SettingRow:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make the results again: lines of a shell, a configuration to save (empty: none needed), and remarks."""
+    """How to reproduce the results: shell commands, a configuration to save (empty: none needed), and remarks."""
 
     commands: tuple[str, ...]
     file: str
@@ -42,7 +42,7 @@ class Recipe:
 
 
 def setting_rows(run: ShownRun) -> list[SettingRow]:
-    """Return all settings of a run in the order of `RunConfig`; of folders the last part alone."""
+    """Return all settings of a run in the order of `RunConfig`; paths are cut to their last part."""
     defaults = read_defaults(APP_DIR)
     known = {key_of(field): field.metadata["description"] for field in fields(RunConfig)}
     ordered = [key for key in known if key in run.config] + [key for key in run.config if key not in known]
@@ -88,7 +88,7 @@ def environment_rows(run: ShownRun) -> list[tuple[str, str]]:
 
 
 def recipe_of(material: Material) -> Recipe:
-    """Return how the results of a material are made again."""
+    """Return how to reproduce the results of a material."""
     revisions = _revisions(material)
     clean = sorted({revision.removesuffix("-dirty") for revision in revisions} - {"unknown"})
     checkout = [f"git checkout {shlex.quote(clean[0])}"] if len(clean) == 1 else []
@@ -137,7 +137,7 @@ def _of_root(material: Material) -> Recipe:
 
 
 def _experiments(material: Material) -> tuple[list[str], list[str]]:
-    """Return the experiments that make what is here, whole ones first; and the runs that they make beside."""
+    """Return the experiments that produce these results, whole ones first, and the other runs that they produce."""
     here, profile = set(material.collection.runs), material.collection.profile
     made = {name: set(experiment.runs_in(profile)) for name, experiment in EXPERIMENTS.items()}
     chosen = [name for name, runs in made.items() if runs <= here]
@@ -199,7 +199,7 @@ def _differing(material: Material, names: Sequence[str], overrides: Sequence[str
 
 
 def _key_file(settings: Mapping[str, Any]) -> str:
-    """Return the name of the image file that is the key, without its folders; empty where the key is none."""
+    """Return the name of the key's image file, without its folders; empty if the key is not a file."""
     key = Path(str(settings.get(_KEY, "")))
     return key.name if key.is_absolute() else ""
 
@@ -209,7 +209,7 @@ def _data_dir(material: Material) -> list[str]:
 
 
 def _shown(key: str, value: Any) -> str:
-    """Return a value as text; a page that is passed on need not tell where folders lie."""
+    """Return a value as text, without folders, because the page may be passed on."""
     if (key in RunConfig.paths() and value) or _key_file({key: value}):
         return f"…/{Path(str(value)).name}"
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""One run on the page: its federation, example episodes, and the view of its features; what is missing says why."""
+"""One run on the page: its federation, example episodes, and features; a reason for each part that is missing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from fedmeta_flwr.learning.matching_network import MatchingNetwork
 
 @dataclass(frozen=True)
 class RunView:
-    """A run with all that is shown of it.
+    """A run with everything that is shown of it.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class _Looks:
 
 
 def run_view(run: ShownRun, scenario: Scenario | AbsentError) -> RunView:
-    """Return all that is shown of a run.
+    """Return everything that is shown of a run.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def _looks(run: ShownRun, scenario: Scenario | AbsentError, parts: Parts) -> _Lo
 
 
 def _defended(witness: Witness) -> Defended:
-    """Return how the client defends itself; a run without a defense need not admit any."""
+    """Return the client's defense; raises `AbsentError` if it needs more classes than the client has."""
     client, matching_way = witness.after, witness.config.matching_way
     defense = client.measurement.defense.remedy()
     needed, held = defense.classes_needed(matching_way=matching_way), len(client.holdings)

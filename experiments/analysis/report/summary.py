@@ -1,4 +1,4 @@
-"""The claims and what stands behind them, as tables for the page."""
+"""The claims and their data, as tables for the page."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from fedmeta_flwr.records.results import CURVES, ResultsError
 
 @dataclass(frozen=True)
 class Summary:
-    """What a collection says of the poster's claims.
+    """The poster's claims, judged on a collection.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Summary:
 
 
 def summary_of(collection: Collection) -> Summary:
-    """Judge the claims on a collection, and count what stands behind them."""
+    """Judge the claims on a collection, and count the evaluations and episodes that they are based on."""
     judged = judge_collection(collection)
     single = all(len(origin.seeds) == 1 for origin in judged.origins.values())
     return Summary(tuple(sheets(judged)), tuple(_runs(collection, judged)), single)

@@ -101,7 +101,7 @@ def norms_plot(records: Sequence[RoundRecord], roles: Roles) -> Plot:
 
 
 def _ticks(records: Iterable[RoundRecord]) -> list[float]:
-    """Return 1, 2 and 5 of each decade in which there are norms; of more than two decades 1 alone."""
+    """Return 1, 2 and 5 of each decade with norms; only 1 if there are more than two decades."""
     norms = [arrival.update_norm for record in records for arrival in record.arrivals if arrival.update_norm > 0]
     if not norms:
         return []

@@ -1,4 +1,4 @@
-"""A benign client of a run, made anew with the models of before and right after the attack: to look over its shoulder.
+"""Rebuild a benign client of a run with the models from before and right after the attack, to show its predictions.
 
 Its data, episodes, fine-tuning and local steps are those of the run, since they come from the same code and streams.
 """
@@ -33,7 +33,7 @@ __all__ = ["AbsentError", "Witness", "config_of", "key_of", "scenario_of", "witn
 
 @dataclass(frozen=True)
 class Witness:
-    """A client that has the models of before and right after the attack.
+    """A client that has the models from before and right after the attack.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Witness:
     client : int
         Which one: the first benign client.
     before, after : BenignClient
-        The same client with the one and the other model.
+        The same client with each of the two models.
     """
 
     config: RunConfig
@@ -63,7 +63,7 @@ def config_of(run: ShownRun) -> RunConfig:
 
 
 def scenario_of(run: ShownRun, data_dir: Path | None) -> Scenario:
-    """Load the images of a run, from disk alone.
+    """Load the images of a run, only from disk.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def scenario_of(run: ShownRun, data_dir: Path | None) -> Scenario:
 
 
 def _scenario_in(run: ShownRun, config: RunConfig, folder: str) -> Scenario:
-    """Load the images in a folder; raises where they cannot be used, or are not those of the run."""
+    """Load the images in a folder; raises if they cannot be used, or are not those of the run."""
     scenario = load_scenario(replace(config, data_dir=folder, cache_dir=_cache(config)))
     expected = run.results.run.get("dataset", {}).get("fingerprint")
     if expected not in (None, scenario.dataset.fingerprint):
@@ -98,7 +98,7 @@ def _scenario_in(run: ShownRun, config: RunConfig, folder: str) -> Scenario:
 
 
 def key_of(run: ShownRun) -> BackdoorKey:
-    """Build a run's key for its images; raises as `build_key` where its file or its code is not here."""
+    """Build a run's key for its images; raises as `build_key` does if its file or its code is missing."""
     config, shape = run.config, run.results.run.get("dataset", {}).get("shape", [0, 0, 1])
     return build_key(
         config["backdoor-key"],
@@ -112,7 +112,7 @@ def key_of(run: ShownRun) -> BackdoorKey:
 
 
 def _folders(config: RunConfig, data_dir: Path | None) -> Sequence[str]:
-    """Return the folders to try; never none for a data set that would then be downloaded."""
+    """Return the folders to try; never None for a data set that would then be downloaded."""
     given = data_dir and data_dir.absolute()
     if config.dataset == "strokes":
         return [""]
@@ -122,7 +122,7 @@ def _folders(config: RunConfig, data_dir: Path | None) -> Sequence[str]:
 
 
 def _cache(config: RunConfig) -> str:
-    """Return the recorded cache folder where it is here, else the user's."""
+    """Return the recorded cache folder if it exists, else the user's."""
     return config.cache_dir if config.cache_dir and Path(config.cache_dir).is_dir() else ""
 
 

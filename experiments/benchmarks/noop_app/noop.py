@@ -1,4 +1,4 @@
-"""A federation whose clients answer with what they were sent: what a round costs by itself."""
+"""A federation whose clients send back the arrays they were sent, to measure the cost of a round itself."""
 
 import time
 from pathlib import Path

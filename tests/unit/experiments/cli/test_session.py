@@ -150,7 +150,7 @@ def test_a_signal_ends_with_128_plus_its_number(
     monkeypatch.setattr(session, "run_to_end", lambda *_, **__: signal.raise_signal(number))
     result = invoke()
     assert result.exit_code == exit_code
-    assert f"{number.name}; run with --results-dir and --resume goes on" in result.stderr
+    assert f"{number.name}; run with --results-dir and --resume continues" in result.stderr
 
 
 def test_a_signal_says_nothing_of_going_on_where_nothing_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_the_help_of_a_command_has_examples_and_exit_codes(command: str) -> None
 def test_to_go_on_takes_a_results_folder() -> None:
     result = invoke("--resume")
     assert result.exit_code == 2
-    assert "expected the folder of the run to go on with (--results-dir), found none" in result.stderr
+    assert "expected the folder of the run to resume (--results-dir), found none" in result.stderr
 
 
 def test_a_run_that_has_completed_is_reported_and_not_run_again(

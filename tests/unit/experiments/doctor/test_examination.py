@@ -163,7 +163,7 @@ def test_data_is_looked_at_through_the_loaders(tmp_path: Path, write_drawings: C
 
 def test_omniglot_that_was_not_downloaded_yet_is_not_downloaded_by_the_doctor(tmp_path: Path) -> None:
     found = only(check_data("omniglot", None, tmp_path, APP_DIR))
-    assert (found.verdict, found.found) == ("ok", "omniglot is not there yet; the first run downloads it")
+    assert (found.verdict, found.found) == ("ok", "omniglot has not been downloaded yet; the first run does that")
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ def test_of_a_run_that_goes_on_earlier_evaluations_are_not_told_again(
     earlier = RunResults(results.run, results.rounds[:5], None)
     with show_progress(make_config(resume=True), Console(file=written)) as show:
         show(None, runner_activity("starting Flower's SuperLink"))
-        show(earlier, runner_activity("handing in the app"))
+        show(earlier, runner_activity("submitting the app"))
         show(results)
     headlines = [line.partition(" |")[0] for line in written.getvalue().splitlines()]
     assert headlines == ["starting Flower's SuperLink, 0 s", *(f"round {number}/8, benign" for number in (6, 7, 8))]
@@ -160,10 +160,10 @@ def test_time_passes_on_the_display_while_the_runner_is_busy(
     monkeypatch.setattr("experiments.runner.display._PLAIN_SECONDS", 0.3)
     written = io.StringIO()
     with show_progress(make_config(), Console(file=written, force_terminal=is_terminal, width=120)) as show:
-        show(None, runner_activity("handing in the app"))
+        show(None, runner_activity("submitting the app"))
         time.sleep(1.2)
-    assert "handing in the app, 0 s" in written.getvalue()
-    assert "handing in the app, 1 s" in written.getvalue()
+    assert "submitting the app, 0 s" in written.getvalue()
+    assert "submitting the app, 1 s" in written.getvalue()
 
 
 def test_the_display_stays_a_line_each_however_much_is_being_done(make_config: MakeConfig) -> None:

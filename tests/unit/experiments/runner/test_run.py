@@ -124,7 +124,7 @@ def test_what_a_killed_run_left_of_its_progress_is_not_shown(
         app_dir=tmp_path,
         show=lambda _, activity=None: shown.append(activity.text),
     )
-    assert shown == ["handing in the app", "ending the simulation"]
+    assert shown == ["submitting the app", "ending the simulation"]
     assert not (folder / PROGRESS).exists()
 
 
@@ -147,7 +147,7 @@ def test_a_run_that_goes_on_shows_from_the_start_after_which_round(
         app_dir=tmp_path,
         show=lambda results, activity=None: shown.append((len(results.rounds), results.end is None, activity.text)),
     )
-    assert shown[0] == (5, True, "handing in the app")
+    assert shown[0] == (5, True, "submitting the app")
 
 
 @pytest.mark.parametrize(
