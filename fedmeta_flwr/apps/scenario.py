@@ -113,7 +113,7 @@ def _check_classes(config: RunConfig, split: ClassSplit) -> None:
                 continue
             if needed == config.matching_way:
                 raise SplitError(
-                    f"matching-way: expected at most the classes of every client that matches, "
+                    f"matching-way: expected at most the number of classes of each client that matches, "
                     f"found {needed} and client {partition_id} with {held} classes"
                 )
             raise SplitError(
