@@ -139,7 +139,7 @@ class Defense(ABC):
         return f"defense: {self.label}" if self.label else ""
 
     def remedy(self) -> Defense:
-        """Return the defense that can help a client of the run against a backdoor, for report and claims; often this."""
+        """Return the defense that helps a client of the run against a backdoor, for report and claims; often this."""
         return self
 
     def classes_per_step(self, *, way: int, meta_batch_size: int, matching_way: int) -> int:
