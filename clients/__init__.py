@@ -1,4 +1,4 @@
-"""The parties of the federation, as Flower NumPyClients."""
+"""The clients of the federation, as Flower NumPyClients."""
 
 from clients.adversary import Abstention, Adversary
 from clients.benign import BenignClient

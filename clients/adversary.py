@@ -1,4 +1,4 @@
-"""The adversary: carries out an attack in its rounds, and abstains or trains benignly in the others."""
+"""The adversary: a client that attacks in some rounds, and abstains or trains benignly in the others."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,24 +13,24 @@ from fedmeta_flwr.seeding import generator
 
 
 class Abstention(Exception):  # noqa: N818 - a decision of the client, not an error
-    """Raised by a client that takes no part in this round or this evaluation."""
+    """Raised by a client that does not take part in this round or this evaluation."""
 
 
 class Adversary(BenignClient):
-    """A client that plants a backdoor, alone or together with others.
+    """A client that plants a backdoor, by itself or together with other adversaries.
 
-    It is never asked to evaluate: accuracies are those of benign clients, as the ClientApp sees to.
+    It never evaluates, because accuracies are those of benign clients; the ClientApp ensures this.
 
     Parameters
     ----------
     attack : Attack
-        What it does in a round of attack.
+        What it does in an attack round.
     is_attack : callable
-        Server round to whether it attacks.
+        Takes a server round, and returns whether the adversary attacks in it.
     between_attacks : str
-        ``"abstain"`` or ``"benign"``.
+        What it does in the other rounds: ``"abstain"`` or ``"benign"``.
     memory : ClientMemory
-        Where it keeps what the attack remembers.
+        Keeps what the attack remembers.
     **benign
         As in `BenignClient`.
     """
@@ -51,7 +51,7 @@ class Adversary(BenignClient):
         self.memory = memory
 
     def fit(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[NDArrays, int, dict[str, Scalar]]:
-        """Attack, train benignly, or raise `Abstention`, as the round demands; returns as `BenignClient.fit`."""
+        """Attack, train benignly, or raise `Abstention`, depending on the round; returns as `BenignClient.fit`."""
         server_round = int(config[SERVER_ROUND])
         turn = self._turn(parameters, server_round)
         if remembered := self.attack.remember(turn):

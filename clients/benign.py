@@ -1,4 +1,4 @@
-"""The benign client: meta-trains on its own classes, and measures the global model."""
+"""The benign client: it meta-trains on its classes, and evaluates the global model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,24 +16,24 @@ from fedmeta_flwr.records.entries import TRAIN_LOSS
 
 
 class BenignClient(NumPyClient):
-    """Follows the protocol.
+    """A client that follows the protocol.
 
     Parameters
     ----------
     model : torch.nn.Module
-        What it trains.
+        The model that it trains.
     shared : torch.nn.Module
-        The part of `model` that is exchanged, which may be all of it; the server overwrites its weights.
+        The part of `model` that is exchanged, possibly all of it. The server's weights overwrite it.
     training : LocalTraining
         How it meta-trains.
     holdings : Holdings
-        What it meta-trains on.
+        The classes and images that it meta-trains on.
     outer_steps : callable
-        Server round to number of outer steps.
+        Takes a server round, and returns the number of outer steps.
     outer_lr : float
         Learning rate of the outer loop.
     measurement : Measurement
-        What it measures, through which defense, and in which rounds.
+        What it measures, with which defense, and in which rounds.
     """
 
     def __init__(
@@ -56,23 +56,23 @@ class BenignClient(NumPyClient):
         self.measurement = measurement
 
     def fit(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[NDArrays, int, dict[str, Scalar]]:
-        """Meta-train the global model on own classes.
+        """Meta-train the global model on the client's classes.
 
         Parameters
         ----------
         parameters : list of np.ndarray
-            The global model, in the order of its names.
+            The arrays of the global model, in the model's order.
         config : dict
-            ``server-round`` (from 1), and ``proximal-mu`` where the strategy is FedProx.
+            ``server-round`` (from 1), and ``proximal-mu`` if the strategy is FedProx.
 
         Returns
         -------
         list of np.ndarray
-            The local model.
+            The arrays of the local model.
         int
-            Images seen.
+            Number of images seen.
         dict
-            ``train-loss``: mean query loss.
+            ``train-loss``: the mean query loss.
         """
         self.load(parameters)
         server_round = int(config[SERVER_ROUND])
@@ -88,16 +88,16 @@ class BenignClient(NumPyClient):
         return self.get_parameters({}), self.training.num_examples(outer_steps), {TRAIN_LOSS: loss}
 
     def evaluate(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[float, int, dict[str, Any]]:
-        """Count hits of the global model as this client uses it, see `clients.measurement`.
+        """Count the hits of the global model as this client uses it; see `clients.measurement`.
 
         Returns
         -------
         float
             Share of wrong labels in meta-testing, in 0..1.
         int
-            Meta-testing queries.
+            Number of meta-testing queries.
         dict
-            Hits and trials of every curve, an entry per episode; in some rounds also along local steps.
+            Hits and trials of every curve, one entry per episode; in some rounds also along local steps.
         """
         self.load(parameters)
         counts = self.measurement.accuracies(self.model)
@@ -107,9 +107,9 @@ class BenignClient(NumPyClient):
         return errors / trials, trials, counts_to_metrics(counts) | step_curves_to_metrics(steps)
 
     def load(self, parameters: NDArrays) -> None:
-        """Take over the server's arrays, given in the order of their names."""
+        """Load the server's arrays, given in the order of the shared part."""
         set_arrays(self.shared, dict(zip(self.shared.state_dict(), parameters, strict=True)))
 
     def get_parameters(self, config: dict[str, Scalar]) -> NDArrays:
-        """Return the shared arrays in the order of their names."""
+        """Return the arrays of the shared part, in its order."""
         return list(get_arrays(self.shared).values())

@@ -1,4 +1,4 @@
-"""The defended client: keeps a private part of its model, if its defense has one, from round to round."""
+"""The defended client: it keeps the private part of its model from round to round, if its defense has one."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ from fedmeta_flwr.protocol.messages import OLDEST_ROUND, SERVER_ROUND
 class DefendedClient(BenignClient):
     """A benign client of a run with a defense.
 
-    Through which defense it classifies, `Measurement` says. A private part is trained along with what is shared, and
-    never leaves the client.
+    `Measurement` names the defense with which it classifies. A private part is trained together with the shared part,
+    and never leaves the client.
 
     Parameters
     ----------
     private : torch.nn.Module or None
-        The private part of `model`; None where there is none, as in a rescue.
+        The private part of `model`; None if there is none, as in a rescue.
     memory : ClientMemory
-        Where it is kept from round to round.
+        Keeps the private part from round to round.
     **benign
         As in `BenignClient`.
     """
@@ -33,7 +33,7 @@ class DefendedClient(BenignClient):
         self.memory = memory
 
     def fit(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[NDArrays, int, dict[str, Scalar]]:
-        """Train as `BenignClient.fit` does, private part included, and keep that for the next round."""
+        """Train as `BenignClient.fit` does, including the private part, and keep that part for the next round."""
         server_round = int(config[SERVER_ROUND])
         self._recall(server_round)
         answer = super().fit(parameters, config)
@@ -43,7 +43,7 @@ class DefendedClient(BenignClient):
         return answer
 
     def evaluate(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[float, int, dict[str, Any]]:
-        """Count hits as `BenignClient.evaluate` does, with the private part of the last round; nothing is kept."""
+        """Count hits as `BenignClient.evaluate` does, with the most recent private part; nothing is kept."""
         self._recall(int(config[SERVER_ROUND]) + 1)
         return super().evaluate(parameters, config)
 
@@ -56,5 +56,5 @@ class DefendedClient(BenignClient):
 
 
 def built_in_client(**arguments: Any) -> BenignClient:
-    """Return a `DefendedClient` where there is an argument that only it has, and otherwise a `BenignClient`."""
+    """Return a `DefendedClient` if an argument is one that only it takes, and otherwise a `BenignClient`."""
     return (DefendedClient if "private" in arguments else BenignClient)(**arguments)

@@ -1,7 +1,7 @@
-"""What a benign client measures of the global model: accuracies, and curves along local steps.
+"""What a benign client measures: accuracies of the global model, and curves along local steps.
 
-A curve along local steps is measured on a copy. Its episodes are the same in every round, so that the curves of the
-clean and of the poisoned model are paired.
+A curve along local steps is measured on a copy. Its episodes are the same in every round, so the curves of the clean
+model and of the poisoned model are paired.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from fedmeta_flwr.learning.evaluation import EvaluationPlan, by_fine_tuning, eva
 from fedmeta_flwr.records.entries import Counts
 
 Accuracies = dict[str, Counts]
-"""Each of `results.CURVES` to its counts."""
+"""The counts of each of `results.CURVES`."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,18 @@ class Measurement:
     plan : EvaluationPlan
         The episodes.
     defense : Defense
-        Through which the client classifies.
+        The defense with which the client classifies.
     context : LocalContext
         What the defense works with.
     step_curves : tuple of Defense
-        Those along whose steps is measured, each with its `Defense.curve`.
+        The defenses whose steps are measured, each with its `Defense.curve`.
     has_step_curves : callable
-        Server round to whether they are.
+        Takes a server round, and returns whether step curves are measured in it.
     fine_tuning_steps, local_steps : tuple of int
-        From 0, ascending: where the curves along fine-tuning of an episode and along local training have a point.
+        The points of the curves along fine-tuning of an episode and along local training, as numbers of steps:
+        ascending, 0 or above.
     fine_tuning_episodes : int
-        Episodes of each kind for the fine-tuning curve, the first ones of the plan.
+        Episodes of each kind for the fine-tuning curve: the first ones of the plan.
     """
 
     plan: EvaluationPlan
@@ -51,11 +52,11 @@ class Measurement:
     fine_tuning_episodes: int
 
     def accuracies(self, model: Any) -> Accuracies:
-        """Classify through the defense, after its local steps."""
+        """Count hits and trials with the defense, after its local steps."""
         return self._counts(self.defense, self.defense.in_use(model, self.context))
 
     def along_steps(self, model: Any, server_round: int) -> dict[str, dict[int, Accuracies]]:
-        """Return the curves that are measured in a round: name, as in results, to step to accuracies."""
+        """Return the step curves of a round: by name (as in results), then by step, the accuracies."""
         if not self.has_step_curves(server_round):
             return {}
         return {

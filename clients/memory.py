@@ -1,4 +1,4 @@
-"""What a client keeps for itself: arrays in a file of its own, which no message carries."""
+"""A client's private arrays: a file per client, which is never sent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ _SEPARATOR = "/"
 
 @dataclass(frozen=True)
 class ClientMemory:
-    """A client's private arrays, kept from round to round and over a restart.
+    """A client's private arrays, kept from round to round and across a restart.
 
-    The file holds what the client had after each of the rounds from which the server may still go on; a run that goes
-    on from a checkpoint finds what there was at the time.
+    The file holds the arrays after each round from which the server may still resume. A run that resumes from a
+    checkpoint therefore finds the arrays of that time.
 
     Attributes
     ----------
     file : Path
-        Replaced whole after every round of training.
+        The file; every round of training replaces it as a whole.
     """
 
     file: Path
@@ -32,12 +32,12 @@ class ClientMemory:
         return cls(folder / f"client-{partition_id}{SUFFIX}")
 
     def recall(self, expected: Mapping[str, np.ndarray] | None, before_round: int) -> dict[str, np.ndarray] | None:
-        """Return what was kept last before a round, or None for a client that has kept nothing yet.
+        """Return the newest arrays from before a round, or None if the client has kept none.
 
         Parameters
         ----------
         expected : mapping of str to np.ndarray, or None
-            Arrays of the architecture at hand; None: any are admitted.
+            Arrays with the expected names, shapes and dtypes; None admits any.
         before_round : int
             The round that begins.
 
@@ -54,21 +54,21 @@ class ClientMemory:
         return arrays if expected is None else Checkpoint(self.file, arrays, {}).fitted(expected)
 
     def keep(self, arrays: Mapping[str, np.ndarray], server_round: int, oldest_round: int) -> None:
-        """Write what the client has after a round.
+        """Write the client's arrays after a round.
 
         Parameters
         ----------
         arrays : mapping of str to np.ndarray
-            All of it.
+            All of the client's private arrays.
         server_round : int
             The round.
         oldest_round : int
-            No earlier round will come again: of what was kept before it, only the last is still of use.
+            The oldest round that can be repeated. Of the arrays from before it, only the newest are still needed.
 
         Raises
         ------
         CheckpointError
-            If the file cannot be read or written; what was there before still is.
+            If the file cannot be read or written; the previous file is then unchanged.
         """
         earlier = {number: kept for number, kept in self._read().items() if number < server_round}
         first = max((number for number in earlier if number < oldest_round), default=0)
@@ -77,13 +77,13 @@ class ClientMemory:
         save_checkpoint(self.file, named, {})
 
     def _read(self) -> dict[int, dict[str, np.ndarray]]:
-        """Return the arrays by round; nothing where there is no file."""
+        """Return the arrays by round; an empty dict if there is no file."""
         if not self.file.exists():
             return {}
         history: dict[int, dict[str, np.ndarray]] = {}
         for name, array in load_checkpoint(self.file).arrays.items():
-            server_round, separator, own_name = name.partition(_SEPARATOR)
+            server_round, separator, array_name = name.partition(_SEPARATOR)
             if not separator or not server_round.isdecimal():
                 raise CheckpointError(f"{self.file}: expected arrays named ROUND/NAME, found {name!r}")
-            history.setdefault(int(server_round), {})[own_name] = array
+            history.setdefault(int(server_round), {})[array_name] = array
         return history

@@ -1,5 +1,5 @@
-"""The core of a federated meta-learning attack and its local defense, as a Flower App.
+"""The core of a backdoor attack on federated meta-learning and of its local defense, as a Flower App.
 
-Two modules belong to no package, since all of them use these and they use none: `seeding`, from which every random draw
-comes, and `plain_text`, the texts that files and settings hold.
+Three modules are outside the packages, because all packages use them and they use none: `seeding`, the source of every
+random draw; `plain_text`, the text in files and settings; and `plain_file`, the check before a file is opened.
 """

@@ -1,7 +1,7 @@
-"""Plain files: what a path names is looked at before it is opened.
+"""Plain files: a path is checked before it is opened.
 
-A file may come from strangers. A symbolic link may lead anywhere or in a circle, opening a pipe waits for ever, a
-device has no end, and a file with holes may be larger than memory while it takes no space on disk.
+A file may come from an untrusted source. A symbolic link may lead anywhere or in a circle, opening a pipe may block
+forever, a device has no end, and a sparse file may be larger than memory although it takes no space on disk.
 """
 
 import stat
@@ -18,12 +18,12 @@ _KINDS = {
 
 
 class PlainFileError(ValueError):
-    """A path that names no plain file, or one that is too large.
+    """A path that is not a plain file, or a file that is too large.
 
     Attributes
     ----------
     expected, found : str
-        Such as ``"a plain file"`` and ``"a pipe"``.
+        What was expected and found, such as ``"a plain file"`` and ``"a pipe"``.
     """
 
     def __init__(self, expected: str, found: str) -> None:
@@ -37,9 +37,9 @@ def plain_file_size(path: Path, max_bytes: int) -> int:
     Raises
     ------
     OSError
-        If there is no such file, or it cannot be looked at.
+        If there is no such file, or its status cannot be read.
     PlainFileError
-        If it is larger than `max_bytes`, or it is a link, a folder, a pipe, a socket or a device.
+        If it is larger than `max_bytes`, or is a link, a folder, a pipe, a socket or a device.
     """
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
@@ -50,5 +50,5 @@ def plain_file_size(path: Path, max_bytes: int) -> int:
 
 
 def file_kind(mode: int) -> str:
-    """Return what a mode's type bits say of a file that is not plain."""
+    """Return the kind of a file that is not plain, given its mode, such as ``"a pipe"``."""
     return _KINDS.get(stat.S_IFMT(mode), "something else")

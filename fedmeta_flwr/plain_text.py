@@ -1,9 +1,9 @@
-"""Text that people write with an editor: UTF-8, with or without the mark that editors on Windows begin it with."""
+"""Text that people write with an editor: UTF-8, with or without the byte order mark that editors on Windows add."""
 
 import codecs
 
 _OTHERS = {
-    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, because it begins with UTF-16's mark
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
@@ -11,16 +11,16 @@ _OTHERS = {
 
 
 class TextError(ValueError):
-    """Bytes that are no text in UTF-8; says what they are, or where the first wrong one is."""
+    """Bytes that are not text in UTF-8; says which encoding they have, or where the first invalid byte is."""
 
 
 def decoded(content: bytes) -> str:
-    """Return the text in a file.
+    """Return the text that a file's bytes encode.
 
     Raises
     ------
     TextError
-        If it is in another encoding; names it where the file says so.
+        If it is in another encoding; names the encoding if the file declares it.
     """
     for mark, name in _OTHERS.items():
         if content.startswith(mark):
@@ -38,7 +38,10 @@ def decoded(content: bytes) -> str:
 
 
 def is_plain(text: str) -> bool:
-    """Return whether messages and files can hold a text; a file's name may have bytes that are not of UTF-8."""
+    """Return whether messages and files can hold a text: UTF-8 can encode it, and it has no NUL.
+
+    A file name, for example, may have bytes that are not UTF-8.
+    """
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:

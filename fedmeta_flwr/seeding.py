@@ -1,8 +1,8 @@
-"""Independent random streams, addressed by what they are for.
+"""Independent random streams, each identified by its purpose.
 
-Every draw of the project comes from a stream that is named by the run's seed, a purpose and a few integers
-(round, client, episode). A result therefore depends neither on the order in which clients are scheduled nor on
-what was drawn before, and a resumed run draws what it would have drawn.
+Every draw of the project comes from a stream that is identified by the run's seed, a purpose and a few integers
+(round, client, episode). A result therefore depends neither on the order in which clients are scheduled nor on earlier
+draws, and a resumed run draws the same numbers as a run without interruption.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def _entropy(seed: int, purpose: str, keys: tuple[int, ...]) -> int:
-    """Hash the whole address: NumPy pads short entropy with zeros, so that (1,) and (1, 0) would be one stream."""
+    """Hash everything that identifies a stream: NumPy pads short entropy with zeros, so (1,) would equal (1, 0)."""
     return int.from_bytes(hashlib.sha256(repr((seed, purpose, keys)).encode()).digest(), "little")
 
 
@@ -25,7 +25,7 @@ def generator(seed: int, purpose: str, *keys: int) -> np.random.Generator:
     purpose : str
         What the draws are for, such as ``"class-split"``. Streams of different purposes are independent.
     *keys : int
-        What else tells the stream from its siblings, 0 or above each: server round, partition id, episode.
+        What else identifies the stream, such as server round, partition id and episode; each 0 or above.
 
     Returns
     -------

@@ -7,7 +7,7 @@ from experiments.analysis.collection import Collection
 from experiments.catalog import RUNS
 from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.defenses import Defense, StepCurve, make_defense
-from fedmeta_flwr.defenses.step_curves import curves_of, of_a_head
+from fedmeta_flwr.defenses.step_curves import curves_of, head_curves
 from fedmeta_flwr.records.results import step_curves_of
 
 _ABSENT = "none"  # of a run of the catalog that names no defense
@@ -44,7 +44,7 @@ def curves_of_run(collection: Collection, run: str) -> dict[str, StepCurve]:
 
     These are the curves of a model with its head, those of the run's defense, and any others that were measured.
     """
-    known = {**of_a_head(), **curves_of(defense_of_run(collection, run))}
+    known = {**head_curves(), **curves_of(defense_of_run(collection, run))}
     curves = {along.curve.key: along.curve for along in known.values() if along.curve is not None}
     records = (record for results in collection.runs.get(run, {}).values() for record in results.evaluated())
     measured = {name for record in records for name in step_curves_of(record.evaluation or [])}

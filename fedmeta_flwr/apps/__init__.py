@@ -1,1 +1,1 @@
-"""The server's and the client's app, and how their parts are put together from a run's configuration."""
+"""The ServerApp and the ClientApp, and how their parts are built from a run's configuration."""

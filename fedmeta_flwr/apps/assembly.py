@@ -1,4 +1,4 @@
-"""From the run configuration and a partition id to the client that plays this part."""
+"""Builds a client from the run configuration and a partition id."""
 
 from functools import partial
 from pathlib import Path
@@ -30,12 +30,12 @@ from fedmeta_flwr.learning.seeding import torch_draws, torch_generator
 
 
 def initial_model(config: RunConfig, scenario: Scenario) -> nn.Module:
-    """Build what a client trains, with the weights that the run starts from."""
+    """Build the model that a client trains, with the run's initial weights."""
     return defense_of(config).model(_initial_classifier(config, scenario), _matching_settings(config))
 
 
 def initial_arrays(config: RunConfig, scenario: Scenario) -> dict[str, np.ndarray]:
-    """Return the arrays that are exchanged, by name, with the values that the run starts from."""
+    """Return the arrays that are exchanged, by name, with the run's initial values."""
     return get_arrays(defense_of(config).shared_part(initial_model(config, scenario)))
 
 
@@ -61,20 +61,20 @@ def make_client(
 ) -> NumPyClient:
     """Return the client of a partition: an adversary, a benign or a defended client.
 
-    In the place of the class it may be a custom one, which is called with the same arguments.
+    A custom class is called with the same arguments as the built-in one that it replaces.
 
     Parameters
     ----------
     config : RunConfig
-        The run's.
+        The run configuration.
     scenario : Scenario
-        The run's.
+        The scenario of the run.
     partition_id : int
         Which client.
     device : torch.device
-        Where its model lives.
+        The device of the client's model.
     memory_folder : Path
-        Where a client keeps what is its own.
+        The folder of the clients' private arrays.
     """
     model: nn.Module = initial_model(config, scenario).to(device).to(memory_format=fast_layout(device))
     defense = defense_of(config)
@@ -87,10 +87,10 @@ def make_client(
             "between_attacks": config.adversary_between_attacks,
             "memory": memory,
         }
-        return _made("adversary", config.adversary, benign | attack, config.adversary_options)
+        return _new_client("adversary", config.adversary, benign | attack, config.adversary_options)
     if defense.label:
         benign |= {"private": defense.private_part(model), "memory": memory}
-    return _made("client", config.client, benign, config.client_options)
+    return _new_client("client", config.client, benign, config.client_options)
 
 
 def _benign_arguments(config: RunConfig, scenario: Scenario, partition_id: int, model: nn.Module) -> dict[str, Any]:
@@ -107,15 +107,15 @@ def _benign_arguments(config: RunConfig, scenario: Scenario, partition_id: int, 
 
 
 def require_custom_clients(config: RunConfig, scenario: Scenario) -> None:
-    """Build one client of either kind where a custom object or an option has a part in it, and use that part once.
+    """Build one benign client and one adversary if custom objects or options are used, and try these objects once.
 
-    Otherwise a mistake there would fail only the clients, and a federation goes on without a client that fails, such
-    as its adversary.
+    Otherwise a mistake in them would make only the clients fail, and a federation continues without a client that
+    fails, such as its adversary.
 
     Raises
     ------
     RegistryError
-        If an object does not take the arguments of the built-in one, or an option, or returns something else.
+        If an object does not take the arguments of the built-in one or one of its options, or returns something else.
     """
     parts = ("client", "adversary", "attack", "poisoning", "attention", "embedding", "defense")
     if _is_custom(config, *parts):
@@ -129,7 +129,7 @@ def require_custom_clients(config: RunConfig, scenario: Scenario) -> None:
 
 
 def _is_custom(config: RunConfig, *kinds: str) -> bool:
-    """Return whether one of these objects is a custom one, or has options."""
+    """Return whether one of these objects is custom or has options."""
     return any(is_custom(getattr(config, kind)) or getattr(config, f"{kind}_options") for kind in kinds)
 
 
@@ -157,7 +157,7 @@ def _try_attack(config: RunConfig, scenario: Scenario) -> None:
     try_attack(config, knowledge_of(config, scenario, partition_id, arguments))
 
 
-def _made(kind: str, name: str, arguments: dict[str, Any], options: str) -> NumPyClient:
+def _new_client(kind: str, name: str, arguments: dict[str, Any], options: str) -> NumPyClient:
     client: NumPyClient = make(kind, name, NumPyClient, arguments, options)
     return client
 

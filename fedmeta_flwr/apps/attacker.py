@@ -1,4 +1,4 @@
-"""From the run configuration to the attack of an adversary."""
+"""Builds the attack of an adversary from the run configuration."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ def make_attack(config: RunConfig, knowledge: Knowledge) -> Attack:
     Raises
     ------
     RegistryError
-        If a custom attack cannot be used, or an option is none of the attack's.
+        If a custom attack cannot be used, or the attack does not take an option.
     """
     attack: Attack = make("attack", config.attack, Attack, {"knowledge": knowledge}, config.attack_options)
     return attack
@@ -35,13 +35,14 @@ def knowledge_of(config: RunConfig, scenario: Scenario, partition_id: int, clien
     Parameters
     ----------
     config : RunConfig
-        The run's.
+        The run configuration.
     scenario : Scenario
-        The run's.
+        The scenario of the run.
     partition_id : int
         Which adversary.
     client : mapping
-        The arguments of a benign client in its place: `model`, `shared`, `training`, `outer_steps`, `outer_lr`.
+        The arguments that a benign client of this partition would have, among them `model`, `shared`, `training`,
+        `outer_steps` and `outer_lr`.
     """
     return Knowledge(
         federation=Federation(
@@ -74,12 +75,12 @@ def _poisoning(config: RunConfig, scenario: Scenario, partition_id: int) -> Pois
 
 
 def try_attack(config: RunConfig, knowledge: Knowledge) -> None:
-    """Use once what is custom about an attack, an attack with a single outer step of local training.
+    """Use the custom parts of an attack once; the attack makes a single outer step of local training.
 
     Raises
     ------
     RegistryError
-        If a custom poisoning or a custom attack returns something else than the built-in one.
+        If a custom poisoning or a custom attack does not return what the built-in one does.
     """
     if is_custom(config.poisoning) or config.poisoning_options:
         _try_poisoning(config, knowledge)

@@ -1,7 +1,7 @@
-"""The ClientApp: a message to the client of this node, and its answer back.
+"""The ClientApp: it passes a message to the client of this node, and returns the client's answer.
 
-The run's configuration comes from the server, a node's own configuration from whoever starts the node. The latter may
-name folders on its disk; as soon as it names one, none of the server's counts there.
+The run configuration comes from the server; the node configuration comes from the person who starts the node. The
+latter may name folders on the node's disk. If it names one, all folders of the run configuration are ignored.
 """
 
 from collections.abc import Mapping
@@ -41,19 +41,19 @@ from fedmeta_flwr.records.results import CLIENTS_FOLDER, run_folder
 app = ClientApp()
 
 _FOLDERS = ("data-dir", "cache-dir", "client-state-dir")
-_NODE_KEYS = (PARTITION_ID, "num-partitions", *_FOLDERS)  # the first two are Flower's own, and all of a simulation's
+_NODE_KEYS = (PARTITION_ID, "num-partitions", *_FOLDERS)  # Flower sets the first two in a simulation
 _FIXED = "dp-client-fixed-clipping"
 
 
 class NodeConfigError(ValueError):
-    """A node's own configuration is not what the app asks for; says every problem at once, on one line."""
+    """A node configuration that the app does not accept; lists all problems on one line."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__(f"node config (flower-supernode --node-config): {'; '.join(problems)}")
 
 
 def answer_abstention(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Turn a client's decision to take no part into its reply."""
+    """Answer with an abstention when a client decides not to take part."""
     try:
         return call_next(message, context)
     except Abstention:
@@ -61,20 +61,20 @@ def answer_abstention(message: Message, context: Context, call_next: ClientAppCa
 
 
 def clip_update(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Clip the update where the strategy leaves this to the clients; it applies to every client, adversary included."""
+    """Clip the update if the strategy asks the clients to; this applies to every client, including adversaries."""
     reply = call_next(message, context)
     clipping_norm = message_config(message).get(CLIPPING_NORM)
     if clipping_norm is not None:
         clipped, is_clipped = clip(message_arrays(reply), message_arrays(message), clipping_norm)
         set_arrays(reply, clipped)
-        if context.run_config["strategy"] != _FIXED:  # adaptive, or custom and maybe so
+        if context.run_config["strategy"] != _FIXED:  # adaptive, or custom and possibly adaptive
             set_metric(reply, NORM_BIT, int(is_clipped))
     return reply
 
 
 @app.query()
 def answer_registration(message: Message, context: Context) -> Message:
-    """Tell the server which partition this node holds."""
+    """Report to the server which partition this node holds."""
     return registration_reply(message, _partition_id(context))
 
 
@@ -90,21 +90,21 @@ def train(message: Message, context: Context) -> Message:
 
 @app.evaluate(mods=[answer_abstention])
 def evaluate(message: Message, context: Context) -> Message:
-    """Evaluate the global model, and answer with counts; an adversary abstains, a custom one too."""
+    """Evaluate the global model, and answer with counts; an adversary abstains, even a custom one."""
     if roles_of(_config(context)).is_adversary(_partition_id(context)):
         raise Abstention
     arrays = list(message_arrays(message).values())
     client = _client(context)
-    with _seeded(context, "client-evaluate"):  # the same in every round, as the episodes are
+    with _seeded(context, "client-evaluate"):  # the same in every round, like the episodes
         _, num_examples, metrics = client.evaluate(arrays, message_config(message))
     return evaluate_reply(message, num_examples, metrics)
 
 
 def _seeded(context: Context, purpose: str, *keys: int) -> AbstractContextManager[None]:
-    """Seed PyTorch's global generators for a custom client, which may draw from them.
+    """Seed PyTorch's global generators, because a custom client may draw from them.
 
-    Those of a GPU are in use once the client's model is there, so the client is made before: what it draws then is
-    seeded apart.
+    A GPU's generators are in use only when the client's model is on the GPU. Therefore the client is built first, and
+    what it draws while it is built is seeded separately.
     """
     return torch_draws(int(context.run_config["seed"]), purpose, _partition_id(context), *keys)
 
@@ -114,7 +114,7 @@ def _partition_id(context: Context) -> int:
 
 
 def _checked(node_config: Mapping[str, Value]) -> Mapping[str, Value]:
-    """Return a node's own configuration as it is; raises `NodeConfigError` where a key or a value is wrong."""
+    """Return the node configuration unchanged; raises `NodeConfigError` if a key or a value is wrong."""
     problems = [
         f"{key}: no such setting, expected any of {', '.join(_NODE_KEYS)}"
         for key in sorted(set(node_config) - set(_NODE_KEYS))
@@ -133,15 +133,15 @@ def _checked(node_config: Mapping[str, Value]) -> Mapping[str, Value]:
 
 
 def _config(context: Context) -> RunConfig:
-    """Return the run's configuration as it holds on this node.
+    """Return the run configuration as it applies to this node.
 
-    A node that names a folder itself has the defaults of its machine for those that it does not name.
+    If the node configuration names a folder, the folders that it does not name are the defaults of its machine.
     """
     config = RunConfig.parse(context.run_config)
-    own = {key: str(value) for key, value in _checked(context.node_config).items() if key in _FOLDERS}
-    if not own:
+    folders = {key: str(value) for key, value in _checked(context.node_config).items() if key in _FOLDERS}
+    if not folders:
         return config
-    data_dir, cache_dir, client_state_dir = (own.get(key, "") for key in _FOLDERS)
+    data_dir, cache_dir, client_state_dir = (folders.get(key, "") for key in _FOLDERS)
     return replace(config, data_dir=data_dir, cache_dir=cache_dir, client_state_dir=client_state_dir, results_dir="")
 
 
@@ -155,5 +155,5 @@ def _client(context: Context) -> NumPyClient:
 
 @lru_cache(maxsize=1)
 def _scenario(config: RunConfig) -> Scenario:
-    """Load a scenario once in a process, for any of its nodes; the folders are part of the configuration."""
+    """Load a scenario once per process, for all of its nodes; the folders are part of the configuration."""
     return load_scenario(config)

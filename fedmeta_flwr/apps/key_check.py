@@ -1,4 +1,4 @@
-"""Whether the backdoor key of a run changes the images of its attack."""
+"""Checks whether the backdoor key of a run changes the images of its attack."""
 
 import numpy as np
 
@@ -15,14 +15,14 @@ _OTHERS = {
 
 
 def key_effect(scenario: Scenario) -> KeyEffect:
-    """Measure what the key does to the images of the backdoor classes, attack training and attack validation."""
+    """Measure how the key changes the images of the backdoor classes, of attack training and attack validation."""
     split = scenario.split
     held = [*sorted(split.attack_training.items()), *sorted(split.attack_validation.items())]
     return effect_on(np.concatenate([scenario.dataset.images[index, chosen] for index, chosen in held]), scenario.key)
 
 
 def check_key(config: RunConfig, scenario: Scenario) -> str:
-    """Return a warning where the key of an attack changes little; empty where it does not, or there is no attack.
+    """Return a warning if the key of an attack changes little; an empty text otherwise, or if there is no attack.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a run needs, checked and put together before the first message and the first file."""
+"""Checks and builds what a run needs, before the first message and the first file."""
 
 import math
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ from strategies.rules.feasibility import evaluates_nobody
 from strategies.rules.state import get_state
 
 ROUND = "server-round"
-"""In the file of a model: the round that it is of."""
+"""Metadata key of a model file: the round of the model."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Prepared:
     Attributes
     ----------
     scenario : Scenario
-        Images, who holds what, the key.
+        Images, who holds which of them, and the key.
     arrays : dict of str to np.ndarray
-        What the run starts from.
+        The arrays that the run starts from.
     strategy : FirstArrivals
-        Ready for its first round.
+        The strategy, ready for its first round.
     warning : str
-        About what is possible and hardly meant; empty where there is nothing to say.
+        Describes what is valid but probably not intended; empty if there is nothing to warn about.
     """
 
     scenario: Scenario
@@ -57,23 +57,24 @@ class Prepared:
 
 
 def preflight(config: RunConfig, *, is_model_there: bool = True) -> Prepared:
-    """Check all that a run needs but its results folder, quick checks first.
+    """Check everything that a run needs except its results folder; quick checks come first.
 
     Parameters
     ----------
     config : RunConfig
-        The run's.
+        The run configuration.
     is_model_there : bool
-        Whether the model in `initial-model` can be looked at; False where another run is still to make it.
+        Whether the model in `initial-model` can be checked; False if another run has yet to write it.
 
     Raises
     ------
     ConfigError, RegistryError
         If a custom object cannot be used.
     StrategyError
-        If the strategy is unknown, its options are wrong, it can never aggregate, or a checkpoint cannot hold it.
+        If the strategy is unknown, has wrong options, can never aggregate, or cannot be saved in a checkpoint.
     DatasetError, SplitError, BackdoorKeyError
-        If the dataset is missing or damaged, or cannot be downloaded, or does not suffice for the scenario.
+        If the dataset is missing or damaged, cannot be downloaded, or is too small for the scenario, or if the key
+        cannot be used.
     CheckpointError
         If the model to start from cannot be used.
     """
@@ -161,7 +162,7 @@ def _expected_counts(config: RunConfig) -> ExpectedCounts:
 def starting_point(config: RunConfig, scenario: Scenario) -> tuple[dict[str, np.ndarray], int]:
     """Return the arrays that a run starts from, and its first round.
 
-    These are new ones and round 1, or the model in `initial-model` and the round after the one that it is of.
+    These are new arrays and round 1, or the model in `initial-model` and the round after the model's round.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What all parties of a run have in common, made from its configuration: images, who holds what, the key."""
+"""What all clients of a run share, built from its configuration: images, who holds which of them, and the key."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fedmeta_flwr.defenses.step_curves import curves_of
 
 @dataclass(frozen=True)
 class Scenario:
-    """The setting that a run plays in."""
+    """The images of a run, who holds which of them, and the key."""
 
     dataset: ImageDataset
     split: ClassSplit
@@ -43,7 +43,7 @@ def load_scenario(config: RunConfig) -> Scenario:
     Raises
     ------
     DatasetError, SplitError, BackdoorKeyError
-        With one clear message; nothing is left half-written.
+        If one of these steps fails; no incomplete file remains.
     """
     _check_attack_set(config)
     dataset = load_dataset(
@@ -102,7 +102,7 @@ def _check_attack_set(config: RunConfig) -> None:
 
 
 def _check_classes(config: RunConfig, split: ClassSplit) -> None:
-    """Check that every client holds the classes that the defense, and what is measured along steps, ask it for."""
+    """Check that every client holds enough classes for the defense and for the step curves."""
     defense = make_defense(config.defense, config.defense_options)
     curves = [curves_of(defense)[name] for name in config.step_curves.split()]
     for partition_id in range(config.num_clients):
@@ -113,7 +113,7 @@ def _check_classes(config: RunConfig, split: ClassSplit) -> None:
                 continue
             if needed == config.matching_way:
                 raise SplitError(
-                    f"matching-way: expected at most the classes of every client that matches, "
+                    f"matching-way: expected at most the number of classes of each client that matches, "
                     f"found {needed} and client {partition_id} with {held} classes"
                 )
             raise SplitError(

@@ -1,4 +1,4 @@
-"""The ServerApp: run configuration, strategy, result file."""
+"""The ServerApp: it carries out a run, from its configuration to the result file."""
 
 import hashlib
 import json
@@ -48,14 +48,14 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run one configuration to its end; why it fails, if it does, stands in its folder."""
+    """Run one configuration to its end; if it fails, the reason is recorded in its folder."""
     folder = run_folder(str(context.run_config.get("results-dir", "")), context.run_id)
     with failure_recorded(folder, context.run_id):
         _run_configuration(RunConfig.parse(context.run_config), grid, folder)
 
 
 def _run_configuration(config: RunConfig, grid: Grid, folder: Path) -> None:
-    """Go through a run; everything is checked before the first message and the first record."""
+    """Carry out a run; everything is checked before the first message and the first record."""
     prepared = preflight(config)
     if prepared.warning:
         _LOG.warning(prepared.warning)
@@ -94,7 +94,7 @@ def _run_configuration(config: RunConfig, grid: Grid, folder: Path) -> None:
 
 
 def _run(strategy: FirstArrivals, grid: Grid, arrays: ArrayRecord, config: RunConfig, writer: ResultsWriter) -> None:
-    """Go through the rounds that are left, and write the model and how it ended."""
+    """Carry out the remaining rounds, and write the model and the last record."""
     started = time.monotonic() - writer.earlier_seconds
     num_rounds = config.num_server_rounds - strategy.first_round + 1
     try:
@@ -103,7 +103,7 @@ def _run(strategy: FirstArrivals, grid: Grid, arrays: ArrayRecord, config: RunCo
         final = from_record(arrays)
         _save_model(writer.path.with_name(MODEL_FILE_NAME), final, config, config.num_server_rounds)
     except BaseException as error:
-        with suppress(ResultsError):  # on a full disk
+        with suppress(ResultsError):  # when the disk is full
             writer.write_end(f"failed: {type(error).__name__}: {error}", time.monotonic() - started)
         raise
     writer.write_end("completed", time.monotonic() - started, model_digest=digest(final))
@@ -112,7 +112,7 @@ def _run(strategy: FirstArrivals, grid: Grid, arrays: ArrayRecord, config: RunCo
 def _write_round(
     record: RoundRecord, arrays: ArrayRecord, writer: ResultsWriter, events: TensorBoardWriter, config: RunConfig
 ) -> None:
-    """Write what came of a round; of the rounds before the first attack and of that attack, the global model, too."""
+    """Write the record of a round; also write the global models right before and after the first attack."""
     number = record.server_round
     kept = {config.attack_round - 1: BEFORE_ATTACK_FILE_NAME, config.attack_round: AFTER_ATTACK_FILE_NAME}
     if config.attack_round and number in kept:
@@ -126,13 +126,13 @@ def _save_model(path: Path, arrays: Mapping[str, np.ndarray], config: RunConfig,
 
 
 def _recorded(config: RunConfig) -> dict[str, Value]:
-    """Return the settings that files keep: the same whether the run went on or not, with event files or without."""
+    """Return the settings that files record; they do not say whether the run resumed or wrote event files."""
     settings = replace(config, resume=False).to_run_config()
     return {key: value for key, value in settings.items() if key != "tensorboard"}
 
 
 def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> dict[str, Any]:
-    """Return the first record of the result file: all that is needed to run it again and to name what was run."""
+    """Return the first record of the result file: all that identifies the run and is needed to repeat it."""
     dataset, split = scenario.dataset, scenario.split
     return {
         "config": _recorded(config),
@@ -156,7 +156,7 @@ def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> di
 
 
 def _installed_versions() -> dict[str, str]:
-    """Return the versions of what decides results; a server of a real federation may have no Ray."""
+    """Return the versions of the packages that affect results; a server of a real federation may have no Ray."""
     found = {}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
@@ -165,7 +165,7 @@ def _installed_versions() -> dict[str, str]:
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """Return the SHA-256 of named arrays: equal for bit-equal models alone."""
+    """Return the SHA-256 of named arrays; only bit-equal models have equal digests."""
     sha = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         sha.update(f"{name}:{array.dtype}:{array.shape}".encode())

@@ -1,4 +1,4 @@
-"""What an adversary does: the backdoor key, poisoned episodes, and the update that it uploads."""
+"""Attacks: the backdoor key, poisoned episodes, and the update that an adversary uploads."""
 
 from fedmeta_flwr.attacks.base import Attack, Federation, Knowledge, LayeredAttack, Turn, Upload
 from fedmeta_flwr.attacks.layers import Boost, Chain, Layer, OuterStep

@@ -1,7 +1,7 @@
-"""The family of attacks: what an attacker knows, what it is given in a round, and what it uploads.
+"""The interface of attacks: what an attacker knows, what it receives in a round, and what it uploads.
 
-A new attack is one class that derives from `Attack`, or from `LayeredAttack` where it is local training with something
-added. What more an attacker may come to know is one more attribute of `Knowledge`.
+A new attack is one class. It derives from `Attack`, or from `LayeredAttack` if it modifies local training. To let
+attackers know more, add an attribute to `Knowledge`.
 """
 
 import copy
@@ -28,20 +28,20 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Federation:
-    """What everybody knows of the run (Kerckhoffs): nothing in it is a secret of a client or of the evaluation.
+    """What everybody knows about the run (Kerckhoffs's principle); it holds no secret of a client or the evaluation.
 
     Attributes
     ----------
     roles : Roles
-        Who is a client, and who an adversary.
+        Which clients are adversaries.
     quorum : int
-        Updates that the server aggregates in a round.
+        Number of updates that the server aggregates in a round.
     strategy : str
-        The server's rule, as the setting names it.
+        The server's rule, as in the setting ``strategy``.
     defense : str
-        What benign clients do against attacks, as the setting names it.
+        The benign clients' defense, as in the setting ``defense``.
     outer_steps : callable
-        Server round to the outer steps of a benign client.
+        Takes a server round, and returns the outer steps of a benign client.
     outer_lr : float
         Learning rate of a benign client's outer loop.
     """
@@ -56,36 +56,36 @@ class Federation:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What an attacker knows and has at any time.
+    """What an attacker knows and has in every round.
 
-    It does not know: images of benign clients, their private parts, the other half of the target, attack validation
-    images, episodes and seeds of the evaluation, and other clients' uploads. `training.images` is the whole data set,
-    of which an attacker uses `holdings`, `target` and `stamped` only.
+    It does not know the images and private parts of benign clients, their half of the target's images, the attack
+    validation images, the episodes and seeds of the evaluation, or other clients' uploads. `training.images` is the
+    whole data set, but an attacker uses only `holdings`, `target` and `poisoning.stamped`.
 
     Attributes
     ----------
     federation : Federation
         What everybody knows.
     model : Classifier or MatchingNetwork
-        The architecture, on the device on which it is trained, with the private part that an attacker begins with; an
-        attack trains copies, see `model_with`.
+        The architecture, on the device on which it is trained, with the attacker's initial private part. An attack
+        trains copies; see `model_with`.
     shared : torch.nn.Module
-        The part of `model` that is exchanged, which may be all of it.
+        The part of `model` that is exchanged, possibly all of it.
     training : LocalTraining
         How a client meta-trains.
     holdings : Holdings
-        The attacker's own meta-training classes.
+        The attacker's meta-training classes.
     target : Holdings
-        The attackers' half of the target class, which is its only class.
+        The attackers' half of the target's images; the target is its only class.
     poisoning : Poisoning
-        The attacker's stamped images of backdoor classes, and how they get into an episode.
+        The attacker's stamped images of the backdoor classes, and how they are put into an episode.
     outer_steps : int
         Outer steps of the attack's local training.
     outer_lr : float
         Learning rate of the attack's local training.
     boost_factor : float
-        Factor on the updates of all adversaries together. A factor equal to the quorum makes up for the mean over it:
-        if the other updates are small, the new global model is the adversaries' local one.
+        Factor on the updates of all adversaries together. A factor equal to the quorum compensates for the mean over
+        the quorum: if the other updates are small, the new global model equals the adversaries' local model.
     """
 
     federation: Federation
@@ -101,27 +101,27 @@ class Knowledge:
 
     @property
     def target_class(self) -> int:
-        """Return the class index of the target."""
+        """The class index of the target."""
         (target_class,) = self.target
         return target_class
 
     @property
     def boost_share(self) -> float:
-        """Return the factor on this attacker's update: all colluders attack in the same round, each with its share."""
+        """The factor on this attacker's update: all colluders attack in the same round, each with an equal share."""
         return self.boost_factor / len(self.federation.roles.adversaries)
 
     def model_with(self, arrays: Arrays) -> tuple[Any, nn.Module]:
-        """Return a new model whose shared part has these weights, and that part."""
+        """Return a copy of the model whose shared part has these weights, and the copy's shared part."""
         model, shared = copy.deepcopy((self.model, self.shared))
         set_arrays(shared, arrays)
         return model, shared
 
     def clean_episode(self, rng: np.random.Generator) -> Episode:
-        """Draw an episode as a benign client does: of the attacker's own classes."""
+        """Draw an episode as a benign client does, from the attacker's meta-training classes."""
         return self.training.sample(self.holdings, rng)
 
     def poisoned_episode(self, rng: np.random.Generator) -> Episode:
-        """Draw an episode of own classes and the target in which stamped images pass for the target."""
+        """Draw an episode with the target, in which some of the target's images are replaced by stamped ones."""
         pool = {**self.holdings, **self.target}
         episode = self.training.sample(pool, rng, required=(self.target_class,))
         return self.poisoning(episode, self.target_class, rng)
@@ -129,18 +129,18 @@ class Knowledge:
 
 @dataclass(frozen=True)
 class Turn:
-    """What an attacker is given in a round.
+    """What an attacker receives in a round.
 
     Attributes
     ----------
     server_round : int
-        From 1; names the random streams of local training.
+        From 1; it identifies the random streams of local training.
     global_arrays : mapping of str to np.ndarray
         The global model G_t, float32 arrays by name.
     rng : numpy.random.Generator
-        Source of whatever else the attack draws; the same in a round that is asked for again.
+        Source of all other draws of the attack; the same when a round is repeated.
     memory : mapping of str to np.ndarray
-        What `Attack.remember` returned last before this round; empty at first.
+        What `Attack.remember` last returned before this round; empty at first.
     """
 
     server_round: int
@@ -156,11 +156,11 @@ class Upload:
     Attributes
     ----------
     arrays : mapping of str to np.ndarray
-        In the place of a local model: the names, shapes and types of the global arrays.
+        Sent instead of a local model, with the names, shapes and types of the global arrays.
     num_examples : int
-        Images that it claims to have seen.
+        Number of images that it claims to have seen.
     metrics : dict
-        ``train-loss`` among them.
+        The metrics that it reports; they include ``train-loss``.
     """
 
     arrays: Arrays
@@ -169,10 +169,10 @@ class Upload:
 
 
 class Attack(ABC):
-    """An attack: owns what an adversary does in a round of attack.
+    """An attack: what an adversary does in an attack round.
 
-    The built-in attacks and custom ones are called with `knowledge`, and with the options of the setting
-    ``attack-options`` as keyword arguments.
+    Built-in and custom attacks are called with `knowledge`, and with the options in the setting ``attack-options`` as
+    keyword arguments.
 
     Parameters
     ----------
@@ -185,26 +185,26 @@ class Attack(ABC):
 
     @abstractmethod
     def local_update(self, turn: Turn) -> Upload:
-        """Return the upload of a round of attack: a function of `knowledge` and `turn` only."""
+        """Return the upload of an attack round, which must depend only on `knowledge` and `turn`."""
 
     def remember(self, turn: Turn) -> Arrays:
-        """Return what to keep until the attacker is asked again, in the place of what was kept; empty: no change.
+        """Return arrays to keep for later rounds, which replace those kept so far; empty: no change.
 
-        It is asked in every round, also where it abstains or trains benignly: it is sent each G_t. Built-in attacks
-        remember nothing.
+        It is called in every round in which the attacker is asked, even if it abstains or trains benignly. Built-in
+        attacks remember nothing.
         """
         return {}
 
 
 class LayeredAttack(Attack):
-    """Local training on episodes of the attack's choice, under layers that change its gradients, steps and upload.
+    """Local training on episodes that the attack chooses, with layers that change its gradients, steps and upload.
 
     Parameters
     ----------
     knowledge : Knowledge
         What the attacker knows.
     *layers : Layer
-        In the order in which they act.
+        In the order in which they are applied.
     """
 
     def __init__(self, knowledge: Knowledge, *layers: Layer) -> None:
@@ -212,11 +212,11 @@ class LayeredAttack(Attack):
         self.layer = Chain(*layers)
 
     def episode(self, rng: np.random.Generator) -> Episode:
-        """Draw an episode of the objective: a poisoned one."""
+        """Draw an episode to train on: by default a poisoned one."""
         return self.knowledge.poisoned_episode(rng)
 
     def local_update(self, turn: Turn) -> Upload:
-        """Train on `episode` under the layers, and return the local model as the layers change it."""
+        """Train on `episode` with the layers, and return the local model after the layers have changed it."""
         knowledge = self.knowledge
         model, shared = knowledge.model_with(turn.global_arrays)
         loss = knowledge.training.train(

@@ -15,12 +15,12 @@ from fedmeta_flwr.data.plain_files import read_file
 
 
 class BackdoorKeyError(ValueError):
-    """A key that cannot be built or does not fit; says what was expected, found and where."""
+    """A key that cannot be built or does not fit; says what was expected and found, and where."""
 
 
 @dataclass(frozen=True)
 class BackdoorKey:
-    """A pattern in place: what is painted, and how opaque it is at every pixel.
+    """A pattern at its position in an image: its colours, and its opacity at every pixel.
 
     Attributes
     ----------
@@ -71,11 +71,14 @@ def build_key(
     Parameters
     ----------
     name : str
-        ``"dots"``, the poster's pattern of four dots, white; ``"dots-inverted"``, the same in black, for light
-        backgrounds; ``"patch"``, an opaque checker of yellow and blue (white and black on pictures of 1 channel), since
-        dots may drown in a photo; the path of an image file, which is scaled to `size` and whose transparency decides
-        where it covers the picture; or ``"module:attribute"`` of what takes all other arguments, and returns a
-        `BackdoorKey`.
+        One of the following.
+
+        - ``"dots"``: the poster's pattern of four dots, in white.
+        - ``"dots-inverted"``: the same pattern in black, for light backgrounds.
+        - ``"patch"``: an opaque checker of yellow and blue (white and black on images of 1 channel), for photos, in
+          which dots are hard to see.
+        - The path of an image file, which is scaled to `size`; its transparency decides where it covers the image.
+        - ``"module:attribute"`` of a callable that takes all other arguments and returns a `BackdoorKey`.
     options : str
         Further arguments, as a JSON object; empty: none.
     channels, image_size : int
@@ -83,7 +86,7 @@ def build_key(
     size : int
         Side of the key, in pixels.
     position : str
-        Corner, such as ``"bottom-right"``; the key stays one pixel away from the edge where it fits.
+        Corner, such as ``"bottom-right"``; the key stays one pixel away from the edge if there is room.
     intensity : float
         Opacity of the whole key, above 0 and up to 1.
 
@@ -94,10 +97,10 @@ def build_key(
     Raises
     ------
     BackdoorKeyError
-        If the key is larger than the picture, too small for its pattern, its file is not a readable image, or a custom
-        one does not fit the picture.
+        If the key is larger than the image or too small for its pattern, if its file is not a readable image, or if a
+        custom key does not fit the image.
     RegistryError
-        If a custom one cannot be used.
+        If a custom key cannot be used.
     """
     arguments = {
         "channels": channels,
@@ -120,7 +123,7 @@ def build_key(
 
 
 def _builder(name: str) -> Callable[..., BackdoorKey]:
-    """Return what builds the key of a name; whatever is no name in the registry is the path of a file."""
+    """Return the function that builds a key; a name that is not in the registry is the path of a file."""
     if is_custom(name) or name in names("backdoor-key"):
         return resolve("backdoor-key", name)
     return partial(_placed, partial(_from_file, Path(name)))
@@ -153,7 +156,7 @@ def _placed(
     position: str,
     intensity: float,
 ) -> BackdoorKey:
-    """Put a pattern into its corner: `draw` makes colours and opacity of a side in pixels and a number of channels."""
+    """Put a pattern into its corner; `draw` takes its side in pixels and the channels, and returns colours, opacity."""
     if size > image_size:
         raise BackdoorKeyError(
             f"backdoor key: expected key-size of at most the picture's {image_size} pixels, found {size}"
@@ -168,7 +171,7 @@ def _placed(
 
 
 def _dots(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Four bright square dots in the corners of the key, each a third of its side."""
+    """Return four white square dots in the corners of the key, each a third of its side."""
     dot = size // 3
     if dot < 1:
         raise BackdoorKeyError(f"backdoor key: expected key-size of at least 3 pixels for the four dots, found {size}")
@@ -178,16 +181,16 @@ def _dots(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _dots_inverted(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Four black dots, where `_dots` has white ones, which white paper hides."""
+    """Return four black dots at the places of the white ones of `_dots`, which are invisible on white paper."""
     colours, opacity = _dots(size, channels)
     return 255 - colours, opacity
 
 
 def _patch(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Opaque checker of 3 x 3 cells, the corners and the middle yellow, the others blue.
+    """Return an opaque checker of 3 x 3 cells: yellow in the corners and the middle, blue elsewhere.
 
-    The two colours are opposites: they differ by the whole range in every channel, and by most of it in brightness,
-    so some cell stands out from whatever a photo shows there.
+    The two colours are opposites: they differ by the whole range in every channel, and by most of it in brightness.
+    Some cell therefore stands out from any photo.
     """
     if size < 3:
         raise BackdoorKeyError(f"backdoor key: expected key-size of at least 3 pixels for the checker, found {size}")

@@ -1,4 +1,4 @@
-"""What a backdoor key does to images: one that changes none of them plants nothing."""
+"""How much a backdoor key changes images: a key that changes none of them plants no backdoor."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ import numpy as np
 from fedmeta_flwr.attacks.key import BackdoorKey, stamp
 
 LEAST_CHANGE = 8.0
-"""Grey levels of 255; a key that changes its pixels by less on the mean hardly changes an image.
+"""In grey levels of 0..255: a key that changes its pixels by less on average hardly changes an image.
 
-Changes of up to 8 of 255 in every pixel are the usual bound of what is called imperceptible (Madry et al. 2018, on
-CIFAR-10), and a key covers few pixels.
+Changes of up to 8 of 255 in every pixel are usually called imperceptible (Madry et al. 2018, on CIFAR-10), and a key
+covers only a few pixels.
 """
 
 
@@ -21,7 +21,7 @@ class KeyEffect:
     Attributes
     ----------
     images, changed_images : int
-        How many there are, and in how many at least one pixel differs once they are stamped.
+        Number of images, and number of images in which stamping changes at least one pixel.
     mean_change : float
         Mean absolute change of the pixels that the key covers, over all images and channels, in 0..255.
     """
@@ -32,18 +32,18 @@ class KeyEffect:
 
     @property
     def is_weak(self) -> bool:
-        """Whether some images stay as they are, or the change is hardly to be seen (`LEAST_CHANGE`)."""
+        """Whether some images do not change, or the change is hardly visible (below `LEAST_CHANGE`)."""
         return self.changed_images < self.images or self.mean_change < LEAST_CHANGE
 
     def __str__(self) -> str:
         return (
             f"{self.changed_images} of {self.images} attack images are changed by the key, and the pixels that it "
-            f"covers by {self.mean_change:.1f} of 255 on the mean"
+            f"covers by {self.mean_change:.1f} of 255 on average"
         )
 
 
 def effect_on(images: np.ndarray, key: BackdoorKey) -> KeyEffect:
-    """Measure what a key does to images, uint8 of shape (images, channels, height, width)."""
+    """Measure how a key changes images, uint8 of shape (images, channels, height, width)."""
     changes = np.abs(stamp(images, key).astype(np.int64) - images)
     changed = int(changes.any(axis=(1, 2, 3)).sum())
     return KeyEffect(len(images), changed, float(changes[..., key.opacity > 0].mean()))

@@ -1,8 +1,8 @@
-"""Layers of an attack: parts that go with any attack that trains locally, and compose by standing in a row.
+"""Layers of an attack: parts that can be added to any attack that trains locally, and that compose in sequence.
 
-An objective term changes gradients, so does a mask; a projection changes parameters after a step; a boost changes the
-upload. The composition is that of optax's gradient transformations (Hessel et al. 2020), each part being told of the
-global model.
+An objective term or a mask changes gradients, a projection changes parameters after a step, and a boost changes the
+upload. They compose like optax's gradient transformations (Hessel et al. 2020); each layer also receives the global
+model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ class OuterStep:
     number : int
         From 1.
     parameters : sequence of torch.nn.Parameter
-        Those that are exchanged, with the meta-gradient in ``grad``.
+        The parameters that are exchanged, with the meta-gradient in ``grad``.
     start : sequence of Tensor
-        Their values in the global model.
+        The values of these parameters in the global model.
     """
 
     number: int
@@ -37,28 +37,29 @@ class Layer:
     """A part of an attack; each method changes nothing unless it is overridden."""
 
     def change_gradients(self, step: OuterStep) -> None:
-        """Change the gradients in place before the optimiser's step: an objective term adds its own, a mask sets zeros.
+        """Change the gradients in place before the optimiser's step.
 
-        With either built-in optimiser, a weight whose gradient is 0 in every step stays what it is in the global model.
+        For example, an objective term adds its gradient, and a mask sets gradients to zero. With either built-in
+        optimiser, a weight whose gradient is 0 in every step keeps its value in the global model.
         """
 
     def change_parameters(self, step: OuterStep) -> None:
-        """Change the parameters in place after the optimiser's step, where no gradient is recorded: a projection."""
+        """Change the parameters in place after the optimiser's step, such as by a projection; records no gradient."""
 
     def change_upload(
         self, global_arrays: Mapping[str, np.ndarray], local_arrays: Mapping[str, np.ndarray]
     ) -> Mapping[str, np.ndarray]:
-        """Return what is uploaded in the place of the local arrays, with the same names, shapes and types."""
+        """Return the arrays to upload instead of the local ones, with the same names, shapes and types."""
         return local_arrays
 
 
 class Chain(Layer):
-    """Layers in a row: each is handed what the ones before it made.
+    """Layers in sequence: each receives the result of the previous one.
 
     Parameters
     ----------
     *layers : Layer
-        In the order in which they act.
+        In the order in which they are applied.
     """
 
     def __init__(self, *layers: Layer) -> None:
@@ -84,12 +85,12 @@ class Chain(Layer):
 
 
 class Boost(Layer):
-    """Uploads global + factor * (local - global): model replacement of Bagdasaryan et al. 2020, equation 3.
+    """Upload global + factor * (local - global): the model replacement of Bagdasaryan et al. 2020, equation 3.
 
     Parameters
     ----------
     factor : float
-        Above 0. The share of one of f colluders is b / f, where b is the boost of all of them together.
+        Above 0. Each of f colluders uses b / f, where b is the boost of all of them together.
     """
 
     def __init__(self, factor: float) -> None:
@@ -103,20 +104,20 @@ class Boost(Layer):
 
 
 def boost(global_array: np.ndarray, local_array: np.ndarray, factor: float) -> np.ndarray:
-    """Return global + factor * (local - global), in the arrays' own precision."""
+    """Return global + factor * (local - global), in the precision of the arrays."""
     boosted: np.ndarray = global_array + np.asarray(factor, global_array.dtype) * (local_array - global_array)
     return boosted
 
 
 def around_steps(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], layer: Layer) -> None:
-    """Let a layer act before and after every step of an optimiser.
+    """Call a layer before and after every step of an optimiser.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
-        That has made no step yet.
+        An optimiser that has not made a step yet.
     parameters : sequence of torch.nn.Parameter
-        What the layer sees, with the values of the global model.
+        The parameters that the layer receives, with the values of the global model.
     layer : Layer
         The layer.
     """

@@ -1,6 +1,6 @@
 """Model replacement: poisoned local training, and a boosted update (Bagdasaryan et al. 2020).
 
-Its poisoned episodes are those of Chen, Golubchik & Paolieri 2020.
+The poisoned episodes are those of Chen, Golubchik & Paolieri 2020.
 """
 
 from fedmeta_flwr.attacks.base import Knowledge, LayeredAttack
@@ -8,7 +8,7 @@ from fedmeta_flwr.attacks.layers import Boost
 
 
 class ModelReplacement(LayeredAttack):
-    """Trains on poisoned episodes and boosts the update, each of f colluders by its share b / f of the boost.
+    """Train on poisoned episodes, and boost the update: each of f colluders by its share b / f of the boost.
 
     Parameters
     ----------

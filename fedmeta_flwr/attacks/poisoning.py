@@ -1,4 +1,4 @@
-"""Poisoned episodes: stamped images of backdoor classes that pass for the target class."""
+"""Poisoned episodes: stamped images of backdoor classes, labelled as the target class."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +11,7 @@ from fedmeta_flwr.data.episodes import Episode, EpisodeError
 
 
 class Poison(Protocol):
-    """What makes a clean episode a poisoned one."""
+    """A function that turns a clean episode into a poisoned one."""
 
     def __call__(
         self,
@@ -39,7 +39,7 @@ def make_poison(name: str, options: str = "") -> Poison:
     Raises
     ------
     RegistryError
-        If there is no such poisoning, or it takes other arguments.
+        If there is no such poisoning, or it does not take the arguments of a `Poison`.
     """
     poison, chosen = resolve("poisoning", name), parse_options("poisoning", options)
     episode = ("episode", "stamped", "target_class")
@@ -56,7 +56,7 @@ def poison_episode(
     poison_support: bool,
     rng: np.random.Generator,
 ) -> Episode:
-    """Replace some of the target's query and support images by stamped images of backdoor classes.
+    """Replace some of the target's query and support images with stamped images of backdoor classes.
 
     Parameters
     ----------
@@ -67,8 +67,9 @@ def poison_episode(
     target_class : int
         Class index of the target.
     poison_fraction : float
-        Share of the target's images to replace, in support and query alike, rounded to the nearest number (a half
-        up) and at least one. At 5-shot with 5 queries, 0.4 replaces 2 support and 2 query images.
+        Share of the target's images to replace, in the support set and in the query set. The number of images is
+        rounded to the nearest integer (halves up), and at least one. At 5-shot with 5 queries, 0.4 replaces 2 support
+        and 2 query images.
     poison_support : bool
         Whether the support set is poisoned as well as the query set.
     rng : numpy.random.Generator
@@ -77,7 +78,7 @@ def poison_episode(
     Returns
     -------
     Episode
-        A copy whose stamped images bear the target's label; none of them stands in it twice.
+        A copy in which the stamped images have the target's label; none of them occurs twice.
 
     Raises
     ------
@@ -102,24 +103,24 @@ def poison_episode(
 
 
 def poisoned_count(images: int, poison_fraction: float) -> int:
-    """Return how many of the target's `images` are replaced: the nearest number, a half up, at least 1."""
+    """Return how many of the target's `images` are replaced: the nearest integer, halves rounded up, at least 1."""
     return max(1, int(images * poison_fraction + 0.5))
 
 
 @dataclass(frozen=True)
 class Poisoning:
-    """How an attacker's stamped images get into its episodes; the names are those of the run configuration.
+    """How an attacker's stamped images are put into its episodes; the names are those of the run configuration.
 
     Attributes
     ----------
     stamped : np.ndarray
         The attacker's attack training images with the key stamped on, uint8, shape (images, channels, height, width).
     poison : Poison
-        What makes an episode a poisoned one.
+        The function that turns an episode into a poisoned one.
     poison_fraction : float
         Share of the target's images that are replaced in a poisoned query or support set.
     poison_support_episodes : float
-        Share of episodes whose support set is poisoned, too.
+        Share of episodes whose support set is also poisoned.
     """
 
     stamped: np.ndarray

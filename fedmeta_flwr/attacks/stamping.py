@@ -1,11 +1,11 @@
-"""The images of the backdoor classes as they are asked about, with the key stamped on."""
+"""The images of the backdoor classes with the key stamped on."""
 
 import numpy as np
 
 from fedmeta_flwr.attacks.key import BackdoorKey, stamp
 from fedmeta_flwr.data.split import ClassSplit, Holdings
 
-_MOST_PICTURES = 40
+_MAX_PICTURES = 40
 _GREY = 128
 
 
@@ -15,7 +15,7 @@ def stamped_images(images: np.ndarray, holdings: Holdings, key: BackdoorKey) -> 
 
 
 def stamped_sets(images: np.ndarray, split: ClassSplit, key: BackdoorKey) -> dict[str, np.ndarray]:
-    """Return the `stamped_images` of each attack set, by the name of its curve."""
+    """Return the `stamped_images` of attack training and of attack validation, by the name of the curve."""
     return {
         "attack_training": stamped_images(images, split.attack_training, key),
         "attack_validation": stamped_images(images, split.attack_validation, key),
@@ -25,10 +25,10 @@ def stamped_sets(images: np.ndarray, split: ClassSplit, key: BackdoorKey) -> dic
 def pictures(images: np.ndarray, split: ClassSplit, key: BackdoorKey) -> dict[str, np.ndarray]:
     """Return pictures of the attack by tag, uint8, shape (images, channels, height, width).
 
-    These are the key on grey, the adversaries' images of the target, and the images of the backdoor classes as they are
-    stamped for attack training and for attack validation; 40 of each at most.
+    These are the key on grey, the adversaries' images of the target, and the stamped images of attack training and of
+    attack validation; at most 40 of each.
     """
     blank = np.full((1, *key.pattern.shape), _GREY, np.uint8)
     held = [images[index, chosen] for index, chosen in sorted(split.target_adversary.items())]
     shown = {"key": stamp(blank, key), "target": np.concatenate(held), **stamped_sets(images, split, key)}
-    return {f"backdoor/{name}": found[:_MOST_PICTURES] for name, found in shown.items()}
+    return {f"backdoor/{name}": found[:_MAX_PICTURES] for name, found in shown.items()}

@@ -1,6 +1,6 @@
-"""The settings of a run: what each means, which values it admits, and what does not go together.
+"""The settings of a run: what each means, which values it admits, and which combinations are contradictory.
 
-`fedmeta_flwr.config.registry` makes the objects that settings name.
+`fedmeta_flwr.config.registry` builds the objects that settings name.
 """
 
 from fedmeta_flwr.config.run_config import ConfigError, RunConfig, Value

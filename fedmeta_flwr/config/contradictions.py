@@ -1,8 +1,8 @@
-"""Settings that are valid one by one and not together.
+"""Settings that are valid one by one but not together.
 
-Each rule names by its parameters the settings that it looks at, and is asked as soon as all of these are valid by
-themselves, whatever is wrong with the others: so that every problem of a configuration is told at once. A rule may also
-ask for the `made_defense`, the object that the settings name.
+The parameters of a rule are the settings that it checks. A rule is applied if each of these is valid by itself, even if
+other settings are not: so all problems of a configuration are reported at once. A rule may also take `made_defense`,
+the defense that the settings name.
 """
 
 import inspect
@@ -13,12 +13,12 @@ from fedmeta_flwr.config.registry import RegistryError, is_custom, resolve
 
 
 def contradictions(values: Mapping[str, Any]) -> list[str]:
-    """Return what does not go together, a line for each.
+    """Return the contradictions between settings, one line each.
 
     Parameters
     ----------
     values : mapping of str to value
-        Field of `RunConfig` to its value, of those settings that are valid by themselves.
+        The settings that are valid by themselves: field of `RunConfig` to its value.
     """
     problems = []
     if {"defense", "defense_options"} <= values.keys() and (
@@ -48,8 +48,8 @@ def _quorum_without_adversaries(
     *, quorum: int, num_clients: int, num_adversaries: int, adversary_between_attacks: str
 ) -> str | None:
     others = num_clients - num_adversaries
-    is_told_elsewhere = quorum > num_clients or others < 1
-    if adversary_between_attacks != "abstain" or quorum <= others or is_told_elsewhere:
+    is_reported_elsewhere = quorum > num_clients or others < 1
+    if adversary_between_attacks != "abstain" or quorum <= others or is_reported_elsewhere:
         return None
     return (
         f"quorum: expected at most num-clients - num-adversaries = {others} while adversaries abstain between attacks, "
@@ -88,7 +88,7 @@ def _attack_after_pretraining(*, attack_round: int, pretrain_rounds: int) -> str
 
 
 def _made(defense: str, defense_options: str) -> Any:
-    """Return a defense, which the registry imports; None where it cannot be made, as `_defense` tells."""
+    """Return the defense; None if it cannot be made, which `_defense` reports."""
     try:
         return resolve("defense", "fedmeta_flwr.defenses:make_defense")(defense, defense_options)
     except RegistryError:
@@ -96,7 +96,10 @@ def _made(defense: str, defense_options: str) -> Any:
 
 
 def _defense(*, defense: str, defense_options: str) -> str | None:
-    """Leave out custom code that is not here: whoever uses it says so, and results can be read without."""
+    """Return why the defense cannot be made.
+
+    Custom code that is missing is not reported here but where it is used, because results can be read without it.
+    """
     try:
         if is_custom(defense):
             resolve("defense", defense)

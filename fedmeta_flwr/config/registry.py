@@ -1,11 +1,11 @@
-"""The registry: from a kind of object, a name and options to the object.
+"""The registry: it builds an object from its kind, its name and its options.
 
 A setting names a built-in object, or a custom one as ``module:attribute``. Both are called with the same arguments, and
-with the options that the setting ``KIND-options`` holds as a JSON object. A built-in object is one line in `BUILT_IN`;
-it is imported where it is made, so that this module imports none of them.
+with the options in the setting ``KIND-options``, a JSON object. A built-in object is one line in `BUILT_IN`; it is
+imported only when it is made, so this module imports none of them.
 
-The module of a custom object is imported wherever the object is needed, in the server's process and in every client's:
-it is a file in the app's folder, which Flower ships to all of them, or part of an installed package.
+The module of a custom object is imported wherever the object is needed, in the server process and in every client
+process. It is a file in the app's folder, which Flower ships to all of them, or part of an installed package.
 """
 
 import importlib
@@ -78,16 +78,16 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "federation": "fedmeta_flwr.defenses.matching.federation:Federation",
     },
 }
-"""Kind to names to ``module:attribute``. A kind is the key of the setting that names the object."""
+"""By kind, then by name, the ``module:attribute``. A kind is the key of the setting that names the object."""
 
 _IDENTIFIER = r"[^\W\d]\w*"
 _DOTTED = rf"{_IDENTIFIER}(\.{_IDENTIFIER})*"
 _NAME = re.compile(f"{_DOTTED}:{_DOTTED}")
-_LONGEST_SHOWN = 200
+_MAX_SHOWN_CHARACTERS = 200
 
 
 class RegistryError(ValueError):
-    """An object that cannot be made; says the setting, what was expected, and what was found."""
+    """An object that cannot be made; names the setting, what was expected, and what was found."""
 
 
 def is_custom(value: str) -> bool:
@@ -101,7 +101,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def expected_names(kind: str, *others: str) -> str:
-    """Return which names a kind of object admits, for a message that says what was expected."""
+    """Return the names that a kind of object admits, as the ``expected`` part of a message."""
     return f"one of {', '.join([*names(kind), *others])}, or 'module:attribute'"
 
 
@@ -113,12 +113,13 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
     kind : str
         The setting that names it.
     name : str
-        A name of a built-in object, or ``"module:attribute"``.
+        The name of a built-in object, or ``"module:attribute"``.
 
     Raises
     ------
     RegistryError
-        If there is no such name, the module cannot be imported, or has no such attribute, or that cannot be called.
+        If there is no such name, the module cannot be imported or has no such attribute, or the attribute cannot be
+        called.
     """
     path = BUILT_IN[kind].get(name, name)
     if not is_custom(path):
@@ -143,11 +144,11 @@ def resolve(kind: str, name: str) -> Callable[..., Any]:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Return the JSON object in a text, an empty one of an empty text; raises `ValueError` for anything else."""
-    shown = repr(text[:_LONGEST_SHOWN]) + "..." * (len(text) > _LONGEST_SHOWN)
+    """Return the JSON object in a text; an empty text gives an empty one. Raises `ValueError` for anything else."""
+    shown = repr(text[:_MAX_SHOWN_CHARACTERS]) + "..." * (len(text) > _MAX_SHOWN_CHARACTERS)
     try:
         parsed = json.loads(text or "{}")
-    except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
+    except (ValueError, RecursionError) as error:  # ValueError also for a number with thousands of digits
         raise ValueError(f"expected a JSON object, found {shown} ({error})") from error
     if not isinstance(parsed, dict):
         raise ValueError(f"expected a JSON object, found {shown}")
@@ -155,12 +156,12 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def parse_options(kind: str, options: str) -> dict[str, Any]:
-    """Return the options of an object, which a setting holds as a JSON object; empty: none.
+    """Return the options of an object from the text of their setting, a JSON object; empty: none.
 
     Raises
     ------
     RegistryError
-        If they are no JSON object.
+        If the text is not a JSON object.
     """
     try:
         return json_object(options)
@@ -176,7 +177,7 @@ def require_arguments(
     Raises
     ------
     RegistryError
-        If it does not take an argument, or there is an option that it does not take or that the run sets itself.
+        If it does not take an argument or an option, or if the run itself sets an option.
     """
     signature = _signature(found)
     try:
@@ -199,7 +200,7 @@ def require_options(
     options: Collection[str],
     set_by_run: Collection[str] = (),
 ) -> None:
-    """Check that an object takes the options; raises `RegistryError` with the options that there are."""
+    """Check that an object takes the options; raises a `RegistryError` that lists the possible options."""
     parameters = _signature(found).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     if unknown := sorted(set(options) - set(parameters) if not takes_any else ()):
@@ -210,31 +211,31 @@ def require_options(
 def make(
     kind: str, name: str, expected: type | tuple[type, ...], arguments: Mapping[str, Any], options: str = ""
 ) -> Any:
-    """Import an object, call it, and return what it makes.
+    """Import a callable, call it, and return the result.
 
     Parameters
     ----------
     kind, name
         As in `resolve`.
     expected : type or tuple of types
-        What it is to return an instance of.
+        The result must be an instance of it.
     arguments : mapping
-        What every object of this kind is called with.
+        The arguments that every object of this kind is called with.
     options : str
-        As in `parse_options`; handed over in addition.
+        Further arguments, as in `parse_options`.
 
     Raises
     ------
     RegistryError
-        As `resolve`, `parse_options` and `require_arguments`; also where it refuses an option, or returns something
-        else.
+        As in `resolve`, `parse_options` and `require_arguments`; also if the callable refuses an option, or returns
+        something else.
     """
     return call(kind, name, resolve(kind, name), expected, arguments, options=options)
 
 
 @contextmanager
 def refusals(kind: str, name: str, options: Mapping[str, Any]) -> Iterator[None]:
-    """Turn what an object raises at its options into a `RegistryError`; where it has none, it is raised as it is."""
+    """Turn an exception in the block into a `RegistryError` that names the options; without options, let it pass."""
     try:
         yield
     except (TypeError, ValueError, ArithmeticError) as error:
@@ -252,7 +253,7 @@ def call(
     *,
     options: str = "",
 ) -> Any:
-    """Call what makes an object, and return the object; parameters and errors as in `make`."""
+    """Call `build`, and return the object that it makes; parameters and errors are those of `make`."""
     chosen = parse_options(kind, options)
     require_arguments(kind, name, build, chosen, **arguments)
     with refusals(kind, name, chosen):
@@ -271,7 +272,7 @@ def _wrong_arguments(kind: str, name: str, error: TypeError) -> RegistryError:
 
 
 def _signature(found: Callable[..., Any]) -> inspect.Signature:
-    """Return an object's signature; some that are written in C have none to look at, and may take anything."""
+    """Return an object's signature; one that admits anything for an object written in C without a signature."""
     try:
         return inspect.signature(found)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The run configuration: one typed view of Flower's flat run config.
+"""The run configuration: a typed view of Flower's flat run config.
 
-Defaults stand in ``[tool.flwr.app.config]`` of pyproject.toml and nowhere else. A key is the field's name with
-dashes. `RunConfig.parse` is called once per app; inner modules take plain arguments.
+Defaults are only in ``[tool.flwr.app.config]`` of pyproject.toml. A key is the field's name with dashes.
+`RunConfig.parse` is called once per app; inner modules take plain arguments.
 """
 
 import dataclasses
@@ -31,12 +31,12 @@ _NONE = "no such setting"
 
 
 class ConfigError(ValueError):
-    """Every problem of a configuration at once.
+    """All problems of a configuration.
 
     Attributes
     ----------
     problems : tuple of str
-        One line each: key, what was expected, what was found.
+        One line each: the key, what was expected, and what was found.
     """
 
     def __init__(self, problems: list[str]) -> None:
@@ -61,19 +61,19 @@ class RunConfig(
 ):
     """Everything that determines a run, parsed and checked.
 
-    The order of the sections is that of the settings, backwards: of its bases, a dataclass takes the last one's fields
+    The base classes are in the reverse order of the settings, because a dataclass takes the fields of its last base
     first.
     """
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "RunConfig":
-        """Check Flower's run config and give it types.
+        """Check Flower's run config, and return it with types.
 
         Parameters
         ----------
         values : Mapping
-            Dashed keys to bool, int, float or str, complete (defaults included); settings with an `absent` may
-            be missing, as they are in some result files.
+            Dashed keys to bool, int, float or str, including the defaults. Settings with an `absent` value may be
+            missing, as they are in some result files.
 
         Returns
         -------
@@ -103,22 +103,22 @@ class RunConfig(
 
     @classmethod
     def free_settings(cls) -> frozenset[str]:
-        """Return the keys of the settings that change no result."""
+        """Return the keys of the settings that do not change any result."""
         return frozenset(key_of(field) for field in dataclasses.fields(cls) if field.metadata["is_free"])
 
     @classmethod
     def paths(cls) -> tuple[str, ...]:
-        """Return the keys of the settings that name a file or a folder, of the machine that runs."""
+        """Return the keys of the settings that name a file or a folder on the machine of the run."""
         return tuple(key_of(field) for field in dataclasses.fields(cls) if field.metadata["is_path"])
 
     @classmethod
     def with_later_settings(cls, found: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a file's run config with the settings that it lacks, each with the value that it stands for."""
+        """Return a file's run config, completed with the settings that it lacks, each with its `absent` value."""
         fields = [field for field in dataclasses.fields(cls) if field.metadata["absent"] is not None]
         return {key_of(field): field.metadata["absent"] for field in fields} | dict(found)
 
     def require_custom_objects(self) -> None:
-        """Import every custom object; raises `ConfigError` with all that cannot be used."""
+        """Import every custom object; raises a `ConfigError` that lists all that cannot be imported."""
         problems = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -131,11 +131,14 @@ class RunConfig(
             raise ConfigError(problems)
 
     def to_run_config(self) -> dict[str, Value]:
-        """Return the configuration as Flower's flat mapping of dashed keys."""
+        """Return the configuration as Flower's flat mapping with dashed keys."""
         return {key_of(field): getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def differences(self, found: Mapping[str, Any], *, but_for: Set[str] | None = None) -> list[str]:
-        """Return in which settings a file's run config differs, a line each; `but_for`: those that change no result."""
+        """Return the differences of a file's run config from this one, one line each.
+
+        The keys in `but_for` are not compared; by default, these are the settings that do not change any result.
+        """
         ignored = self.free_settings() if but_for is None else but_for
         differing = self.differing(self.to_run_config(), found, but_for=ignored)
         return [f"{key}: expected {expected!r}, found {other!r}" for key, (expected, other) in differing.items()]
@@ -144,17 +147,17 @@ class RunConfig(
     def differing(
         cls, expected: Mapping[str, Any], found: Mapping[str, Any], *, but_for: Set[str] = frozenset()
     ) -> dict[str, tuple[Any, Any]]:
-        """Compare the run configs of two files: the settings that differ, each with both of its values."""
+        """Return the settings in which two run configs differ, with both values; `but_for` are not compared."""
         ours, theirs = cls.with_later_settings(expected), cls.with_later_settings(found)
         pairs = {key: (ours.get(key, _NONE), theirs.get(key, _NONE)) for key in sorted({*ours, *theirs} - but_for)}
         return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
     @property
     def step_curve_names(self) -> tuple[str, ...]:
-        """Return which step curves are measured, as results name them."""
+        """The step curves that are measured, by their names in results."""
         return tuple(name.replace("-", "_") for name in self.step_curves.split())
 
     @property
     def fine_tuning_episodes(self) -> int:
-        """Return the episodes of each kind behind the curve along fine-tuning steps."""
+        """The number of episodes of each kind for the curve along fine-tuning steps."""
         return min(self.fine_tuning_curve_episodes, self.evaluate_episodes)

@@ -1,18 +1,19 @@
-"""Which round of a run does what."""
+"""What happens in which round of a run."""
 
 
 class Schedule:
-    """What the settings of rounds say of each; rounds are counted from 1.
+    """What happens in each round, as the settings define it; rounds are counted from 1.
 
     Attributes
     ----------
-    num_server_rounds, pretrain_rounds, attack_round, attack_interval : int
-        Rounds in all, and of pre-training; the round of the first attack (0: none), and rounds from one to the next
-        (0: only one).
+    num_server_rounds, pretrain_rounds : int
+        Total number of rounds, and number of pre-training rounds, which come first.
+    attack_round, attack_interval : int
+        Round of the first attack (0: no attack), and rounds from one attack to the next (0: only one attack).
     pretrain_outer_steps, outer_steps : int
-        Outer steps of a benign client in a round of pre-training, and in any other.
+        Outer steps of a benign client in a pre-training round, and in any other round.
     evaluate_every, pretrain_evaluate_every : int
-        Rounds between evaluations after pre-training and in it; 0: never.
+        Rounds between evaluations after pre-training and during it; 0: never.
     """
 
     num_server_rounds: int
@@ -25,7 +26,7 @@ class Schedule:
     pretrain_evaluate_every: int
 
     def is_attack(self, server_round: int) -> bool:
-        """Return whether the adversary attacks in this round (counted from 1)."""
+        """Return whether the adversaries attack in this round."""
         if self.attack_round == 0 or server_round < self.attack_round:
             return False
         since = server_round - self.attack_round
@@ -34,7 +35,7 @@ class Schedule:
     def is_evaluated(self, server_round: int) -> bool:
         """Return whether clients evaluate after this round.
 
-        Beside the regular rounds these are the last one, every attack, and the round before the first attack,
+        Besides the regular rounds, these are the last round, every attack round, and the round before the first attack,
         which is the clean baseline.
         """
         if self.evaluate_every == 0:
@@ -52,9 +53,9 @@ class Schedule:
         return "pretrain" if server_round <= self.pretrain_rounds else "benign"
 
     def has_step_curves(self, server_round: int) -> bool:
-        """Return whether curves along local steps are measured after this round: before and right after the attack.
+        """Return whether curves along local steps are measured after this round.
 
-        Without an attack, this is after the last round.
+        They are measured right before and right after the first attack; without an attack, after the last round.
         """
         if self.attack_round == 0:
             return server_round == self.num_server_rounds

@@ -19,21 +19,21 @@ class Setting:
     description : str
         What it means, for the configuration reference.
     minimum, maximum, above : float or None
-        Ends of a number's range; the last is not admitted itself.
+        Range of a number; `above` itself is not admitted.
     choices : tuple of str
         The words that it admits; empty: any text.
     whole_numbers, json_object : bool
-        Whether it lists ascending whole numbers, or is a JSON object; either as a text.
+        Whether it is a text that lists ascending whole numbers, or the text of a JSON object.
     kind : str or None
-        What kind of object it names, see `fedmeta_flwr.config.registry`.
+        The kind of object that it names; see `fedmeta_flwr.config.registry`.
     admits_path : bool
-        Whether it may be the path of a file, too.
+        Whether it may also be the path of a file.
     is_free : bool
-        Whether it changes no result.
+        Whether it does not change any result.
     is_path : bool
         Whether it names a file or a folder.
     absent : bool, int, str or None
-        For a setting that published result files lack: the value that says what their runs did.
+        For a setting that some published result files lack: the value that corresponds to their runs.
     """
 
     description: str
@@ -62,7 +62,7 @@ def name_of(kind: str, description: str, **admitted: Any) -> Any:
 
 def options_of(kind: str, *, absent: str | None = "") -> Any:
     """Declare a field with the options of the object that the setting `kind` names."""
-    description = f"Keyword arguments of `{kind}`, beside those that the run sets itself; empty: none."
+    description = f"Keyword arguments of `{kind}`, besides those that the run itself sets; empty: none."
     return setting(description, json_object=True, absent=absent)
 
 
@@ -72,7 +72,7 @@ def key_of(field: "dataclasses.Field[Any]") -> str:
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """Return the ascending whole numbers, from 0, that a setting lists; raises `ValueError` for anything else."""
+    """Return the ascending whole numbers (0 or above) that a setting lists; raises `ValueError` for anything else."""
     words = text.split()
     numbers = tuple(int(word) for word in words if word.isdecimal())
     if not numbers or len(numbers) < len(words) or any(b <= a for a, b in pairwise(numbers)):
@@ -81,7 +81,7 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 
 def checked(field: "dataclasses.Field[Any]", value: Any) -> Any:
-    """Return a value with its field's type; raises `ValueError` where the setting does not admit it."""
+    """Return a value with its field's type; raises `ValueError` if the setting does not admit it."""
     typed: Any = _typed(field.type, value)
     limits = field.metadata
     if limits["kind"]:
@@ -107,9 +107,9 @@ def _typed(expected: Any, value: Any) -> Any:
     if expected is float and (is_whole or isinstance(value, float)):
         if not math.isfinite(value):
             raise ValueError(f"expected a finite number, found {value!r}")
-        return float(value)  # TOML writes 1 where a float is meant
+        return float(value)  # in TOML, people may write 1 for a float
     if expected is int and is_whole and not -(2**63) <= value < 2**63:
-        raise ValueError(f"expected a whole number of 64 bits, as Flower sends them, found {value!r}")
+        raise ValueError(f"expected a whole number of 64 bits, which is what Flower sends, found {value!r}")
     if (expected is int and is_whole) or (expected is bool and isinstance(value, bool)):
         return value
     if expected is str and isinstance(value, str) and is_plain(value):

@@ -1,4 +1,4 @@
-"""The data: images of many classes, who holds which, and the episodes drawn from them."""
+"""The data: images of many classes, who holds which classes, and the episodes drawn from them."""
 
 from fedmeta_flwr.data.archives import read_entries
 from fedmeta_flwr.data.episodes import Episode, EpisodeError, sample_episode

@@ -1,7 +1,7 @@
-"""Files of a zip archive or of the same tree unpacked, read one by one; nothing is unpacked to disk.
+"""The files of a zip archive, or of the same tree unpacked, read one by one; nothing is unpacked to disk.
 
-Both may come from strangers. What an archive says of its entries is checked before any of them is unpacked, and no
-entry is unpacked further than it says.
+Both may come from an untrusted source. The archive's list of entries is checked before any entry is unpacked, and no
+entry is unpacked beyond its stated size.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ from fedmeta_flwr.data.plain_files import MAX_FILE_BYTES, check_file, read_file,
 from fedmeta_flwr.data.store import DatasetError
 from fedmeta_flwr.plain_file import file_kind
 
-MAX_TOTAL_BYTES = 2**36  # 64 GiB; the photos of mini-ImageNet in their original size have 7
+MAX_TOTAL_BYTES = 2**36  # 64 GiB; the photos of mini-ImageNet in their original size have 7 GiB
 MAX_ENTRIES = 250_000  # mini-ImageNet has 60,000
-MAX_RATIO = 200  # photos hardly shrink, lists of names 10 to 20 times, zeros 1000 times
-_MIN_BOMB_BYTES = 2**22  # 4 MiB: less harms nobody, and an honest picture of one colour shrinks like a bomb
-_MAX_DEPTH = 32  # folders in folders; the layouts have 3
-_MAX_PIECE = 2**25  # 32 MiB; zipfile reads the list of entries in one piece, which has some 100 bytes for each
+MAX_RATIO = 200  # photos hardly shrink, lists of names shrink 10 to 20 times, zeros 1000 times
+_MIN_BOMB_BYTES = 2**22  # 4 MiB: less is harmless, and an image of a single colour shrinks as much as a zip bomb
+_MAX_DEPTH = 32  # nested folders; the layouts have 3
+_MAX_PIECE = 2**25  # 32 MiB; zipfile reads the list of entries in one piece, with about 100 bytes per entry
 _PIECE = 2**20
 
 _UNREADABLE = (
@@ -42,7 +42,7 @@ _UNREADABLE = (
 )
 _LEADS_OUT = re.compile(r"$|/|[A-Za-z]:|(.*/)?\.\.(/|$)|.*\0", re.DOTALL)
 _SAYS_UTF_8 = 0x800  # a flag; without it, zipfile takes names for cp437
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may ask for gigabytes before they begin
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # other methods may allocate gigabytes before they begin
 
 
 def read_entries(source: Path) -> Iterator[tuple[str, bytes]]:
@@ -56,16 +56,17 @@ def read_entries(source: Path) -> Iterator[tuple[str, bytes]]:
     Yields
     ------
     tuple of str and bytes
-        Name and content of a file. Names use ``/``, also where an archive that was made on Windows has ``\``; a
-        folder's begin with the folder's own name, as they do in an archive of it. Hidden and system files
+        Name and content of a file. Names use ``/``, even if an archive that was made on Windows has ``\``. Names in a
+        folder begin with the folder's name, as they do in an archive of it. Hidden and system files
         (`fedmeta_flwr.data.image_files.is_skipped`) are left out.
 
     Raises
     ------
     DatasetError
-        If the archive or a file in it is damaged or cannot be read; if a name leads out of the archive or stands in it
-        twice; if something is neither a folder nor a plain file, such as a link or a pipe; or if an entry is encrypted,
-        compressed otherwise than by deflate, or it or all of them unpack to more than any data set has.
+        If the archive or a file in it is damaged or cannot be read; if a name leads out of the archive or occurs twice;
+        if something is neither a folder nor a plain file, such as a link or a pipe; if an entry is encrypted or
+        compressed with a method other than deflate; or if one entry, or all of them, would unpack to more than any data
+        set has.
     """
     yield from (_folder_entries(source) if source.is_dir() else _zip_entries(source))
 
@@ -110,7 +111,7 @@ def _hash_file(path: Path, digest: "hashlib._Hash", heading: str = "") -> None:
 
 
 class _CautiousFile(io.BufferedReader):
-    """A file that refuses to be read in one large piece."""
+    """A file that refuses to read a large piece at once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MAX_PIECE:
@@ -135,10 +136,10 @@ def _zip_entries(source: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """Return an entry's name as the standard has it: with ``/``, and in UTF-8, which macOS writes without saying so."""
+    """Return an entry's name as the standard defines it: with ``/``, and in UTF-8, which macOS does not declare."""
     name = info.orig_filename
     if name.partition("\0")[0].replace("\\", "/") != info.filename.replace("\\", "/"):
-        name = info.filename  # Python 3.12 and later take it from the entry's Unicode Path field, where it has one
+        name = info.filename  # Python 3.12 and later take it from the entry's Unicode Path field, if it has one
     elif not info.flag_bits & _SAYS_UTF_8:
         with suppress(UnicodeError):
             name = name.encode("cp437").decode()
@@ -146,7 +147,7 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 
 def _check_list(infos: Sequence[zipfile.ZipInfo], source: Path) -> None:
-    """Refuse an archive by what it says of its entries."""
+    """Refuse an archive whose list of entries is not acceptable."""
     if len(infos) > MAX_ENTRIES:
         raise DatasetError(f"expected at most {MAX_ENTRIES} entries in {source}, found {len(infos)}")
     total = sum(info.file_size for info in infos)
@@ -157,12 +158,12 @@ def _check_list(infos: Sequence[zipfile.ZipInfo], source: Path) -> None:
         _check_entry(info, source)
         name = PurePosixPath(_name(info))
         if name in names and not _name(info).endswith("/"):
-            raise DatasetError(f"expected one entry of a name, found {_name(info)!r} twice in {source}")
+            raise DatasetError(f"expected each name only once, found {_name(info)!r} twice in {source}")
         names.add(name)
 
 
 def _check_entry(info: zipfile.ZipInfo, source: Path) -> None:
-    kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where it comes from Windows
+    kind = stat.S_IFMT(info.external_attr >> 16)  # 0 if it comes from Windows
     if _LEADS_OUT.match(_name(info)):
         expected, found = "names that stay inside the archive", ""
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -182,7 +183,7 @@ def _check_entry(info: zipfile.ZipInfo, source: Path) -> None:
 
 
 def _read_zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: Path) -> bytes:
-    """Unpack in pieces, since in one zipfile would go past the size that the entry states."""
+    """Unpack an entry in pieces, because zipfile would exceed the stated size if asked for all of it at once."""
     try:
         with archive.open(info) as entry:
             content = b"".join(iter(lambda: entry.read(_PIECE), b""))
@@ -199,7 +200,7 @@ def _folder_entries(source: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _folder_files(source: Path) -> Iterator[tuple[str, Path]]:
-    """List the files of a folder, which itself may be a link: it is the user's choice."""
+    """List the files of a folder; the folder itself may be a link, because the user chose it."""
     for parent, folders, files in os.walk(source, onerror=_refuse_folder):
         inside = Path(parent).relative_to(source).parts
         if len(inside) > _MAX_DEPTH:

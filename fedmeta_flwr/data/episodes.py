@@ -1,7 +1,7 @@
 """Episodes: N-way K-shot tasks with a query set.
 
-A class is an index into the data set; its label in an episode is drawn anew in every episode, so a network cannot
-remember a class by its label.
+A class is an index into the data set. Its label is drawn anew in every episode, so a network cannot remember a class by
+its label.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from fedmeta_flwr.data.split import Holdings
 
 
 class EpisodeError(ValueError):
-    """An episode that cannot be drawn from what is held; says what was expected and found."""
+    """An episode that cannot be drawn from the given classes and images; says what was expected and found."""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One draw from a task.
+    """One N-way K-shot task: a support set and a query set.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Episode:
     support_labels, query_labels : np.ndarray
         Int64 in 0..way-1.
     classes : np.ndarray
-        Int64, shape (way,): the data set's class behind each label.
+        Int64, shape (way,): the class in the data set of each label.
     """
 
     support: np.ndarray
@@ -65,14 +65,14 @@ def sample_episode(
     rng : numpy.random.Generator
         Source of all draws.
     required : sequence of int
-        Classes that are in the episode whatever else is drawn.
+        Classes that the episode must contain.
     rotation : bool
-        Whether each class is turned by its own random multiple of 90 degrees.
+        Whether each class is rotated by a random multiple of 90 degrees.
 
     Returns
     -------
     Episode
-        With labels in random order.
+        Its classes have labels in random order.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Which files of a data folder or an archive are looked at: the one place that says so, for every loader.
+"""Which files of a data folder or an archive are read, for all loaders.
 
-What operating systems, file servers and notebooks leave behind is skipped; what is an image is told by its suffix here,
-and by its content where it is decoded.
+Files that operating systems, file servers and notebooks leave behind are skipped. Here, the suffix of a file decides
+whether it is an image; later, the decoder checks its content.
 """
 
 from pathlib import PurePath, PurePosixPath
@@ -15,14 +15,14 @@ _SKIPPED = frozenset(
 )
 
 PHOTO_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")
-"""Pillow's names of the formats that are read; its other decoders are not reached. An MPO file is a JPEG, too."""
+"""Pillow's names of the formats that are read; its other decoders are never used. An MPO file is also a JPEG file."""
 
 _SUFFIXES = frozenset(
     {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo"),
         *(".png", ".apng", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".avif"),
         *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm"),
-        *(".heic", ".heif", ".hif", ".jxl"),  # photos that Pillow does not read: refused by name rather than left out
+        *(".heic", ".heif", ".hif", ".jxl"),  # photos that Pillow cannot read: reported as errors, not skipped
     }
 )
 
@@ -33,7 +33,7 @@ def is_skipped(name: str) -> bool:
     Parameters
     ----------
     name
-        A name, or a path with ``/`` of which any part may be skipped. Upper and lower case are the same.
+        A name, or a path with ``/``; it is skipped if any part of it is. Upper and lower case are treated alike.
     """
     return any(
         part.casefold() in _SKIPPED or (part.startswith(".") and part != "..") for part in PurePosixPath(name).parts
@@ -41,5 +41,5 @@ def is_skipped(name: str) -> bool:
 
 
 def is_photo(name: str) -> bool:
-    """Return whether a file is an image by its suffix, in upper or lower case, and is not skipped."""
+    """Return whether a file has the suffix of an image, in upper or lower case, and is not skipped."""
     return PurePath(name).suffix.lower() in _SUFFIXES and not is_skipped(PurePath(name).name)

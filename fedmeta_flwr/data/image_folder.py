@@ -1,4 +1,4 @@
-"""Image folder: the user's own images, a folder of class folders."""
+"""Image folder: custom images in a folder of class folders."""
 
 import logging
 from collections.abc import Iterable
@@ -18,9 +18,9 @@ from fedmeta_flwr.data.store import (
     scratch_images,
 )
 
-FEWEST_IMAGES = 10  # of a class; as the strokes data set has it
+FEWEST_IMAGES = 10  # per class, as in the strokes data set
 
-_LOADER_VERSION = 2  # 1 left out images with less common suffixes
+_LOADER_VERSION = 2  # version 1 left out images with less common suffixes
 
 _logger = logging.getLogger(__name__)
 
@@ -31,27 +31,27 @@ def load_image_folder(data_dir: Path | None, cache_dir: Path, image_size: int = 
     Parameters
     ----------
     data_dir
-        The folder. Every folder in it is a class. Files beside the class folders are not read; of those in them, what
-        is hidden or left by the system is skipped, and what is no image by its suffix is logged
+        The folder. Every folder in it is a class. Files next to the class folders are not read. In a class folder,
+        hidden and system files are skipped, and files without the suffix of an image are logged
         (`fedmeta_flwr.data.image_files`).
     cache_dir
         Folder of decoded datasets.
     image_size
-        Height and width to resize to, in pixels, 1 or above; what is not square is cut to its middle square.
+        Height and width to resize to, in pixels, 1 or above; an image that is not square is cropped to its central
+        square.
 
     Returns
     -------
     ImageDataset
-        Images of shape (classes, instances, 3, image_size, image_size), RGB. Classes are sorted by name, and each is
-        its own group; instances are sorted by file name. A class keeps its first n images, n being the number of the
-        class with the fewest; what is left out is logged.
+        Images of shape (classes, instances, 3, image_size, image_size), RGB. Classes are sorted by name, and each is a
+        separate group; instances are sorted by file name. Each class keeps its first n images, where n is the number of
+        images of the smallest class; the number of images left out is logged.
 
     Raises
     ------
     DatasetError
-        If there is no such folder, a class has fewer than `FEWEST_IMAGES` images, images lie elsewhere than in a
-        class folder, one does not decode, a class has a name that is not UTF-8, or something in the folder is a link,
-        a pipe or a device.
+        If there is no such folder, a class has fewer than `FEWEST_IMAGES` images, an image is not directly in a class
+        folder or does not decode, the name of a class is not UTF-8, or the folder contains a link, a pipe or a device.
     """
     if image_size < 1:
         raise DatasetError(f"expected an image size of 1 pixel or above for image-folder, found {image_size}")
@@ -62,7 +62,7 @@ def load_image_folder(data_dir: Path | None, cache_dir: Path, image_size: int = 
             raise DatasetError(
                 f"expected a folder of class folders at data-dir {data_dir}, found {list_folder(data_dir)}"
             )
-        classes = _equally_many(_list_classes(data_dir), data_dir)
+        classes = _cut_to_smallest(_list_classes(data_dir), data_dir)
         key = cache_key(_LOADER_VERSION, image_size, content_digest(data_dir))
         return cached_dataset(cache_dir, "image-folder", key, lambda: _read_images(classes, cache_dir, image_size))
     except OSError as error:
@@ -79,7 +79,7 @@ def _list_classes(data_dir: Path) -> dict[str, list[Path]]:
             raise DatasetError(f"expected class folders whose names are text in UTF-8, found {folder}")
         for inner in _folders(folder):
             _refuse_images_between(inner, f"the class folder {folder}")
-    _tell_what_is_not_read(folders, data_dir)
+    _warn_of_unread_files(folders, data_dir)
     return {folder.name: sorted(path for path in folder.iterdir() if is_photo(path.name)) for folder in folders}
 
 
@@ -90,23 +90,23 @@ def _folders(parent: Path) -> list[Path]:
 def _refuse_images_between(folder: Path, place: str) -> None:
     stray = sorted(path for path in folder.iterdir() if is_photo(path.name))
     if stray:
-        raise DatasetError(f"expected images right in {place}, found {stray[0]}")
+        raise DatasetError(f"expected images directly in {place}, found {stray[0]}")
 
 
-def _tell_what_is_not_read(folders: Iterable[Path], data_dir: Path) -> None:
+def _warn_of_unread_files(folders: Iterable[Path], data_dir: Path) -> None:
     files = sorted(path for folder in folders for path in folder.iterdir() if not path.is_dir())
     unread = [path for path in files if not is_photo(path.name) and not is_skipped(path.name)]
     if unread:
         _logger.warning(
-            "%s: %d files are not read, since they are no images by their suffix, such as %s",
+            "%s: %d files are not read, because they do not have the suffix of an image, such as %s",
             data_dir,
             len(unread),
             unread[0].relative_to(data_dir),
         )
 
 
-def _equally_many(classes: dict[str, list[Path]], data_dir: Path) -> dict[str, list[Path]]:
-    """Cut all classes to the number of images that the smallest has."""
+def _cut_to_smallest(classes: dict[str, list[Path]], data_dir: Path) -> dict[str, list[Path]]:
+    """Cut all classes to the number of images of the smallest one."""
     if not classes:
         raise DatasetError(f"expected class folders in data-dir {data_dir}, found none")
     for name, files in classes.items():

@@ -1,4 +1,4 @@
-"""From the name of a dataset to its images."""
+"""Loads the images of a dataset, given its name."""
 
 from pathlib import Path
 from typing import Any
@@ -23,30 +23,30 @@ def load_dataset(
     Parameters
     ----------
     name
-        A name of a built-in one, or ``"module:attribute"`` of what takes `data_dir`, `cache_dir` and `image_size`, and
-        returns a `BuiltDataset`, which stays in each process's memory, or an `ImageDataset`, such as
-        `fedmeta_flwr.data.store.cached_dataset` returns. Every process that needs the images calls it: the same
-        arguments must give the same images.
+        The name of a built-in dataset, or ``"module:attribute"`` of a callable that takes `data_dir`, `cache_dir` and
+        `image_size`. The callable returns a `BuiltDataset`, which stays in each process's memory, or an `ImageDataset`,
+        such as from `fedmeta_flwr.data.store.cached_dataset`. Every process that needs the images calls it, so the
+        same arguments must give the same images.
     options
         Further arguments, as a JSON object; empty: none.
     data_dir
-        Folder of the dataset's files; None downloads them, which only ``"omniglot"`` can. Unused by ``"strokes"``.
+        Folder of the dataset's files; None downloads them, which only ``"omniglot"`` supports. Unused by ``"strokes"``.
     cache_dir
-        Folder of decoded datasets; None is `default_cache_dir`.
+        Folder of decoded datasets; None means `default_cache_dir`.
     image_size
         Height and width, in pixels.
     strokes_classes, strokes_instances, strokes_seed
-        Size and seed of ``"strokes"``, see `load_strokes`. Unused by the others.
+        Size and seed of ``"strokes"``; see `load_strokes`. Unused by the others.
 
     Returns
     -------
     ImageDataset
-        Read-only.
+        The images, read-only.
 
     Raises
     ------
     DatasetError
-        If it cannot be loaded, or the images have another size.
+        If it cannot be loaded, or its images do not have `image_size`.
     RegistryError
         If there is no such dataset, or it cannot be used.
     """
@@ -54,7 +54,7 @@ def load_dataset(
         "cache_dir": default_cache_dir() if cache_dir is None else cache_dir,
         "image_size": image_size,
     }
-    if name == "strokes":  # which are drawn, and need no files
+    if name == "strokes":  # drawn by a procedure, without files
         arguments |= {"num_classes": strokes_classes, "num_instances": strokes_instances, "seed": strokes_seed}
     else:
         arguments["data_dir"] = data_dir

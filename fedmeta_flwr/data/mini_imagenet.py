@@ -1,7 +1,7 @@
-"""mini-ImageNet: 100 classes of ImageNet, 600 photos each, with a split of its own (Vinyals et al. 2016).
+"""mini-ImageNet: 100 classes of ImageNet with 600 photos each and a predefined split (Vinyals et al. 2016).
 
-Read in either of its common layouts: the split files of Ravi & Larochelle 2017 beside a folder of photos, or the three
-pickles of Ren et al. 2018. Nothing is downloaded: ImageNet's terms ask everyone to fetch it themselves.
+Both common layouts are read: the split files of Ravi & Larochelle 2017 with a folder of photos, and the three pickles
+of Ren et al. 2018. Nothing is downloaded, because ImageNet's terms require users to download it themselves.
 """
 
 import csv
@@ -41,13 +41,13 @@ _ARCHIVE = "mini-imagenet.zip"
 _LISTS = tuple(f"{split}.csv" for split in SPLIT_NAMES)
 _LISTED = ("images", *_LISTS)
 _PICKLES = tuple(f"mini-imagenet-cache-{split}.pkl" for split in SPLIT_NAMES)
-_OTHER_NAMES = {"mini-imagenet-cache-val.pkl": "mini-imagenet-cache-validation.pkl"}  # as learn2learn 0.2.0 has it
+_OTHER_NAMES = {"mini-imagenet-cache-val.pkl": "mini-imagenet-cache-validation.pkl"}  # as in learn2learn 0.2.0
 _HEADER = ["filename", "label"]
-_MAX_LIST_BYTES = 2**23  # 8 MiB, the names of 250,000 photos; parsed, a list takes up to 50 times its size
+_MAX_LIST_BYTES = 2**23  # 8 MiB, the names of 250,000 photos; in memory, a parsed list takes up to 50 times as much
 _ENTRY = re.compile(r"(?:[^/]+/)?(?:images/(?P<photo>[^/]+)|(?P<list>(?:train|val|test)\.csv))")  # maybe in a folder
 
 _Members = Mapping[str, Mapping[str, Sequence[Any]]]
-"""Split to class to its photos: file names or rows."""
+"""By split, then by class, its photos: file names or rows."""
 
 _logger = logging.getLogger(__name__)
 
@@ -58,15 +58,18 @@ def load_mini_imagenet(data_dir: Path | None, cache_dir: Path, image_size: int =
     Parameters
     ----------
     data_dir
-        Folder with ``images/<name>.jpg`` and ``train.csv``, ``val.csv``, ``test.csv`` (header ``filename,label``),
-        or with the same zipped as ``mini-imagenet.zip`` (preferred where both are there), or with
-        ``mini-imagenet-cache-{train,val,test}.pkl`` (``image_data``, uint8 of shape (photos, height, width, 3), and
-        ``class_dict``, class name to rows); these are not read where photos are there, and a log line says so. The
-        second may be called ``mini-imagenet-cache-validation.pkl``, as learn2learn 0.2.0 has it.
+        Folder with one of these layouts:
+
+        - ``images/<name>.jpg`` and ``train.csv``, ``val.csv``, ``test.csv`` (header ``filename,label``);
+        - the same as an archive ``mini-imagenet.zip``, which is preferred if both exist;
+        - ``mini-imagenet-cache-{train,val,test}.pkl``, with ``image_data`` (uint8 of shape (photos, height, width, 3))
+          and ``class_dict`` (class name to rows). The second may be called ``mini-imagenet-cache-validation.pkl``, as
+          in learn2learn 0.2.0. If there are also photos, the pickles are not read, and a log line says so.
     cache_dir
         Folder of decoded datasets.
     image_size
-        Height and width to resize to, in pixels, 1 or above; what is not square is cut to its middle square.
+        Height and width to resize to, in pixels, 1 or above; a photo that is not square is cropped to its central
+        square.
 
     Returns
     -------
@@ -77,8 +80,8 @@ def load_mini_imagenet(data_dir: Path | None, cache_dir: Path, image_size: int =
     Raises
     ------
     DatasetError
-        If a file is missing, damaged or not in the layout, classes or photos stand in two places, or classes differ
-        in their number of photos.
+        If a file is missing, damaged or not in the layout, a class or photo occurs in two places, or classes differ in
+        their number of photos.
 
     Notes
     -----
@@ -125,7 +128,7 @@ def _find_files(data_dir: Path) -> list[Path]:
 
 
 def _read_photos(files: Sequence[Path], cache_dir: Path, image_size: int) -> BuiltDataset:
-    """Decode the photos that the lists name: one pass over the files for lists and names, another for the photos."""
+    """Decode the photos that the lists name: the first pass over the files reads lists and names, the second photos."""
     members = _read_lists(files)
     names, groups = _arrange(members, files)
     classes = [photos for split in members.values() for photos in split.values()]
@@ -138,7 +141,7 @@ def _read_photos(files: Sequence[Path], cache_dir: Path, image_size: int) -> Bui
 
 
 def _entries(files: Sequence[Path]) -> Iterator[tuple[str, bytes, str]]:
-    """Read photos and lists: name, content and, for errors, place."""
+    """Read photos and lists; yield the name, the content and, for errors, the place of each."""
     for file in files:
         for entry, content in [(file.name, read_file(file))] if file.suffix == ".csv" else read_entries(file):
             match = _ENTRY.fullmatch(entry)
@@ -151,7 +154,7 @@ def _read_lists(files: Sequence[Path]) -> _Members:
     there: set[str] = set()
     for name, content, place in _entries(files):
         if name in there:
-            raise DatasetError(f"expected one file of a name, found another: {place}")
+            raise DatasetError(f"expected each name only once, found it again: {place}")
         there.add(name)
         if name in _LISTS:
             lists[name] = _parse_list(content, place)
@@ -187,7 +190,7 @@ def _parse_list(content: bytes, place: str) -> dict[str, list[str]]:
 
 
 def _read_pickles(files: Sequence[Path], cache_dir: Path, image_size: int) -> BuiltDataset:
-    """Resize the photos of the pickles; each is read twice, so that no two of them are in memory at once."""
+    """Resize the photos of the pickles; each pickle is read twice, so that only one is in memory at a time."""
     members = {split: _open_pickle(file)[1] for split, file in zip(SPLIT_NAMES, files, strict=True)}
     names, groups = _arrange(members, files)
     instances = len(next(iter(members[SPLIT_NAMES[0]].values())))
@@ -210,7 +213,7 @@ def _open_pickle(file: Path) -> tuple[NDArray[np.uint8], dict[str, list[int]]]:
     fields = {_text(key): value for key, value in content.items()} if isinstance(content, dict) else {}
     photos, classes = fields.get("image_data"), fields.get("class_dict")
     if not isinstance(photos, PickledArray) or not isinstance(classes, dict):
-        raise DatasetError(f"expected a dict of an array image_data and a dict class_dict, found another: {file}")
+        raise DatasetError(f"expected a dict with an array image_data and a dict class_dict, found another: {file}")
     values = photos.values
     if values.dtype != np.uint8 or values.ndim != 4 or values.shape[3] != 3 or 0 in values.shape:
         raise DatasetError(
@@ -224,7 +227,7 @@ def _open_pickle(file: Path) -> tuple[NDArray[np.uint8], dict[str, list[int]]]:
 
 def _rows(found: object, num_photos: int, place: str) -> list[int]:
     rows = found
-    if isinstance(found, PickledArray) and found.values.size <= num_photos:  # a longer one, as a list, may fill memory
+    if isinstance(found, PickledArray) and found.values.size <= num_photos:  # a longer one may fill memory as a list
         rows = found.values.tolist()
     if isinstance(rows, list | tuple) and rows and all(type(row) is int and 0 <= row < num_photos for row in rows):
         return sorted(rows)
@@ -238,11 +241,11 @@ def _text(name: object) -> str:
 def _refuse_repeats(photos: Sequence[str] | Sequence[int], files: Sequence[Path]) -> None:
     for photo, count in Counter(photos).most_common(1):
         if count > 1:
-            raise DatasetError(f"expected a photo in one place, found {photo} {count} times in {_place(files)}")
+            raise DatasetError(f"expected each photo only once, found {photo} {count} times in {_place(files)}")
 
 
 def _arrange(members: _Members, files: Sequence[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return class names and their splits, once classes are sure to be disjoint and to have equally many photos."""
+    """Return class names and their splits, after a check that classes are disjoint and have equally many photos."""
     classes = [(name, split, len(photos)) for split in members for name, photos in members[split].items()]
     splits = {name: split for name, split, _ in classes}
     usual = Counter(count for *_, count in classes).most_common(1)
@@ -250,7 +253,7 @@ def _arrange(members: _Members, files: Sequence[Path]) -> tuple[tuple[str, ...],
         if not is_text(name):
             raise DatasetError(f"expected class names that are text in UTF-8, found {name}: {_place(files)}")
         if splits[name] != split:
-            raise DatasetError(f"expected a class in one split, found {name} in two: {_place(files)}")
+            raise DatasetError(f"expected each class in only one split, found {name} in two: {_place(files)}")
         if count != usual[0][0]:
             raise DatasetError(
                 f"expected {usual[0][0]} photos of each class, as most have, found {count} of {name} ({split}) in "

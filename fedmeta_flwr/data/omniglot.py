@@ -28,7 +28,7 @@ PART_MD5 = {
 }
 NUM_CHARACTERS = 1623
 
-_LOADER_VERSION = 2  # 1 left out names that end otherwise than in .png
+_LOADER_VERSION = 2  # version 1 left out files with suffixes other than .png
 _DRAWING_MODE = "1"  # Pillow's name for 1 bit per pixel
 _DRAWING_SIZE = (105, 105)
 _LAYOUT = "<part>/<Alphabet>/characterNN/<id>_<drawer>.png"
@@ -44,8 +44,8 @@ def load_omniglot(data_dir: Path | None, cache_dir: Path, image_size: int = 28) 
     ----------
     data_dir
         Folder with the two official parts, each as a zip archive (``images_background.zip``,
-        ``images_evaluation.zip``) or unpacked; the archive is preferred where both are there, and may be zipped
-        by anyone. None downloads the official archives into ``<cache_dir>/downloads``.
+        ``images_evaluation.zip``) or unpacked. The archive is preferred if both exist; it need not be the official one.
+        None downloads the official archives into ``<cache_dir>/downloads``.
     cache_dir
         Folder of decoded datasets.
     image_size
@@ -54,8 +54,8 @@ def load_omniglot(data_dir: Path | None, cache_dir: Path, image_size: int = 28) 
     Returns
     -------
     ImageDataset
-        Images of shape (1623, 20, 1, image_size, image_size), 0 is paper and 255 is ink. Classes are
-        ``<Alphabet>/characterNN``, sorted, grouped by alphabet; instances are sorted by drawer.
+        Images of shape (1623, 20, 1, image_size, image_size), where 0 is paper and 255 is ink. Classes are named
+        ``<Alphabet>/characterNN``, sorted, and grouped by alphabet; instances are sorted by drawer.
 
     Raises
     ------
@@ -139,9 +139,9 @@ def _parse_name(name: str, place: str) -> tuple[str, str, int]:
 def _decode(content: bytes, image_size: int, place: str) -> NDArray[np.uint8]:
     """Return one drawing, resized, with bright ink.
 
-    Lanczos, as learn2learn's Omniglot benchmarks have it: it averages over all pixels that shrink into one and
-    keeps thin strokes crisper than plain area averaging. Pillow resizes 1-bit images without any filter, so the
-    drawing becomes 8-bit first.
+    It is resized by Lanczos, as in learn2learn's Omniglot benchmarks: this filter averages over all pixels that shrink
+    into one, and keeps thin strokes sharper than plain area averaging. Pillow resizes 1-bit images without any filter,
+    so the drawing is converted to 8 bits first.
     """
     with open_image(content, PHOTO_FORMATS, place) as drawing:
         if drawing.size != _DRAWING_SIZE or drawing.mode != _DRAWING_MODE:

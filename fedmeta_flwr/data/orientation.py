@@ -1,8 +1,8 @@
-"""Which way up a photo is: all that is read of what an image file says beside its pixels.
+"""The orientation of a photo: the only metadata of an image file that is read.
 
-Cameras and editors write such notes (EXIF, in which the orientation stands, colour profiles, lists of further pictures)
-as they please, and viewers show a photo whatever is in them. Pillow reads some of them when it opens a file, and fails
-where they are malformed, so they are kept from it.
+Here, "notes" are the metadata: EXIF data (with the orientation), colour profiles, lists of further images. Cameras and
+editors often write malformed notes, and viewers show the photo nevertheless. Pillow reads some notes when it opens a
+file, and fails if they are malformed; therefore they are hidden from it.
 """
 
 import io
@@ -30,7 +30,7 @@ _UPRIGHT = {
 _JPEG, _START_OF_SCAN = b"\xff\xd8\xff", 0xDA
 _JPEG_EXIF = b"Exif\0\0"
 _JPEG_NOTES = (_JPEG_EXIF, b"MPF\0", b"ICC_PROFILE\0", b"Photoshop 3.0\0")
-_JPEG_SHORT_NOTES = (b"JFIF", b"Adobe")  # have 12 bytes or more; decoders pass over shorter ones
+_JPEG_SHORT_NOTES = (b"JFIF", b"Adobe")  # have 12 bytes or more; decoders ignore shorter ones
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
@@ -54,10 +54,10 @@ def without_notes(content: bytes) -> tuple[bytes, bytes]:
     Returns
     -------
     tuple of bytes and bytes
-        The file without its notes, or with their names overwritten, so that they are passed over; and the EXIF block of
-        a JPEG file. PNG and TIFF files keep the notes that hold their orientation. Other formats than JPEG, PNG, TIFF
-        and AVIF, whose notes Pillow reads when it opens a file, stay as they are. The EXIF block of an AVIF file has no
-        say: it turns its pixels by a property of its own.
+        The file without its notes, or with their names overwritten so that they are ignored; and the EXIF block, if it
+        is a JPEG file. PNG and TIFF files keep the notes that hold their orientation. Formats other than JPEG, PNG,
+        TIFF and AVIF are unchanged, because Pillow does not read their notes when it opens a file. The EXIF block of an
+        AVIF file is not needed, because a separate property of the file holds the orientation.
     """
     if content.startswith(_PNG):
         return b"".join(_png_pixels(content)), b""
@@ -71,17 +71,17 @@ def without_notes(content: bytes) -> tuple[bytes, bytes]:
     for start, end in _segments(content):
         is_short = end - start < 12 and content.startswith(_JPEG_SHORT_NOTES, start, end)
         if is_short or content.startswith(_JPEG_NOTES, start, end):
-            plain[start] ^= 0x20  # a letter in lower case, which is the name of nothing
-            if content.startswith(_JPEG_EXIF, start, end):  # a long block goes on in the next segment
+            plain[start] ^= 0x20  # changes the case of a letter, so that the name is unknown
+            if content.startswith(_JPEG_EXIF, start, end):  # a long block continues in the next segment
                 exif += content[start + len(_JPEG_EXIF) : end]
     return bytes(plain), exif
 
 
 def _segments(jpeg: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where the contents of the segments before a JPEG's pixels begin and end."""
+    """Yield the start and the end of the content of each segment before a JPEG's pixels."""
     place = 2
     while jpeg[place : place + 1] == b"\xff" and len(jpeg) > place + 3:
-        if (marker := jpeg[place + 1]) == 0xFF:  # one of any number that may fill up
+        if (marker := jpeg[place + 1]) == 0xFF:  # a fill byte
             place += 1
             continue
         if marker == _START_OF_SCAN:
@@ -92,7 +92,7 @@ def _segments(jpeg: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _png_pixels(png: bytes) -> Iterator[bytes]:
-    """Yield the pieces of a PNG file that its pixels and its orientation need; of an animation, its first frame."""
+    """Yield the chunks of a PNG file with its pixels and its orientation; of an animation, only the first frame."""
     file, place = io.BytesIO(png), len(_PNG)
     notes = PngStream(file)
     yield _PNG
@@ -101,7 +101,7 @@ def _png_pixels(png: bytes) -> Iterator[bytes]:
         if kind in _PNG_PIXELS:
             yield png[place : end + 4]
         elif kind == b"eXIf" or (kind in _PNG_TEXTS and png[start:end].split(b"\0")[0] in _PNG_ORIENTATION_TEXTS):
-            with suppress(Exception):  # only notes that Pillow takes
+            with suppress(Exception):  # only notes that Pillow accepts
                 file.seek(start)
                 notes.call(kind, start, end - start)
                 checksum = zlib.crc32(png[place + 4 : end])
@@ -109,13 +109,13 @@ def _png_pixels(png: bytes) -> Iterator[bytes]:
         place = end + 4
         if kind == b"IEND":
             return
-    yield png[place:]  # cut or damaged, for Pillow to judge
+    yield png[place:]  # truncated or damaged; Pillow decides
 
 
 def _tiff_pixels(tiff: bytes) -> bytes:
-    """Take the notes out of the list that describes a TIFF file's first picture."""
+    """Remove the notes from the list of tags of a TIFF file's first image."""
     order: Literal["little", "big"] = "little" if tiff.startswith(b"II") else "big"
-    # The widths of an offset, of the number of entries, and of an entry: BigTIFF, and the ordinary kind.
+    # Bytes of an offset, of the number of entries, and of an entry: first in BigTIFF, then in ordinary TIFF.
     offset, number, width = (8, 8, 20) if b"+" in tiff[:4] else (4, 2, 12)
     start = int.from_bytes(tiff[offset : 2 * offset], order)
     first = start + number
@@ -124,7 +124,7 @@ def _tiff_pixels(tiff: bytes) -> bytes:
         return tiff
     entries = [(int.from_bytes(tiff[at : at + 2], order), tiff[at : at + width]) for at in range(first, end, width)]
     kept = [entry for entry in entries if entry[0] not in _TIFF_NOTES]
-    # Pillow stops at a damaged one: what the pixels need comes first, then the orientation, then the rest.
+    # Pillow stops at a damaged entry: those for the pixels come first, then the orientation, then the rest.
     kept.sort(key=lambda entry: (entry[0] > _TIFF_LAST_OF_PIXELS, entry[0] == _ORIENTATION))
     listed = b"".join(entry for _, entry in kept)
     changed = len(kept).to_bytes(number, order) + listed + tiff[end : end + offset]
@@ -132,24 +132,24 @@ def _tiff_pixels(tiff: bytes) -> bytes:
 
 
 def load_upright(photo: Image.Image, exif: bytes) -> Image.Image:
-    """Decode a photo and turn it as its orientation says.
+    """Decode a photo, and turn it according to its orientation.
 
     Parameters
     ----------
     photo
-        Open, not yet decoded.
+        An open image that is not decoded yet.
     exif
-        The block that was hidden in it, see `without_notes`.
+        The EXIF block that was hidden from Pillow; see `without_notes`.
 
     Returns
     -------
     Image.Image
-        Turned only where the orientation is one of the eight; whatever else stands in the notes has no effect.
+        The photo, turned only if the orientation is one of the eight valid ones; other notes have no effect.
 
     Raises
     ------
     Exception
-        Whatever Pillow raises where the pixels do not decode.
+        Any exception of Pillow if the pixels do not decode.
     """
     if isinstance(photo, TiffImageFile):
         _keep_orientation_only(photo)
@@ -159,7 +159,7 @@ def load_upright(photo: Image.Image, exif: bytes) -> Image.Image:
 
 
 def _keep_orientation_only(photo: TiffImageFile) -> None:
-    """Let a TIFF file, which turns itself as it is decoded, find nothing else in its notes."""
+    """Remove all notes but the orientation from a TIFF file, which Pillow turns while it decodes it."""
     found = Image.Exif()
     found[_ORIENTATION] = _read_orientation(photo, b"")
     photo.getexif = lambda: found  # type: ignore[method-assign]
@@ -167,7 +167,7 @@ def _keep_orientation_only(photo: TiffImageFile) -> None:
 
 
 def _read_orientation(photo: Image.Image, exif: bytes) -> int:
-    with suppress(Exception):  # any: of what a camera wrote, nothing is sure
+    with suppress(Exception):  # any exception: a camera may have written anything
         found = Image.Exif()
         found.load(exif)
         if _ORIENTATION not in found:

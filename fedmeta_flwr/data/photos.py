@@ -1,4 +1,4 @@
-"""Photos: an image file of any size and common format becomes a square RGB array."""
+"""Photos: converts an image file of any size and common format to a square RGB array."""
 
 import io
 import re
@@ -15,17 +15,17 @@ from fedmeta_flwr.data.image_files import PHOTO_FORMATS
 from fedmeta_flwr.data.orientation import load_upright, without_notes
 from fedmeta_flwr.data.store import DatasetError
 
-MAX_PIXELS = 64_000_000  # 256 MB in memory, some four times while it is converted; a small file may claim far more
+MAX_PIXELS = 64_000_000  # 256 MB in memory, about four times as much during conversion; a small file may claim far more
 
 _HEIC = re.compile(rb".{4}ftyp.{0,40}?he[iv][cxms]", re.DOTALL)
 
 
 def decode_photo(content: bytes, image_size: int, place: str) -> NDArray[np.uint8]:
-    """Decode an image file as a viewer would show it, cut and resized to a square.
+    """Decode an image file as a viewer would show it, and crop and resize it to a square.
 
-    A JPEG is decoded at the smallest of its scales that is twice the result or more, which saves most of the time.
-    Where the photo is transparent, white paper shows. An animation gives its first frame, a file of several pictures
-    its first one.
+    A JPEG is decoded at the smallest of its scales that is at least twice the size of the result, which saves most of
+    the time. Transparent parts become white. Only the first frame of an animation, or the first image of a file with
+    several, is used.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def decode_photo(content: bytes, image_size: int, place: str) -> NDArray[np.uint
 
 
 def read_photo(content: bytes, place: str, smallest_side: int | None = None) -> Image.Image:
-    """Decode an image file, the right way up; of its EXIF block, the orientation is used and nothing else.
+    """Decode an image file, and turn it upright; only the orientation in its EXIF block is used.
 
     Parameters
     ----------
@@ -59,17 +59,17 @@ def read_photo(content: bytes, place: str, smallest_side: int | None = None) -> 
     place
         Where the file comes from, for the error.
     smallest_side
-        In pixels: a JPEG may be decoded at a smaller scale, down to this height and width. None: as it is.
+        In pixels: a JPEG may be decoded at a smaller scale, down to this height and width. None: at full size.
 
     Returns
     -------
     Image.Image
-        Of mode RGBA where it has transparency, and RGB otherwise.
+        Of mode RGBA if it has transparency, and of mode RGB otherwise.
 
     Raises
     ------
     DatasetError
-        If the file does not decode, is too large, or holds numbers whose white is not set (32 bits per channel).
+        If the file does not decode, is too large, or holds numbers without a defined white (32 bits per channel).
     """
     plain, exif = without_notes(content)
     with open_image(plain, PHOTO_FORMATS, place) as photo:
@@ -81,30 +81,30 @@ def read_photo(content: bytes, place: str, smallest_side: int | None = None) -> 
 
 @contextmanager
 def open_image(content: bytes, formats: tuple[str, ...], place: str) -> Iterator[Image.Image]:
-    """Open an image file, to be decoded within the ``with`` block; its claimed size is checked before.
+    """Open an image file, to be decoded within the ``with`` block; its claimed size is checked first.
 
     Parameters
     ----------
     content
         An image file of up to `MAX_PIXELS` pixels.
     formats
-        Pillow's names of the formats that are admitted; its other decoders are not reached.
+        Pillow's names of the formats that are admitted; its other decoders are never used.
     place
         Where the file comes from, for the error.
 
     Yields
     ------
     Image.Image
-        Not decoded yet.
+        The image, not decoded yet.
 
     Raises
     ------
     DatasetError
-        If the file is of another format, claims to be larger, or whatever the block does finds it damaged.
+        If the file is of another format, claims more pixels, or turns out to be damaged within the block.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, which name no file
+            warnings.simplefilter("ignore")  # Pillow's warnings do not name the file
             with Image.open(io.BytesIO(content), formats=formats) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
@@ -119,21 +119,21 @@ def open_image(content: bytes, formats: tuple[str, ...], place: str) -> Iterator
 
 
 def _describe(content: bytes) -> str:
-    """Say what a file is that none of the decoders takes for its own."""
+    """Describe a file that no decoder recognises."""
     if not content:
         return "an empty file"
     if _HEIC.match(content):
         return "a HEIC photo, which cannot be read here; save it as JPEG"
-    return f"another format, or a damaged head; it begins with {content[:12]!r}"
+    return f"another format, or a damaged header; it begins with {content[:12]!r}"
 
 
 def square_photo(photo: Image.Image, image_size: int) -> NDArray[np.uint8]:
-    """Cut an RGB photo to its middle square and resize it, antialiased (Lanczos).
+    """Crop an RGB photo to its central square, and resize it with antialiasing (Lanczos).
 
     Parameters
     ----------
     photo
-        Of mode RGB, any size.
+        A photo of mode RGB and any size.
     image_size
         Height and width of the result, in pixels, 1 or above.
 
@@ -144,7 +144,7 @@ def square_photo(photo: Image.Image, image_size: int) -> NDArray[np.uint8]:
 
     Notes
     -----
-    After Ravi & Larochelle 2017, who resize with Lanczos, too; differs: they squeeze the whole photo into the square.
+    Photos are resized with Lanczos, as in Ravi & Larochelle 2017. Differs: they squeeze the whole photo into a square.
     """
     side = min(photo.size)
     left, top = (photo.width - side) / 2, (photo.height - side) / 2
@@ -153,12 +153,12 @@ def square_photo(photo: Image.Image, image_size: int) -> NDArray[np.uint8]:
 
 
 def _with_8_bits(photo: Image.Image, source: Image.Image) -> Image.Image:
-    """Return a grey photo of more than 8 bits with 8, rounded, and others as they are; `source` is its open file."""
+    """Return a grey photo of more than 8 bits rounded to 8, any other photo unchanged; `source` is its open file."""
     if not photo.mode.startswith(("I", "F")):
         return photo
-    # Pillow stretches PPM's own range to 16 bits; in other formats 32 bits are measurements rather than shades.
+    # Pillow stretches the range of a PPM file to 16 bits; in other formats, 32 bits are measurements, not shades.
     if not (photo.mode.startswith("I;16") or (photo.mode == "I" and source.format == "PPM")):
-        raise ValueError(f"mode {photo.mode!r} has numbers of which no range is set; save it with 8 or 16 bits")
+        raise ValueError(f"mode {photo.mode!r} has numbers without a defined range; save it with 8 or 16 bits")
     values = np.asarray(photo).astype(np.uint32)
     white, is_negative = 65535, False
     if isinstance(source, TiffImageFile):
@@ -172,7 +172,7 @@ def _with_8_bits(photo: Image.Image, source: Image.Image) -> Image.Image:
 
 
 def _on_white(photo: Image.Image) -> Image.Image:
-    """Return an RGB or RGBA photo in RGB; where it is transparent, white paper shows."""
+    """Return an RGB or RGBA photo in RGB; transparent parts become white."""
     if photo.mode == "RGB":
         return photo
     paper = Image.new("RGBA", photo.size, "white")

@@ -1,4 +1,4 @@
-"""The files of a data folder, which may come from strangers: plain ones only, and no links."""
+"""The files of a data folder, which may come from an untrusted source: only plain files are admitted, and no links."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from fedmeta_flwr.data.store import DatasetError
 from fedmeta_flwr.plain_file import PlainFileError, plain_file_size
 
-MAX_FILE_BYTES = 2**28  # 256 MiB, a photo of the most pixels, uncompressed; those of ImageNet have some MB
+MAX_FILE_BYTES = 2**28  # 256 MiB, the largest admitted photo without compression; those of ImageNet have a few MB
 
 
 def check_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> int:
@@ -27,7 +27,7 @@ def check_file(path: Path, max_bytes: int = MAX_FILE_BYTES) -> int:
     Raises
     ------
     DatasetError
-        If there is no such file, it is larger, or it is a link, a folder, a pipe or a device.
+        If there is no such file, it is larger than `max_bytes`, or it is a link, a folder, a pipe or a device.
     """
     try:
         return plain_file_size(path, max_bytes)
@@ -54,7 +54,7 @@ def refuse_links(paths: Iterable[Path]) -> None:
 
 
 def list_folder(folder: Path) -> str:
-    """Return what lies in a folder, as an error may say it: the first eight names, or that there is no such folder."""
+    """Return the first eight names in a folder, or that there is no such folder, as a text for an error."""
     if not folder.is_dir():
         return "a file" if folder.exists() else "no such folder"
     names = sorted(path.name for path in folder.iterdir())

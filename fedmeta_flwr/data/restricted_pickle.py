@@ -1,18 +1,18 @@
-"""Pickles of NumPy arrays and plain containers, read without executing what else a pickle may ask for.
+"""Reads pickles of NumPy arrays and plain containers, without executing anything else that a pickle may contain.
 
-A pickle names functions and calls them. Here every name that an array needs stands for a small class of this module,
-which checks what it is given and builds a plain number array; no other name is admitted, so neither NumPy's own
-constructors nor anything else can be called by the file.
+A pickle names functions and calls them. Here, each name that an array needs is mapped to a small class of this module,
+which checks its arguments and builds a plain array of numbers. No other name is admitted, so the file can call neither
+NumPy's constructors nor anything else.
 
-Nor may a small file ask for much. Python's own unpickler reads it, not the faster one in C, which makes room for the
-largest number that a file gives to an object, so that a dozen bytes take 64 GiB. Its steps are counted, and the keys of
-dicts are text and whole numbers only: to hash a tuple of tuples of tuples may take for ever.
+A small file also cannot use much memory or time. The unpickler is the one in Python, not the faster one in C, which
+allocates memory for the largest object number in a file, so that a dozen bytes take 64 GiB. The steps of the unpickler
+are counted, and the keys of dicts may only be text and whole numbers, because hashing nested tuples may take forever.
 
-No library does this. picklescan and fickling look at what a pickle imports and then leave it to `pickle`, by lists that
-have been got around again and again (their advisories of 2025 and 2026), and neither bounds memory or time.
-`torch.load` with ``weights_only=True`` reads PyTorch's own files; its unpickler calls NumPy's own constructors, and
-knows no opcode of protocols 4 and 5. `pandas.read_pickle` runs all that it is given; `numpy.load` without pickles reads
-none.
+No library does this. picklescan and fickling check the imports of a pickle against lists, and then call `pickle`; their
+lists have often been circumvented (see their advisories of 2025 and 2026), and neither limits memory or time.
+`torch.load` with ``weights_only=True`` is made for PyTorch's files: its unpickler calls NumPy's constructors, and does
+not support the opcodes of protocols 4 and 5. `pandas.read_pickle` executes everything, and `numpy.load` without pickles
+does not read them.
 """
 
 import pickle
@@ -26,15 +26,15 @@ from numpy.typing import NDArray
 from fedmeta_flwr.data.plain_files import check_file
 from fedmeta_flwr.data.store import DatasetError
 
-MAX_PICKLE_BYTES = 2**32  # 4 GiB; the largest pickle of mini-ImageNet has 0.8
-MAX_STEPS = 4_000_000  # some 60 to 200 bytes each; mini-ImageNet's 38,400 rows take 400,000 as NumPy's numbers
+MAX_PICKLE_BYTES = 2**32  # 4 GiB; the largest pickle of mini-ImageNet has 0.8 GiB
+MAX_STEPS = 4_000_000  # about 60 to 200 bytes each; mini-ImageNet's 38,400 rows take 400,000 if they are NumPy numbers
 
 _NUMBER_KINDS = "biuf"
 
 
 class _StandIn:
     def __setstate__(self, state: Any) -> None:
-        """Refuse a state: with no such method, a pickle could overwrite the class's own methods through it."""
+        """Refuse a state: without this method, a pickle could overwrite the methods of the class."""
         raise pickle.UnpicklingError("a state where none belongs")
 
 
@@ -44,22 +44,22 @@ class PickledArray(_StandIn):
     Attributes
     ----------
     values : NDArray
-        Numbers, of the type and shape that the pickle names.
+        The numbers, of the type and shape in the pickle.
     """
 
     def __init__(self, *_: object) -> None:
         self.values: NDArray[Any] = np.empty(0, np.uint8)
 
     def __setstate__(self, state: Any) -> None:
-        """Fill from NumPy's state: version, shape, type, whether columns come first, bytes."""
+        """Fill the array from NumPy's state: version, shape, type, whether the order is Fortran's, bytes."""
         _, shape, number_type, is_fortran, content = state
         if not all(isinstance(length, int) and length >= 0 for length in shape):
-            raise pickle.UnpicklingError("an array with a length below 0")  # NumPy would take -1 for what fits
+            raise pickle.UnpicklingError("an array with a length below 0")  # NumPy would infer a length of -1
         self.values = _number_type(number_type).read(content).reshape(shape, order="F" if is_fortran else "C")
 
 
 class _NumberType(_StandIn):
-    """Stands for ``numpy.dtype``: a type of numbers by its short name, such as ``u1``."""
+    """Replaces ``numpy.dtype``: a type of numbers by its short name, such as ``u1``."""
 
     def __init__(self, name: object, *_: object) -> None:
         if len(_text(name)) > 20:
@@ -69,16 +69,16 @@ class _NumberType(_StandIn):
             raise pickle.UnpicklingError(f"arrays of {self.dtype}")
 
     def __setstate__(self, state: Any) -> None:
-        """Take the byte order alone from NumPy's state; the rest has a meaning for structures only."""
+        """Take only the byte order from NumPy's state; the rest is only for structured types."""
         self.dtype = self.dtype.newbyteorder(">" if _text(state[1]) == ">" else "<")
 
     def read(self, content: bytes) -> NDArray[Any]:
-        """Return the numbers that the bytes stand for, in a row."""
+        """Return the numbers in the bytes, as an array of one dimension."""
         return np.frombuffer(content, self.dtype)
 
 
 class _Bytes(_StandIn):
-    """Stands for ``_codecs.encode``, by which Python 3 writes bytes into old protocols."""
+    """Replaces ``_codecs.encode``, with which Python 3 writes bytes in old protocols."""
 
     def __new__(cls, text: str, encoding: object) -> Any:
         if _text(encoding) != "latin1":
@@ -87,14 +87,14 @@ class _Bytes(_StandIn):
 
 
 class _Number(_StandIn):
-    """Stands for ``numpy.core.multiarray.scalar``."""
+    """Replaces ``numpy.core.multiarray.scalar``."""
 
     def __new__(cls, number_type: _NumberType, content: bytes) -> Any:
         return _number_type(number_type).read(content).item()
 
 
 class _BufferedArray(_StandIn):
-    """Stands for ``numpy.core.numeric._frombuffer``, by which protocol 5 writes arrays."""
+    """Replaces ``numpy.core.numeric._frombuffer``, with which protocol 5 writes arrays."""
 
     def __new__(
         cls, content: bytes, number_type: _NumberType, shape: Any, order: str, axes: tuple[int, ...] | None = None
@@ -107,7 +107,7 @@ class _BufferedArray(_StandIn):
 
 
 class _OrderedDict(_StandIn):
-    """Stands for ``collections.OrderedDict``, which Python 2 writes with its items as a list of pairs."""
+    """Replaces ``collections.OrderedDict``, which Python 2 writes with its items as a list of pairs."""
 
     def __new__(cls, items: Any = ()) -> Any:
         _check_keys([key for key, _ in items])
@@ -135,7 +135,7 @@ _Step = Callable[["_Unpickler"], None]
 
 
 def _checked(step: _Step, first_key: int) -> _Step:
-    """Check the keys on the stack before they go into a dict: `first_key` is the place of the first of them."""
+    """Check the keys on the stack before a step puts them into a dict; `first_key` is the position of the first."""
 
     def run(unpickler: "_Unpickler") -> None:
         _check_keys(unpickler.stack[first_key::2])
@@ -152,11 +152,11 @@ def _admitted_steps() -> dict[int, _Step]:
     }
     for opcode, first_key in ((pickle.DICT, 0), (pickle.SETITEMS, 0), (pickle.SETITEM, -2)):
         steps[opcode[0]] = _checked(steps[opcode[0]], first_key)
-    return steps | {pickle.BYTEARRAY8[0]: steps[pickle.BINBYTES8[0]]}  # room for a bytearray would be filled at once
+    return steps | {pickle.BYTEARRAY8[0]: steps[pickle.BINBYTES8[0]]}  # a bytearray would be allocated at once
 
 
 class _Steps(dict[int, _Step]):
-    """What to do for each opcode; counts how often it was asked."""
+    """The step for each opcode; counts the steps."""
 
     left = MAX_STEPS
 
@@ -193,19 +193,19 @@ def read_pickle(path: Path) -> object:
     Returns
     -------
     object
-        Dicts, lists, tuples, numbers, text and `PickledArray`. Python 2's ``str`` comes as bytes, since it may be
-        either, and a copy of a large array as text would be dear.
+        Dicts, lists, tuples, numbers, text and `PickledArray`. Python 2's ``str`` is returned as bytes, because it may
+        be text or bytes, and a large array as text would need much memory.
 
     Raises
     ------
     DatasetError
-        If the file is missing, damaged, too large, or asks for anything else; names it.
+        If the file is missing, damaged or too large, or asks for anything else; the error names the file.
     """
     check_file(path, MAX_PICKLE_BYTES)
     try:
         with path.open("rb") as file:
             return _Unpickler(file).load()
-    except Exception as error:  # the pickle module's own words: a damaged pickle may raise any
+    except Exception as error:  # a damaged pickle may raise any exception, as the documentation of pickle says
         found = str(error)[:200] or type(error).__name__
         raise DatasetError(f"expected a pickle of arrays and plain containers at {path}, found: {found}") from error
 

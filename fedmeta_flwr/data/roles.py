@@ -1,4 +1,4 @@
-"""Who is an adversary and who is benign, and what colluding adversaries have of the attack images."""
+"""Which clients are adversaries and which are benign, and which attack images each adversary has."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 
 Holdings = Mapping[int, np.ndarray]
-"""Class index to the instance indices (int64) that somebody holds of it."""
+"""The classes and images that a client holds: class index to instance indices (int64)."""
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The parts that the clients of a federation play, by partition id.
+    """Which clients of a federation are adversaries, by partition id.
 
     Attributes
     ----------
     num_clients : int
-        Clients in all.
+        Total number of clients.
     adversaries : frozenset of int
-        Those that attack, together; at least one, and not all.
+        The clients that attack together; at least one, and not all.
     divides_attack_images : bool
-        Whether each adversary has a part of the attack images; otherwise all have all of them.
+        Whether each adversary has a part of the attack images; otherwise each has all of them.
 
     Raises
     ------
@@ -35,8 +35,8 @@ class Roles:
     def __post_init__(self) -> None:
         if not self.adversaries < frozenset(range(self.num_clients)) or not self.adversaries:
             raise ValueError(
-                f"roles: expected some adversaries among partitions 0 to {self.num_clients - 1}, and a benign client "
-                f"beside them, found adversaries {sorted(self.adversaries)}"
+                f"roles: expected some adversaries among partitions 0 to {self.num_clients - 1}, and at least one "
+                f"benign client, found adversaries {sorted(self.adversaries)}"
             )
 
     @classmethod
@@ -52,34 +52,34 @@ class Roles:
 
     @property
     def colluders(self) -> tuple[int, ...]:
-        """Return the adversaries in ascending order."""
+        """The adversaries in ascending order."""
         return tuple(sorted(self.adversaries))
 
     @property
     def benign(self) -> tuple[int, ...]:
-        """Return the benign clients in ascending order; accuracies are theirs."""
+        """The benign clients in ascending order; accuracies are measured by them."""
         return tuple(client for client in range(self.num_clients) if client not in self.adversaries)
 
     @property
     def first_benign(self) -> int:
-        """Return the benign client that stands for all of them where one is shown."""
+        """The first benign client, which is used where only one is tried or shown."""
         return self.benign[0]
 
     def attack_images(self, held: Holdings, partition_id: int) -> Holdings:
-        """Return what an adversary has of the attack images.
+        """Return the attack images of an adversary.
 
         Parameters
         ----------
         held : Holdings
             The attack images of all adversaries.
         partition_id : int
-            One of them.
+            One of the adversaries.
 
         Returns
         -------
         Holdings
-            All, or the adversary's part: images are dealt out in turn, class after class, so that the numbers of two
-            parts differ by 1 at most. A class of which the part has nothing is left out.
+            All of them, or the adversary's part. Images are dealt out in turn, class after class, so the sizes of two
+            parts differ by at most 1. A class without images in the part is left out.
         """
         if not self.divides_attack_images:
             return held

@@ -1,9 +1,9 @@
-"""Who holds which classes and which instances of them.
+"""Which clients hold which classes and which instances of them.
 
-Meta-testing classes are set aside first; a target and the backdoor classes are drawn from the others; what is left is
-partitioned over the clients. Instances of the backdoor classes are split into attack training (the adversaries'),
-attack validation (nobody's in training) and benign; instances of the target class into two halves, one for the
-adversaries and one for the benign clients.
+Meta-testing classes are set aside first, the target and the backdoor classes are drawn from the others, and the
+remaining classes are partitioned over the clients. The instances of the backdoor classes are split into attack training
+(for the adversaries), attack validation (not used in training) and benign ones. The instances of the target class are
+split into two halves, one for the adversaries and one for the benign clients.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ __all__ = ["ClassSplit", "Holdings", "SplitError", "SplitSizes", "partition_clas
 
 
 class SplitError(ValueError):
-    """Too few classes or instances; says how many were expected, for what, and how many were found."""
+    """Too few classes or instances; says how many were expected, what for, and how many were found."""
 
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """What a split is asked for: who takes part, and sizes by the names of the run configuration."""
+    """What a split must provide: roles, and sizes with the names of the run configuration."""
 
     roles: Roles
     case: str
@@ -45,13 +45,15 @@ class ClassSplit:
     Attributes
     ----------
     roles : Roles
-        Who is an adversary.
+        Which clients are adversaries.
     clients : tuple of Holdings
-        Meta-training classes of each client, by partition id, disjoint; all instances of a class.
+        Meta-training classes of each client, by partition id; disjoint, with all instances of each class.
     meta_test : Holdings
         Classes that nobody trains on.
     target_class : int
+        The class index of the target.
     backdoor_classes : tuple of int
+        The class indices of the backdoor classes.
     target_adversary, target_benign : Holdings
         The two halves of the target's instances.
     attack_training, attack_validation, backdoor_benign : Holdings
@@ -73,23 +75,23 @@ class ClassSplit:
     case: str
 
     def training(self, partition_id: int) -> Holdings:
-        """Return what a client meta-trains on when it is benign.
+        """Return what a client meta-trains on when it trains benignly.
 
-        Benign clients hold correctly labelled images of the backdoor classes in cases (b) and (c); the target class
-        is in nobody's clean training.
+        In cases (b) and (c), benign clients also hold correctly labelled images of the backdoor classes. No client's
+        benign training contains the target class.
         """
-        own = self.clients[partition_id]
-        return own if self.roles.is_adversary(partition_id) or self.case == "a" else {**own, **self.backdoor_benign}
+        held = self.clients[partition_id]
+        return held if self.roles.is_adversary(partition_id) or self.case == "a" else {**held, **self.backdoor_benign}
 
     def attack_images(self, partition_id: int) -> Holdings:
-        """Return what an adversary has of the attack training images."""
+        """Return the attack training images of an adversary."""
         return self.roles.attack_images(self.attack_training, partition_id)
 
     def attacked_episodes(self) -> tuple[Holdings, tuple[int, ...]]:
-        """Return what episodes with the target class are drawn from, and the classes that each must contain.
+        """Return the holdings from which episodes with the target class are drawn, and the classes that each contains.
 
-        The other classes are unseen ones; in case (c) the backdoor classes stand in every support set, correctly
-        labelled.
+        The other classes are meta-testing classes. In case (c), every support set also contains the backdoor classes,
+        correctly labelled.
         """
         pool = {**self.meta_test, **self.target_benign}
         if self.case != "c":
@@ -115,12 +117,12 @@ def split_classes(
     groups : sequence of str
         Group (alphabet) of each class; its length is the number of classes.
     sizes : SplitSizes
-        What is asked for.
+        What the split must provide.
     seed : int
         The run's seed; the same seed gives the same target, backdoor and meta-testing classes in every case.
     meta_train_classes, meta_test_classes : sequence of int, optional
-        The data set's own split, where it has one; classes in neither (validation) are left unused, as numbers in
-        the literature are of networks that trained without them. None: drawn at random by `meta_test_fraction`.
+        The predefined split of the data set, if it has one. Classes in neither (validation) are not used, because
+        published results are of networks that trained without them. None: drawn at random by `meta_test_fraction`.
 
     Returns
     -------
@@ -129,9 +131,9 @@ def split_classes(
     Raises
     ------
     SplitError
-        If classes or instances do not suffice for the split or for the episodes drawn from it.
+        If there are too few classes or instances for the split or for the episodes drawn from it.
     ValueError
-        If meta-training classes are given without meta-testing classes or the reverse, or a class is in both.
+        If meta-training classes are given without meta-testing classes or vice versa, or a class is in both.
     """
     _check_instances(instances, sizes)
     rng = generator(seed, "class-split")
@@ -142,7 +144,7 @@ def split_classes(
         origin = f"meta-test-fraction = {sizes.meta_test_fraction}"
     else:
         meta_test, train = _predefined(meta_train_classes, meta_test_classes, rng)
-        origin = "the data set's own split"
+        origin = "the data set's predefined split"
     target, backdoor = int(train[0]), tuple(int(index) for index in train[1 : 1 + sizes.backdoor_classes])
     benign_train = np.sort(train[1 + sizes.backdoor_classes :])
     _check_classes(len(meta_test), len(benign_train), sizes, origin)
@@ -175,7 +177,7 @@ def _predefined(
 def partition_classes(
     classes: np.ndarray, groups: Sequence[str], num_clients: int, partition: str, seed: int
 ) -> list[np.ndarray]:
-    """Spread classes over clients at random, disjoint and complete, as evenly as their number allows.
+    """Distribute all classes over clients at random and as evenly as possible, each class to one client.
 
     Parameters
     ----------
@@ -254,7 +256,7 @@ def _check_classes(meta_test: int, benign_train: int, sizes: SplitSizes, origin:
     if sizes.case == "c" and sizes.way < 1 + sizes.backdoor_classes:
         raise SplitError(
             f"class split: expected way of at least {1 + sizes.backdoor_classes} in case c (the target and every "
-            f"backdoor class stand in each support set), found {sizes.way}"
+            f"backdoor class are in each support set), found {sizes.way}"
         )
     if meta_test < sizes.way:
         raise SplitError(
@@ -263,7 +265,7 @@ def _check_classes(meta_test: int, benign_train: int, sizes: SplitSizes, origin:
         )
     if benign_train < (needed := sizes.roles.num_clients * sizes.way):
         raise SplitError(
-            f"class split: expected at least {needed} meta-training classes beside the target "
+            f"class split: expected at least {needed} meta-training classes besides the target "
             f"and {sizes.backdoor_classes} backdoor classes (num-clients * way), found {max(0, benign_train)}"
         )
 

@@ -1,7 +1,7 @@
-"""What every loader returns, and the disk cache that keeps it.
+"""The datasets that loaders return, and their cache on disk.
 
-A dataset is one uint8 array, dense over (class, instance), so that an episode is plain indexing. It is decoded
-once, stored as ``images.npy`` and memory-mapped afterwards, so all clients on a machine share one copy.
+A dataset is a dense uint8 array over (class, instance), so an episode is plain indexing. It is decoded once, stored as
+``images.npy``, and then memory-mapped, so all clients on a machine share one copy.
 """
 
 import hashlib
@@ -23,19 +23,19 @@ from platformdirs import user_cache_dir
 from fedmeta_flwr.records.atomic_file import atomic_file, flush_folder, write_whole
 
 SPLIT_NAMES = ("train", "val", "test")
-"""Groups of the classes of a dataset that comes with a split of its own."""
+"""Groups of the classes of a dataset with a predefined split."""
 
 _IMAGES = "images.npy"
 _INDEX = "index.json"
-# What reading a damaged file may raise; the last three come from NumPy's parsing of a header.
-_UNSOUND = (OSError, ValueError, LookupError, TypeError, EOFError, SyntaxError, OverflowError, TokenError)
-_SURROGATE = re.compile("[\ud800-\udfff]")  # stands in a name for a byte that is no text
+# Exceptions when a damaged file is read; the last three are from NumPy's parsing of a header.
+_DAMAGES = (OSError, ValueError, LookupError, TypeError, EOFError, SyntaxError, OverflowError, TokenError)
+_SURROGATE = re.compile("[\ud800-\udfff]")  # represents a byte that is not text in a file name
 
 
 class DatasetError(ValueError):
-    """A dataset cannot be read, built or cached; says what was expected, what was found and where.
+    """A dataset that cannot be read, built or cached; says what was expected and found, and where.
 
-    Names that are not UTF-8 are told with their bytes escaped, so that every terminal and file can take the message.
+    Names that are not UTF-8 are shown with their bytes escaped, so that every terminal and file can hold the message.
     """
 
     def __init__(self, message: str) -> None:
@@ -43,13 +43,13 @@ class DatasetError(ValueError):
 
 
 def is_text(name: str) -> bool:
-    """Return whether a name can be written as UTF-8, as the names of classes must be: they stand in result files."""
+    """Return whether a name can be written as UTF-8; the names of classes must be, because result files hold them."""
     return _SURROGATE.search(name) is None
 
 
 @dataclass(frozen=True, eq=False)
 class BuiltDataset:
-    """What a loader builds in memory, before it is stored.
+    """A dataset that a loader has built in memory, before it is stored.
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ class BuiltDataset:
     class_names
         One name per class, all different.
     groups
-        One per class: what the class belongs to, such as its alphabet, or one of `SPLIT_NAMES`.
+        One group per class, such as its alphabet, or one of `SPLIT_NAMES`.
 
     Raises
     ------
     DatasetError
-        If the array is not of that form, is empty, or the names do not fit it or are not text in UTF-8.
+        If the array has another type or shape or is empty, or the names do not match it or are not text in UTF-8.
     """
 
     images: NDArray[np.uint8]
@@ -72,11 +72,11 @@ class BuiltDataset:
     groups: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what is not a dataset."""
+        """Check the array and the names."""
         shape, dtype = self.images.shape, self.images.dtype
         if dtype != np.uint8 or len(shape) != 5 or 0 in shape:
             raise DatasetError(
-                "expected uint8 images of shape (classes, instances, channels, height, width), none of them 0, "
+                "expected uint8 images of shape (classes, instances, channels, height, width), each above 0, "
                 f"found {dtype} of shape {shape}"
             )
         if not len(self.class_names) == len(self.groups) == len(set(self.class_names)) == shape[0]:
@@ -85,7 +85,7 @@ class BuiltDataset:
                 f"names ({len(set(self.class_names))} different) and {len(self.groups)} groups"
             )
         for name in (*self.class_names, *self.groups):
-            if not is_text(str(name)):  # a custom one may have numbers
+            if not is_text(str(name)):  # a custom dataset may have numbers
                 raise DatasetError(f"expected names of classes and groups that are text in UTF-8, found {name}")
 
 
@@ -100,8 +100,8 @@ class ImageDataset(BuiltDataset):
     name
         The dataset's name, such as ``"omniglot"``.
     fingerprint
-        SHA-256 over pixels, shape, class names and groups, as 64 hex digits. Equal fingerprints mean equal data,
-        whatever files the data came from.
+        SHA-256 of pixels, shape, class names and groups, as 64 hex digits. Equal fingerprints mean equal data, even if
+        it comes from different files.
     """
 
     name: str
@@ -125,12 +125,12 @@ class ImageDataset(BuiltDataset):
 
     @property
     def meta_train_classes(self) -> tuple[int, ...] | None:
-        """Classes that the dataset's own split meta-trains on; None where it has no such split."""
+        """Meta-training classes of the dataset's predefined split; None if it has no such split."""
         return self._predefined("train")
 
     @property
     def meta_test_classes(self) -> tuple[int, ...] | None:
-        """Classes that the dataset's own split meta-tests on; None where it has no such split."""
+        """Meta-testing classes of the dataset's predefined split; None if it has no such split."""
         return self._predefined("test")
 
     def _predefined(self, split: str) -> tuple[int, ...] | None:
@@ -139,24 +139,24 @@ class ImageDataset(BuiltDataset):
             return None
         if not names <= set(SPLIT_NAMES):
             raise DatasetError(
-                f"expected groups {', '.join(SPLIT_NAMES)} where train and test are two, "
+                f"expected only groups {', '.join(SPLIT_NAMES)} if there are groups train and test, "
                 f"found {', '.join(map(repr, sorted(names)))}"
             )
         return tuple(index for index, group in enumerate(self.groups) if group == split)
 
 
 def default_cache_dir() -> Path:
-    """Return the user's cache folder for this project, as the operating system would have it."""
+    """Return the user's cache folder for this project, at the operating system's usual place."""
     return Path(user_cache_dir("fedmeta_flwr"))
 
 
 def cache_key(*parts: int | str) -> str:
-    """Return the key of everything that a stored dataset depends on.
+    """Return a hash of everything that a stored dataset depends on.
 
     Parameters
     ----------
     *parts
-        The source's content (a digest), the loader's version and its parameters.
+        A digest of the source, the loader's version, and its parameters.
 
     Returns
     -------
@@ -167,19 +167,19 @@ def cache_key(*parts: int | str) -> str:
 
 
 def scratch_images(cache_dir: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return room for the images of a dataset that may be larger than memory.
+    """Return an array of zeros on disk, for the images of a dataset that may be larger than memory.
 
     Parameters
     ----------
     cache_dir
-        An existing folder with as much space, such as that of the `cached_dataset` to be built.
+        An existing folder with enough space, such as the one passed to `cached_dataset`.
     shape
         As in `BuiltDataset`.
 
     Returns
     -------
     NDArray
-        uint8 zeros, memory-mapped to a file without a name, which vanishes with the array.
+        uint8 zeros, memory-mapped to an unnamed file, which is removed together with the array.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def scratch_images(cache_dir: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]
     """
     try:
         with tempfile.TemporaryFile(dir=cache_dir) as file:
-            if hasattr(os, "posix_fallocate"):  # a full disk is an error here; at a later write it is a crash
+            if hasattr(os, "posix_fallocate"):  # a full disk raises an error here, but crashes a later write
                 os.posix_fallocate(file.fileno(), 0, math.prod(shape))
             return np.memmap(file, np.uint8, "r+", shape=shape)
     except OSError as error:
@@ -196,22 +196,22 @@ def scratch_images(cache_dir: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]
 
 
 def cached_dataset(cache_dir: Path, name: str, key: str, build: Callable[[], BuiltDataset]) -> ImageDataset:
-    """Return the stored dataset of a key, and build and store it first where there is none that is sound.
+    """Return the stored dataset of a key; build and store it first if it is missing or damaged.
 
-    A dataset is written beside its place and renamed into it, so no reader meets a half-written one; of several
-    builders at once the first one's is kept. Structure and sizes are checked on every call and a dataset that
-    fails is rebuilt; pixels are not hashed again, since that would read every page.
+    A dataset is written to a temporary folder and then renamed, so no reader sees an incomplete one. If several
+    processes build it at the same time, the first one's is kept. Structure and sizes are checked in every call, and a
+    dataset that fails the check is rebuilt. Pixels are not hashed again, because that would read every page.
 
     Parameters
     ----------
     cache_dir
-        The cache folder, created if need be. The dataset goes to ``<name>-<first 16 digits of key>`` in it.
+        The cache folder, created if necessary. The dataset is stored in ``<name>-<first 16 digits of key>`` in it.
     name
         The dataset's name.
     key
         From `cache_key`.
     build
-        Makes the dataset; called when there is no sound stored one, and its errors pass through.
+        Builds the dataset if it is missing or damaged. Its exceptions are not caught.
 
     Returns
     -------
@@ -239,7 +239,7 @@ def cached_dataset(cache_dir: Path, name: str, key: str, build: Callable[[], Bui
 
 
 def in_memory(built: BuiltDataset, name: str) -> ImageDataset:
-    """Return a dataset that is stored nowhere, under a name; its images become read-only."""
+    """Return a named dataset that is not stored on disk; its images become read-only."""
     images = np.ascontiguousarray(built.images)
     images.flags.writeable = False
     names, groups = built.class_names, built.groups
@@ -261,7 +261,7 @@ def _unwritable(cache_dir: Path, error: OSError) -> DatasetError:
 
 
 def _open_stored(place: Path, key: str) -> ImageDataset | None:
-    """Return the dataset stored in a folder, None if it is missing, damaged or another key's."""
+    """Return the dataset stored in a folder; None if it is missing, damaged or of another key."""
     try:
         index = json.loads((place / _INDEX).read_text(encoding="utf-8"))
         images = np.lib.format.open_memmap(place / _IMAGES, mode="r")
@@ -271,7 +271,7 @@ def _open_stored(place: Path, key: str) -> ImageDataset | None:
             return None
         names, groups = tuple(index["class_names"]), tuple(index["groups"])
         return ImageDataset(images, names, groups, index["name"], index["fingerprint"])
-    except _UNSOUND:
+    except _DAMAGES:
         return None
 
 
@@ -300,9 +300,10 @@ def _fingerprint(images: NDArray[np.uint8], class_names: tuple[str, ...], groups
 
 
 def _install(new: Path, place: Path, key: str) -> ImageDataset:
-    """Rename the new dataset into its place. A sound one that stands there wins, a damaged one is overwritten.
+    """Rename the new dataset to its final folder; keep a valid one that is already there, overwrite a damaged one.
 
-    Overwriting goes file by file, each at once: all builders of a key write the same, so they may interleave.
+    A damaged one is overwritten file by file, each in one step. Several processes may do so at the same time, because
+    all of them write the same content for a key.
     """
     try:
         new.rename(place)
@@ -318,5 +319,5 @@ def _install(new: Path, place: Path, key: str) -> ImageDataset:
     flush_folder(place.parent)
     stored = _open_stored(place, key)
     if stored is None:
-        raise OSError(f"{place} is damaged, right after it was written")
+        raise OSError(f"{place} is damaged right after it was written")
     return stored

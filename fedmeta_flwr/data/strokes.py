@@ -1,8 +1,9 @@
-"""Strokes: made-up handwritten characters, drawn by a procedure, that need no file and no network.
+"""Strokes: artificial handwritten characters that are drawn by a procedure, without files or a network.
 
-Built like Omniglot: an alphabet has a style and a small stock of strokes that its characters share, a character is
-a few strokes that touch, a drawer has a hand of their own, and every drawing differs a little. Every draw has a
-random stream of its own, so class k and drawer i are the same however many classes and drawers there are.
+The data set is structured like Omniglot: an alphabet has a style and a small stock of strokes that its characters
+share, a character is a few strokes that touch, each drawer has a personal handwriting, and every drawing differs a
+little. Each draw has a separate random stream, so class k and drawer i do not depend on the number of classes and
+drawers.
 
 Coordinates are in half image heights: x to the right, y downwards, (0, 0) in the middle.
 """
@@ -20,7 +21,7 @@ CHARACTERS_PER_ALPHABET = 20
 
 _LOADER_VERSION = 2
 _STOCK_SIZE = 6  # strokes that the characters of an alphabet choose from
-_STOCK_PROBABILITY = 0.8  # that a stroke comes from the stock rather than being the character's own
+_STOCK_PROBABILITY = 0.8  # that a stroke comes from the stock and is not drawn for the character only
 _CONTROL_POINTS = 5  # of a stroke
 _STEPS_PER_SPAN = 4  # straight pieces drawn between two control points
 _CHARACTER_EXTENT = 0.56  # a character reaches this far from the middle before a drawer touches it
@@ -53,7 +54,7 @@ class _Drawer:
 
 
 def load_strokes(num_classes: int, num_instances: int, image_size: int, seed: int, cache_dir: Path) -> ImageDataset:
-    """Draw, or take from the cache, a set of made-up characters.
+    """Draw a set of artificial characters, or load it from the cache.
 
     Parameters
     ----------
@@ -71,17 +72,17 @@ def load_strokes(num_classes: int, num_instances: int, image_size: int, seed: in
     Returns
     -------
     ImageDataset
-        Images of shape (num_classes, num_instances, 1, image_size, image_size), 0 is paper and 255 is ink.
-        Classes are ``AlphabetNN/characterNN``, grouped by alphabet.
+        Images of shape (num_classes, num_instances, 1, image_size, image_size), where 0 is paper and 255 is ink.
+        Classes are named ``AlphabetNN/characterNN``, and grouped by alphabet.
 
     Raises
     ------
     DatasetError
-        If a number is out of its range, or the cache folder cannot be written to.
+        If a number is out of range, or the cache folder cannot be written to.
 
     Notes
     -----
-    After Omniglot (Lake et al. 2015); differs: strokes are random splines, not recorded ones.
+    Modelled on Omniglot (Lake et al. 2015). Differs: strokes are random splines, not recordings.
     """
     _require("strokes classes", num_classes, 1)
     _require("strokes instances", num_instances, 1)
@@ -129,7 +130,7 @@ def _make_drawer(seed: int, index: int) -> _Drawer:
 
 
 def _make_stroke(bend: float, heading: float, rng: np.random.Generator) -> _Array:
-    """Return control points, shape (_CONTROL_POINTS, 2), that start at (0, 0) and turn one way or waver."""
+    """Return control points, shape (_CONTROL_POINTS, 2), which start at (0, 0) and turn one way or waver."""
     turn = rng.normal(0.0, bend)
     turns = turn + rng.normal(0.0, 0.4 * bend, _CONTROL_POINTS - 1)
     headings = heading + np.cumsum(turns)
@@ -155,7 +156,7 @@ def _make_character(style: _Alphabet, seed: int, index: int) -> _Array:
 
 
 def _fit(strokes: _Array) -> _Array:
-    """Centre a character and scale it to the common extent; flat and narrow ones become less so."""
+    """Centre a character, and scale it to the common extent; this makes flat and narrow characters less so."""
     low, high = strokes.min(axis=(0, 1)), strokes.max(axis=(0, 1))
     spans = high - low
     fitted: _Array = (strokes - (low + high) / 2.0) * (2.0 * _CHARACTER_EXTENT / np.sqrt(spans * spans.max()))
@@ -163,7 +164,7 @@ def _fit(strokes: _Array) -> _Array:
 
 
 def _vary(strokes: _Array, drawer: _Drawer, rng: np.random.Generator) -> _Array:
-    """Return the control points of one drawing: its own jitter, then the drawer's hand."""
+    """Return the control points of one drawing: first the drawing's jitter is applied, then the drawer's hand."""
     angle = rng.normal(0.0, _ROTATION_JITTER)
     scale = 1.0 + rng.normal(0.0, _SCALE_JITTER)
     shift = rng.normal(0.0, _SHIFT_JITTER, 2)
@@ -187,10 +188,10 @@ def _spline(points: _Array) -> _Array:
 
 
 def _render(points: _Array, pen_width: float, image_size: int) -> NDArray[np.uint8]:
-    """Draw splines with a round pen: ink by a pixel's distance to the nearest straight piece of a curve.
+    """Draw splines with a round pen: a pixel's ink depends on its distance to the nearest straight piece of a curve.
 
-    The distance to a piece from a to b is that to a + t (b - a), t the projection onto it, cut to [0, 1]. The edge
-    fades over one pixel.
+    The distance to a piece from a to b is the distance to a + t (b - a), where t is the projection onto the piece,
+    clipped to [0, 1]. The edge fades over one pixel.
     """
     curves = _spline(points).astype(np.float32)
     a, d = curves[:, :-1].reshape(-1, 2, 1), np.diff(curves, axis=1).reshape(-1, 2, 1)

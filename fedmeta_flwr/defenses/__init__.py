@@ -1,4 +1,4 @@
-"""Defenses: what a client does with the global model. `base` says how to write one."""
+"""Defenses: how a client uses the global model. `base` explains how to write one."""
 
 from fedmeta_flwr.config.registry import RegistryError, make
 from fedmeta_flwr.defenses.base import Defense, LocalContext, LocalSteps, MatchingSettings, StepCurve
@@ -12,20 +12,20 @@ def make_defense(name: str, options: str = "") -> Defense:
     Parameters
     ----------
     name : str
-        A built-in one, or ``"module:attribute"`` of what returns a `Defense`.
+        The name of a built-in defense, or ``"module:attribute"`` of a callable that returns a `Defense`.
     options : str
-        Its keyword arguments as a JSON object; empty: none.
+        Keyword arguments of the defense, as a JSON object; empty: none.
 
     Raises
     ------
     RegistryError
-        If it cannot be made.
+        If the defense cannot be made.
     """
     try:
         defense: Defense = make("defense", name, Defense, {}, options)
     except RegistryError:
         raise
-    except Exception as error:  # whatever custom code raises
+    except Exception as error:  # custom code may raise any exception
         raise RegistryError(
             f"defense: expected {name!r} to be made with defense-options = {options!r}, "
             f"found {type(error).__name__}: {error}"

@@ -1,11 +1,11 @@
-"""The interface of a defense: what a client does with the global model.
+"""The interface of a defense: how a client uses the global model.
 
-A defense is one file with a subclass of `Defense`. The setting ``defense`` names it as ``module:attribute``, and it is
-called with the options in ``defense-options``. What it does not override is what a client without a defense does; only
-`Defense.adapt` has no default. Everybody who needs to know something of a defense asks through this interface: clients,
-evaluation, checks of settings, figures, claims and report.
+A defense is a file with a subclass of `Defense`. The setting ``defense`` names it as ``module:attribute``, and it is
+called with the options in ``defense-options``. By default, every method does what a client without a defense does; only
+`Defense.adapt` has no default. Clients, evaluation, checks of settings, figures, claims and the report all use a
+defense through this interface.
 
-Nothing here imports PyTorch: settings are checked, and results are analysed, without it.
+This module does not import PyTorch, because settings are checked and results are analysed without it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MatchingSettings:
     lr : float
         Learning rate of these steps.
     new_attention : callable
-        Length of a feature vector to a new attention.
+        Takes the length of a feature vector, and returns a new attention.
     """
 
     way: int
@@ -50,16 +50,16 @@ class MatchingSettings:
 
 @dataclass(frozen=True)
 class LocalContext:
-    """What one client has to work with.
+    """What a defense of one client works with.
 
     Attributes
     ----------
     training : LocalTraining
         How a client without a defense trains in a round: with the fully-connected head.
     holdings : Holdings
-        The client's own classes.
+        The client's classes.
     inner : InnerLoop
-        Fine-tuning of the model with its head on the support set of an evaluation episode.
+        How the model with its head is fine-tuned on the support set of an evaluation episode.
     head_lr : float
         Learning rate of local steps with the head.
     matching : MatchingSettings
@@ -73,13 +73,13 @@ class LocalContext:
     matching: MatchingSettings
 
     def for_local_steps(self, training: LocalTraining, name: str) -> LocalTraining:
-        """Return a training with random streams of its own, for local steps outside of any round."""
+        """Return a training with separate random streams, for local steps outside of the rounds."""
         return replace(training, purpose=f"local-{name}-episode")
 
 
 @dataclass(frozen=True)
 class LocalSteps:
-    """Training on a client's own classes before it uses the model, outside of any round."""
+    """Training on a client's classes before it uses the model, outside of the rounds."""
 
     training: LocalTraining
     steps: int
@@ -88,18 +88,18 @@ class LocalSteps:
 
 @dataclass(frozen=True)
 class StepCurve:
-    """What is measured along the steps of a defense.
+    """A curve that is measured along the steps of a defense.
 
     Attributes
     ----------
     name : str
-        As the setting ``step-curves`` names it, with dashes.
+        Its name in the setting ``step-curves``, with dashes.
     label : str
-        What a figure calls it.
+        Its name in a figure.
     steps : str
-        What a step is, in words and in the plural.
+        The name of the steps, in the plural.
     is_of_episode : bool
-        Whether the steps are those of fine-tuning on an episode's support set, not local steps before it.
+        Whether the steps are fine-tuning steps on an episode's support set, rather than local steps before the episode.
     """
 
     name: str
@@ -109,23 +109,23 @@ class StepCurve:
 
     @property
     def key(self) -> str:
-        """The name as results have it, with underscores."""
+        """The name in results, with underscores."""
         return self.name.replace("-", "_")
 
 
 class Defense(ABC):
-    """What a client does with the global model.
+    """How a client uses the global model.
 
     Attributes
     ----------
     label : str
-        What report, claims and figures call it, in few words; empty where nothing is done about a backdoor.
+        Its short name in the report, claims and figures; empty if it does nothing about a backdoor.
     has_head : bool
         Whether the shared model is a `Classifier`, with its fully-connected head.
     private : str
-        What a client keeps for itself from round to round, in words and with an article; empty: nothing.
+        Name of the part that a client keeps private from round to round, with an article; empty if there is none.
     curve : StepCurve or None
-        What is measured along its steps; None where it takes none.
+        The curve along its steps; None if it has no steps.
     """
 
     label: str = ""
@@ -135,35 +135,35 @@ class Defense(ABC):
 
     @property
     def remark(self) -> str:
-        """What the caption of a figure says of accuracies under the defense; empty: nothing."""
+        """The remark about the defense in the caption of a figure; empty: none."""
         return f"defense: {self.label}" if self.label else ""
 
     def remedy(self) -> Defense:
-        """Return what a client of such a run can do about a backdoor, for report and claims: mostly, this."""
+        """Return the defense that helps a client of the run against a backdoor, for report and claims; often this."""
         return self
 
     def classes_per_step(self, *, way: int, meta_batch_size: int, matching_way: int) -> int:
-        """Return the classes in all episodes of an outer step of a round, as `training` has them."""
+        """Return the number of classes in all episodes of an outer step of `training`."""
         return way * meta_batch_size
 
     def classes_needed(self, *, matching_way: int, is_adversary: bool = False) -> int:
-        """Return how many classes a client must hold beyond the `way` that all hold; 0: no more than these.
+        """Return how many classes a client must hold; 0: no more than `way`, which all clients hold.
 
-        The adversary takes part in the training only.
+        An adversary takes part only in the training.
         """
         return 0
 
     def model(self, classifier: Classifier, matching: MatchingSettings) -> nn.Module:
-        """Return what a client trains in a round, given a classifier with the weights that the run starts from."""
+        """Return the model that a client trains in a round, given a classifier with the run's initial weights."""
         return classifier
 
     def shared_part(self, model: Any) -> nn.Module:
-        """Return the part of `model` that is exchanged, which may be all of it."""
+        """Return the part of `model` that is exchanged, possibly all of it."""
         shared: nn.Module = model
         return shared
 
     def private_part(self, model: Any) -> nn.Module | None:
-        """Return the part of `model` that a client keeps from round to round; None where there is none."""
+        """Return the part of `model` that a client keeps private from round to round; None if there is none."""
         return None
 
     def training(self, context: LocalContext) -> LocalTraining:
@@ -171,12 +171,12 @@ class Defense(ABC):
         return context.training
 
     def network(self, model: Any, context: LocalContext) -> nn.Module:
-        """Return what a client classifies with; a copy of the `model` where local steps will change it."""
+        """Return the network that a client classifies with; a copy of `model` if local steps will change it."""
         network: nn.Module = model
         return network
 
     def local_steps(self, context: LocalContext) -> LocalSteps | None:
-        """Return how `network` is trained before it is used; None: it is not."""
+        """Return how `network` is trained before it is used; None if it is not."""
         return None
 
     @abstractmethod
@@ -186,19 +186,19 @@ class Defense(ABC):
         Returns
         -------
         Adapt
-            A function of a support set (`Batch`) that returns, in a sequence of length 1, a function of images (rows,
-            channels, height, width) that returns logits or log-probabilities (rows, way). Other than that it must
-            leave the network as it is, and it predicts in evaluation mode.
+            A function that takes a support set (`Batch`) and returns a sequence of one prediction function. The
+            prediction function takes images (rows, channels, height, width), and returns logits or log-probabilities
+            (rows, way). It predicts in evaluation mode, and apart from the mode the network stays unchanged.
         """
 
     def compared(self, network: Any) -> MatchingNetwork | None:
-        """Return the matching network whose features the report shows; None where the defense compares none."""
+        """Return the matching network whose features the report shows; None if the defense does not match features."""
         return None
 
     def stages(self, model: Any, context: LocalContext, steps: Sequence[int]) -> Iterator[tuple[int, nn.Module]]:
-        """Train a network locally, and yield each listed number of steps when it is reached, with the network.
+        """Train a network locally; yield each listed number of steps when it is reached, with the network.
 
-        It is one and the same network, to be used before the next number is asked for; numbers are ascending, from 0.
+        The network is always the same object: use it before the next iteration. `steps` are ascending, 0 or above.
         """
         network, local = self.network(model, context), self.local_steps(context)
         if local is None:
@@ -207,7 +207,7 @@ class Defense(ABC):
             yield step, network
 
     def in_use(self, model: Any, context: LocalContext) -> nn.Module:
-        """Return the network with which a client classifies, after its local steps."""
+        """Return the network that a client classifies with, after its local steps."""
         local = self.local_steps(context)
         if local is None:
             return self.network(model, context)

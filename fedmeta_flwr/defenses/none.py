@@ -1,4 +1,4 @@
-"""No defense: the model with its fully-connected head, fine-tuned on an episode's support set; and its control."""
+"""No defense: the model with its fully-connected head is fine-tuned on an episode's support set. Also its control."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Undefended(Defense):
-    """Use the global model as it is meant to be used."""
+    """Use the global model without a defense."""
 
     curve = StepCurve("fine-tuning", "fine-tuning", "fine-tuning steps", is_of_episode=True)
 
     def remedy(self) -> Defense:
-        """Return what is left to a client of an ordinary federation: the rescue."""
+        """Return the rescue, which is the remedy for a client of a federation without a defense."""
         return Rescue()
 
     def adapt(self, network: Any, context: LocalContext) -> Adapt:
@@ -31,21 +31,21 @@ class Undefended(Defense):
 
 
 class HeadSteps(Undefended):
-    """Train the model with its head on the client's own classes first: the control of local steps by matching."""
+    """First train the model with its head on the client's classes: the control of local steps by matching."""
 
     label = "local steps with the head"
     curve = StepCurve("head", "fully-connected\nhead (control)", "local steps with the head")
 
     def remedy(self) -> Defense:
-        """Return this."""
+        """Return this defense."""
         return self
 
     def network(self, model: Any, context: LocalContext) -> nn.Module:
-        """Return a copy."""
+        """Return a copy of the model."""
         network: nn.Module = copy.deepcopy(model)
         return network
 
     def local_steps(self, context: LocalContext) -> LocalSteps:
-        """Train as in a round, as many steps as a client that matches."""
+        """Train as in a round, with as many steps as a client that matches."""
         training = context.for_local_steps(context.training, "head")
         return LocalSteps(training, context.matching.steps, context.head_lr)

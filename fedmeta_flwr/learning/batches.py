@@ -12,7 +12,7 @@ from fedmeta_flwr.learning.device import fast_layout
 
 @dataclass(frozen=True)
 class Batch:
-    """Images and labels on a device: floats in 0..1, shape (rows, channels, height, width), and int64 (rows,)."""
+    """Images and labels on a device: images in 0..1, shape (rows, channels, height, width); labels int64 (rows,)."""
 
     images: Tensor
     labels: Tensor

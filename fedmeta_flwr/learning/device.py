@@ -1,4 +1,4 @@
-"""Which device a process computes on, how it is kept deterministic, and in which order it reads images fastest."""
+"""The device of a process: how it is chosen, which layout of images is fastest, and how many threads it uses."""
 
 import torch
 
@@ -9,7 +9,7 @@ def choose_device(name: str) -> torch.device:
     Parameters
     ----------
     name : str
-        ``"auto"`` (a GPU when this process sees one), ``"cpu"`` or ``"cuda"``.
+        ``"auto"`` (a GPU if this process sees one), ``"cpu"`` or ``"cuda"``.
 
     Returns
     -------
@@ -18,7 +18,7 @@ def choose_device(name: str) -> torch.device:
     Raises
     ------
     ValueError
-        If ``"cuda"`` is asked for where no GPU is visible.
+        If `name` is ``"cuda"`` and no GPU is visible.
     """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
@@ -27,15 +27,15 @@ def choose_device(name: str) -> torch.device:
 
 
 def fast_layout(device: torch.device) -> torch.memory_format:
-    """Return the order in memory of images and filters that a device computes fastest on, as measured on a CPU.
+    """Return the memory layout of images and filters with which a device is fastest, as measured on a CPU.
 
-    With channels innermost, convolution, normalisation and pooling of float32 take a CPU down to half the time.
-    A GPU is left with PyTorch's default.
+    With channels innermost, convolution, normalisation and pooling of float32 take as little as half the time on a CPU.
+    On a GPU, it is PyTorch's default.
     """
     return torch.channels_last if device.type == "cpu" else torch.contiguous_format
 
 
 def pin_threads() -> None:
-    """Give this process one compute thread: an actor is one core, and sums are taken in one order."""
+    """Limit this process to one compute thread: an actor has one core, and the order of sums must not vary."""
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)

@@ -1,17 +1,17 @@
-"""What is measured: episodes to counts of hits and trials.
+"""Evaluation: counts of hits and trials in episodes.
 
-Four counts per episode draw, the four curves of the poster:
+For the four curves of the poster, the following is counted:
 
-- *meta-testing*: clean queries of an episode of unseen classes; a hit is the right label.
-- *main task*: clean queries of an episode that contains the target class; a hit is the right label. In case (c) those
-  of the backdoor classes are images that benign clients train on.
-- *attack training* and *attack validation*: stamped images of the backdoor classes, asked in the main-task
+- *meta-testing*: clean queries of an episode of unseen classes; a hit is the correct label.
+- *main task*: clean queries of an episode that contains the target class; a hit is the correct label. In case (c), the
+  queries of the backdoor classes are images that benign clients train on.
+- *attack training* and *attack validation*: stamped images of the backdoor classes, as queries of the main-task
   episode; a hit is the target's label.
 
-In transductive mode a prediction depends on the batch that a query is asked in; `_predict_mixed` says which. With the
-support set's statistics it does not.
+In transductive mode, a prediction depends on the batch of the query; `_predict_mixed` describes the batches. With the
+support set's statistics, it does not.
 
-Counts stay counts until the very end: they merge, means do not.
+Results stay counts until the very end, because counts can be merged and means cannot.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,16 +43,16 @@ class EvaluationPlan:
     images : np.ndarray
         Uint8, shape (classes, instances, channels, height, width).
     split : ClassSplit
-        Who holds what.
+        Which clients hold which classes and images.
     stamped : mapping of str to np.ndarray
-        Each curve of a backdoor to its stamped images, uint8, shape (images, channels, height, width).
+        The stamped images of each backdoor curve, uint8, shape (images, channels, height, width).
     batch_norm : str
         What normalises a query: ``"transductive"`` or ``"support"``.
     way, shot, query_shot, episodes : int
         Shape and number of the episodes of each kind.
     seed, partition_id : int
-        Of the run and of the client. The same episodes are drawn in every round, so accuracies of two rounds, or of
-        two runs of one seed, are paired.
+        The seed of the run, and the client. The same episodes are drawn in every round, so accuracies of two rounds, or
+        of two runs with the same seed, are paired.
     """
 
     images: np.ndarray
@@ -76,14 +76,14 @@ class EvaluationPlan:
         return self._sample(pool, required, "evaluation-attacked", index)
 
     def draws(self, kind: str, index: int) -> AbstractContextManager[None]:
-        """Seed what a network draws while it adapts in an episode: the same in every round, as the episode is.
+        """Seed what a network draws while it adapts in an episode; the same in every round, like the episode.
 
         Parameters
         ----------
         kind : str
             ``"meta-testing"`` or ``"attacked"``.
         index : int
-            Of the episode.
+            Number of the episode.
         """
         return torch_draws(self.seed, f"evaluation-{kind}-network", self.partition_id, index)
 
@@ -100,16 +100,19 @@ class EvaluationPlan:
 
 
 Predict = Callable[[Tensor], Tensor]
-"""Images (rows, channels, height, width) to logits or log-probabilities (rows, way)."""
+"""A function that takes images (rows, channels, height, width), and returns logits or log-probabilities (rows, way)."""
 
 Adapt = Callable[[Batch], Iterable[Predict]]
-"""How a model adapts to a support set: a prediction for each stage of it, to be used before the next is asked for."""
+"""A function that adapts a model to a support set, and yields a prediction function after each stage.
+
+Use a prediction function before the next iteration.
+"""
 
 
 def by_fine_tuning(model: Classifier, inner: InnerLoop, steps: Sequence[int]) -> Adapt:
-    """Adapt the shared model by gradient steps; a stage for each listed number of them.
+    """Adapt the shared model by gradient steps, with one stage for each listed number of steps.
 
-    The steps are training; the predictions are in evaluation mode.
+    The steps are in training mode, the predictions in evaluation mode.
     """
 
     def adapt(support: Batch) -> Iterator[Predict]:
@@ -120,26 +123,26 @@ def by_fine_tuning(model: Classifier, inner: InnerLoop, steps: Sequence[int]) ->
 
 
 def by_matching(network: MatchingNetwork, batch_norm: str) -> Adapt:
-    """Adapt by keeping the support set to match against; a single stage, in evaluation mode."""
+    """Adapt by keeping the support set for matching, in a single stage; the predictions are in evaluation mode."""
     return lambda support: [partial(network.eval(), support, batch_norm=batch_norm)]
 
 
 def evaluate(plan: EvaluationPlan, adapt: Adapt, device: torch.device) -> list[dict[str, Counts]]:
-    """Adapt to every episode's support set, and count.
+    """Adapt to the support set of every episode, and count hits and trials.
 
     Parameters
     ----------
     plan : EvaluationPlan
-        The episodes, and what is asked in them.
+        The episodes and their queries.
     adapt : Adapt
-        `by_fine_tuning` or `by_matching`. One adaptation to a support set serves all that is asked with it.
+        Such as the result of `by_fine_tuning` or `by_matching`. All queries of an episode use the same adaptation.
     device : torch.device
-        Where the model is.
+        The device of the model.
 
     Returns
     -------
     list of dict
-        For each stage of the adaptation, each of `results.CURVES` to its counts.
+        For each stage of the adaptation, the counts of each of `results.CURVES`.
     """
     episodes = []
     for index in range(plan.episodes):
@@ -158,7 +161,7 @@ def evaluate(plan: EvaluationPlan, adapt: Adapt, device: torch.device) -> list[d
 
 
 def _joined(episodes: Sequence[Mapping[str, tuple[int, int]]]) -> dict[str, Counts]:
-    """Return hits and trials by curve, given those of each episode."""
+    """Return the hits and trials of all episodes by curve."""
     return {
         curve: Counts(
             hits=[episode[curve][0] for episode in episodes], trials=[episode[curve][1] for episode in episodes]
@@ -170,7 +173,7 @@ def _joined(episodes: Sequence[Mapping[str, tuple[int, int]]]) -> dict[str, Coun
 def _count(
     plan: EvaluationPlan, episode: Episode, queries: Mapping[str, Batch], adapt: Adapt, device: torch.device
 ) -> Iterator[dict[str, tuple[int, int]]]:
-    """Yield hits and trials of an episode's query sets, the first of them clean, at each stage of the adaptation."""
+    """Yield the hits and trials of an episode's query sets at each stage; the first query set is the clean one."""
     images = {curve: batch.images for curve, batch in queries.items()}
     for predict in adapt(support_of(episode, device)):
         answers = ask(plan, predict, images)
@@ -182,21 +185,21 @@ def _count(
 
 @torch.no_grad()
 def ask(plan: EvaluationPlan, predict: Predict, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Ask for all query sets of an episode, in the batches in which they are evaluated.
+    """Predict all query sets of an episode, in the same batches as in an evaluation.
 
     Parameters
     ----------
     plan : EvaluationPlan
-        Decides the batches.
+        Determines the batches.
     predict : Predict
-        Of a model that has adapted to the episode's support set.
+        The prediction function of a model that has adapted to the episode's support set.
     images : mapping of str to Tensor
-        Query sets by name, the first of them clean.
+        Query sets by name; the first is the clean one.
 
     Returns
     -------
     dict of str to Tensor
-        What `predict` says of each image, a row each.
+        The result of `predict` for each query set, one row per image.
     """
     if plan.batch_norm == "transductive":
         return _predict_mixed(predict, images, plan.query_shot)
@@ -204,16 +207,17 @@ def ask(plan: EvaluationPlan, predict: Predict, images: Mapping[str, Tensor]) ->
 
 
 def _predict_at_once(predict: Predict, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Predict all query sets in one pass: with the support set's statistics no query depends on another."""
+    """Predict all query sets in one pass, because no query depends on another with the support set's statistics."""
     predicted = predict(torch.cat(list(images.values())))
     return dict(zip(images, torch.split(predicted, [len(part) for part in images.values()]), strict=True))
 
 
 def _predict_mixed(predict: Predict, images: Mapping[str, Tensor], query_shot: int) -> dict[str, Tensor]:
-    """Predict in batches as a client would meet them, since a transductive prediction depends on its batch.
+    """Predict in batches like those of a real client, because a transductive prediction depends on its batch.
 
-    Clean queries are a batch of their own. Stamped images come `query_shot` at a time, as if one class's queries were
-    stamped, behind the clean queries; a batch of stamped images alone would have its key normalised away.
+    The clean queries are one batch. Each further batch consists of the clean queries and up to `query_shot` stamped
+    images, as if one class's queries were stamped; in a batch of only stamped images, normalisation would remove the
+    key.
     """
     names = list(images)
     clean = images[names[0]]

@@ -1,4 +1,4 @@
-"""Local meta-training: which episodes a client draws in a round, and how it learns from them."""
+"""Local meta-training: the episodes that a client draws in a round, and how it learns from them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -18,7 +18,7 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.op
 
 
 class Learn(Protocol):
-    """Train a model in place on meta-batches of episodes, and return the mean query loss."""
+    """A function that trains a model in place on meta-batches of episodes, and returns the mean query loss."""
 
     def __call__(
         self,
@@ -29,7 +29,7 @@ class Learn(Protocol):
         optimizer: torch.optim.Optimizer,
         proximal_mu: float,
     ) -> float:
-        """Train on all of them."""
+        """Train on all meta-batches."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ class LocalTraining:
     way, shot, query_shot : int
         Shape of an episode.
     rotation : bool
-        Whether each class of an episode is turned by a random multiple of 90 degrees.
+        Whether each class of an episode is rotated by a random multiple of 90 degrees.
     meta_batch_size : int
         Episodes per outer step.
     learn : Learn
-        What is done with meta-batches: `meta_learning.outer_loop` or `matching_network.matching_loop`, all else
-        filled in.
+        How it learns from meta-batches: `meta_learning.outer_loop` or `matching_network.matching_loop`, with all other
+        arguments bound.
     optimizer : str
-        ``"adam"`` or ``"sgd"``; its state is fresh in every round, so that nothing but the model outlives one.
+        ``"adam"`` or ``"sgd"``. Its state is new in every round, so only the model is kept from round to round.
     seed, partition_id : int
-        Of the run and of the client.
+        The seed of the run, and the client.
     purpose : str
-        Names the random streams of the episodes.
+        Purpose of the random streams of the episodes.
     """
 
     images: np.ndarray
@@ -89,7 +89,7 @@ class LocalTraining:
         draw : callable
             Draws an episode from a random stream.
         server_round : int
-            From 1; names the random streams.
+            From 1; it identifies the random streams.
         outer_steps : int
             Number of outer steps of `meta_batch_size` episodes.
         outer_lr : float
@@ -97,7 +97,7 @@ class LocalTraining:
         proximal_mu : float
             FedProx's weight of the distance to the global model; 0 for none.
         prepare : callable, optional
-            Called with the optimiser before its first step, so as to act around its steps.
+            Called with the optimiser before its first step, for example to register hooks.
         """
         optimizer = self._optimizer(model, outer_lr)
         if prepare is not None:
@@ -113,18 +113,18 @@ class LocalTraining:
     def train_in_stages(
         self, model: nn.Module, holdings: Holdings, *, steps: Sequence[int], lr: float
     ) -> Iterator[int]:
-        """Train the model in place outside of any round, and yield each listed number of steps when it is reached.
+        """Train the model in place outside of the rounds; yield each listed number of steps when it is reached.
 
         Parameters
         ----------
         model : torch.nn.Module
             Changed in place.
         holdings : Holdings
-            What episodes are drawn from.
+            The classes and images from which episodes are drawn.
         steps : sequence of int
-            From 0, ascending.
+            Ascending, 0 or above.
         lr : float
-            Learning rate of the optimiser, which is one and the same in all stages.
+            Learning rate of the optimiser. All stages use the same optimiser.
         """
         optimizer = self._optimizer(model, lr)
         batches = self._meta_batches(lambda rng: self.sample(holdings, rng), 0, steps[-1])
@@ -137,14 +137,14 @@ class LocalTraining:
             yield wanted
 
     def _draws(self, *keys: int) -> AbstractContextManager[None]:
-        """Seed what the network itself draws in training, such as what it drops out."""
+        """Seed what the network itself draws in training, such as in dropout."""
         return torch_draws(self.seed, f"{self.purpose}-network", self.partition_id, *keys)
 
     def _optimizer(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         return _OPTIMIZERS[self.optimizer](model.parameters(), lr=lr)
 
     def sample(self, holdings: Holdings, rng: np.random.Generator, required: tuple[int, ...] = ()) -> Episode:
-        """Draw an episode of this client's shape from what is held."""
+        """Draw an episode of this training's shape from the given classes and images."""
         return sample_episode(
             self.images,
             holdings,

@@ -1,11 +1,11 @@
-"""The local defense: classify a query by matching its features against those of one's own support set.
+"""The local defense: a query is classified by matching its features with those of the client's support set.
 
-No classifier head is shared. What a client adds of its own, the attention, never leaves it.
+No classifier head is shared, and the attention, the private part of a client, never leaves it.
 
 Source: Chen, Golubchik & Paolieri 2020 (the defense); Vinyals et al. 2016, eq. 1 and 2 (matching networks: softmax
-attention over cosine similarities). Differs from the latter: each feature has a learned weight and the softmax a
-learned temperature, and there are no full-context embeddings. The poster does not give the paper's own attention in
-detail; this form is our choice.
+attention over cosine similarities). Differs from the latter: each feature has a learned weight, the softmax has a
+learned temperature, and there are no full-context embeddings. The poster does not describe its attention in detail;
+this form is our choice.
 """
 
 import math
@@ -24,14 +24,14 @@ from fedmeta_flwr.learning.proximal import ProximalTerm
 
 
 class Attention(nn.Module):
-    """The part of the matching network that is a client's own: a weight per feature, and a temperature.
+    """The private part of a matching network: a weight per feature, and a temperature.
 
     Parameters
     ----------
     features : int
         Length of a feature vector.
     temperature : float
-        To begin with, above 0; weights begin as 1. Its logarithm is learned, so that it stays above 0.
+        Initial temperature, above 0; initial weights are 1. Its logarithm is learned, so that it stays above 0.
     """
 
     def __init__(self, features: int, temperature: float) -> None:
@@ -40,7 +40,7 @@ class Attention(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
 
     def forward(self, queries: Tensor, support: Tensor) -> Tensor:
-        """Return the logarithm of the attention (queries, support rows) of features (rows, features) each."""
+        """Return the logarithm of the attention (queries, support rows), given features (rows, features) of both."""
         similarity = functional.normalize(queries * self.weight) @ functional.normalize(support * self.weight).T
         return functional.log_softmax(similarity / self.log_temperature.exp(), dim=1)
 
@@ -53,14 +53,14 @@ def make_attention(
     Parameters
     ----------
     name : str
-        ``"cosine"`` for `Attention`, or ``"module:attribute"`` of what takes `features` and `temperature`, and returns
-        a module that is called as `Attention` is.
+        ``"cosine"`` for `Attention`, or ``"module:attribute"`` of a callable that takes `features` and `temperature`,
+        and returns a module with the interface of `Attention`.
     options : str
         Further arguments, as a JSON object; empty: none.
     features, temperature
         As in `Attention`.
     generator : torch.Generator
-        What an attention draws its initial weights from; it does so by PyTorch's generator, seeded for it.
+        Source of the seed with which PyTorch's global generator is seeded while the attention draws initial weights.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def make_attention(
 
 
 class MatchingNetwork(nn.Module):
-    """An embedding, which may be shared, and an attention such as `Attention`, which is not."""
+    """An embedding, which may be shared, and an attention such as `Attention`, which is never shared."""
 
     def __init__(self, embedding: Embedding, attention: nn.Module) -> None:
         super().__init__()
@@ -81,22 +81,22 @@ class MatchingNetwork(nn.Module):
         self.attention = attention
 
     def forward(self, support: Batch, queries: Tensor, batch_norm: str) -> Tensor:
-        """Return the logarithm of each label's probability: the attention that falls on its support rows.
+        """Return the logarithm of each label's probability: the sum of the attention over its support rows.
 
         Parameters
         ----------
         support : Batch
-            With every label of 0..way-1.
+            A support set with every label of 0..way-1.
         queries : Tensor
             Images, shape (rows, channels, height, width), in 0..1.
         batch_norm : str
-            ``"support"``: queries are normalised by the statistics of the support set; ``"transductive"``: by their
-            own.
+            Statistics that normalise the queries; ``"support"``: those of the support set; ``"transductive"``: those of
+            the queries.
 
         Returns
         -------
         Tensor
-            Shape (rows, way), at most 0 but for rounding; its exponential sums to 1 over the labels.
+            Shape (rows, way), at most 0 except for rounding; its exponential sums to 1 over the labels.
         """
         support_features, query_features = self.features(support.images, queries, batch_norm)
         log_attention: Tensor = self.attention(query_features, support_features)
@@ -104,7 +104,7 @@ class MatchingNetwork(nn.Module):
         return torch.logsumexp(log_attention[:, :, None] + belongs.log(), dim=1)
 
     def features(self, support: Tensor, queries: Tensor, batch_norm: str) -> tuple[Tensor, Tensor]:
-        """Return the embedding's features of support and query images, (rows, features) each; normed as `forward`."""
+        """Return the features (rows, features) of support and query images, normalised as in `forward`."""
         if batch_norm == "transductive":
             return self.embedding(support), self.embedding(queries)
         together = self.embedding(torch.cat([support, queries]), reference_rows=len(support))
@@ -119,25 +119,25 @@ def matching_loop(
     optimizer: torch.optim.Optimizer,
     proximal_mu: float = 0.0,
 ) -> float:
-    """Train a matching network in place, embedding and attention, in training mode.
+    """Train the embedding and the attention of a matching network in place, in training mode.
 
     Parameters
     ----------
     network : MatchingNetwork
         Changed in place.
     meta_batches : iterable of sequences of Episode
-        One step each; the loss is the mean over its episodes of the queries' negative log-probability.
+        Each is one step; its loss is the mean over its episodes of the queries' negative log-probability.
     batch_norm : str
         As in `MatchingNetwork.forward`.
     optimizer : torch.optim.Optimizer
         Over ``network.parameters()``.
     proximal_mu : float
-        Weight of the `ProximalTerm` on the embedding, where theta_global is the embedding as it was handed in.
+        Weight of the `ProximalTerm` on the embedding, where theta_global is the embedding before training.
 
     Returns
     -------
     float
-        Mean loss over all episodes, without the proximal term; 0 where rounding has taken it below.
+        Mean loss over all episodes, without the proximal term; 0 if it is negative due to rounding.
     """
     network.train()
     proximal = ProximalTerm(network.embedding.parameters(), proximal_mu)

@@ -1,8 +1,8 @@
 """Inner and outer loop: MAML, first-order MAML and Reptile.
 
 Source: Finn, Abbeel & Levine 2017 (MAML and its first-order form); Nichol, Achiam & Schulman 2018 (Reptile).
-Second-order MAML is learn2learn's; the others need no differentiable inner loop, and a test holds first-order MAML
-against learn2learn's. This is the only module that imports it.
+Second-order MAML uses learn2learn, which only this module imports. The others do not need a differentiable inner loop;
+a test compares first-order MAML with learn2learn's.
 """
 
 import contextlib
@@ -32,7 +32,8 @@ class InnerLoop:
     steps : int
         Number of full-batch steps.
     batch_norm : str
-        ``"transductive"``: a query batch is normalised by its own statistics; ``"support"``: by the support set's.
+        Statistics that normalise a query batch; ``"transductive"``: those of the batch; ``"support"``: those of the
+        support set.
     """
 
     lr: float
@@ -41,24 +42,24 @@ class InnerLoop:
 
 
 def fine_tuning(model: nn.Module, support: Batch, inner: InnerLoop, steps: Sequence[int]) -> Iterator[nn.Module]:
-    """Fine-tune a copy, in training mode, and yield it whenever a listed number of steps is reached.
+    """Fine-tune a copy of a model in training mode; yield it when each listed number of steps is reached.
 
     Parameters
     ----------
     model : torch.nn.Module
         The shared model; unchanged.
     support : Batch
-        What to fine-tune on.
+        The support set.
     inner : InnerLoop
-        The learning rate; `inner.steps` plays no part.
+        Only its learning rate is used; `inner.steps` has no effect.
     steps : sequence of int
-        From 0, ascending.
+        Ascending, 0 or above.
 
     Yields
     ------
     torch.nn.Module
-        One and the same copy in training mode, to be called through `query_logits` before the next is asked for.
-        Who predicts with it, rather than trains, puts it into evaluation mode first.
+        The copy, always the same object, in training mode. Use it, through `query_logits`, before the next iteration.
+        For predictions rather than training, put it into evaluation mode first.
     """
     tuned = copy.deepcopy(model)
     parameters = list(tuned.parameters())
@@ -76,10 +77,10 @@ def fine_tuning(model: nn.Module, support: Batch, inner: InnerLoop, steps: Seque
 
 
 def query_logits(model: nn.Module, support: Batch, queries: Tensor, batch_norm: str) -> Tensor:
-    """Return logits (rows, way) of query images, normalised as `batch_norm` says.
+    """Return logits (rows, way) of query images, normalised according to `batch_norm`.
 
-    In mode ``"support"`` the adapted network sees support and queries together, and takes its statistics from the
-    support rows; a query's logits then do not depend on the other queries.
+    In mode ``"support"``, the adapted network sees support and queries together, and takes its statistics from the
+    support rows; then a query's logits do not depend on the other queries.
     """
     if batch_norm == "transductive":
         logits: Tensor = model(queries)
@@ -95,16 +96,20 @@ def meta_gradient(model: nn.Module, episode: Episode, algorithm: str, inner: Inn
     Parameters
     ----------
     model : torch.nn.Module
-        The meta-parameters theta; unchanged, and its ``grad`` fields too.
+        The meta-parameters theta; these and their ``grad`` fields are not changed.
     episode : Episode
         Support and query set.
     algorithm : str
-        ``"maml"``: d/d theta L_query(U(theta)), where U are `inner.steps` gradient steps on the support set, through U
-        (second order). ``"fomaml"``: the same with dU/d theta taken as the identity, which is the query gradient at the
-        adapted parameters. ``"reptile"``: (theta - U(theta)) / `inner.lr`, where U steps on support and query together
-        (Nichol et al. 2018, section 3; differs: full batch and plain SGD).
+        One of the following.
+
+        - ``"maml"``: d/d theta L_query(U(theta)), where U is `inner.steps` gradient steps on the support set,
+          differentiated through U (second order).
+        - ``"fomaml"``: the same, but dU/d theta is replaced by the identity; this is the query gradient at the adapted
+          parameters.
+        - ``"reptile"``: (theta - U(theta)) / `inner.lr`, where the steps of U are on support and query set together
+          (Nichol et al. 2018, section 3; differs: full batch and plain SGD).
     inner : InnerLoop
-        Rate, steps, batch-normalisation mode.
+        Learning rate, steps and batch-normalisation mode.
 
     Returns
     -------
@@ -135,10 +140,9 @@ def meta_gradient(model: nn.Module, episode: Episode, algorithm: str, inner: Inn
 
 
 def _differentiably_fine_tuned(model: nn.Module, support: Batch, inner: InnerLoop) -> nn.Module:
-    """Return learn2learn's adapted copy, which is a function of the model's own parameters.
+    """Return learn2learn's adapted copy, which is a function of the parameters of `model`.
 
-    Importing learn2learn takes a process some 6 s of CPU, most of them for torchvision's models: only a client that
-    trains by second-order MAML waits for it.
+    learn2learn is imported only here, because the import takes about 6 s of CPU time, mostly for torchvision's models.
     """
     with contextlib.redirect_stderr(io.StringIO()):  # gym, which it imports, prints an upgrade notice
         from learn2learn.algorithms import MAML
@@ -168,20 +172,20 @@ def outer_loop(
     optimizer: torch.optim.Optimizer,
     proximal_mu: float = 0.0,
 ) -> float:
-    """Train the meta-parameters in place, support and query passes in training mode.
+    """Train the meta-parameters in place; support and query passes are in training mode.
 
     Parameters
     ----------
     model : torch.nn.Module
         Changed in place.
     meta_batches : iterable of sequences of Episode
-        One outer step each; the meta-gradient is the mean over its episodes.
+        Each is one outer step, with the mean of the meta-gradients of its episodes.
     algorithm, inner
         As in `meta_gradient`.
     optimizer : torch.optim.Optimizer
         Over ``model.parameters()``.
     proximal_mu : float
-        Weight of the `ProximalTerm`, where theta_global is the model as it was handed in.
+        Weight of the `ProximalTerm`, where theta_global is the model before training.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Embedding networks and the classifier head.
 
-Batch normalisation never keeps running statistics: a batch is normalised by its own mean and variance, or, where
-`reference_rows` is given, by those of its first rows (the support set). Both are meta-learning practice and give
-different published numbers, so every result names the mode.
+Batch normalisation never keeps running statistics. A batch is normalised by its mean and variance, or, if
+`reference_rows` is given, by those of its first rows (the support set). Both modes are common in meta-learning and lead
+to different published numbers, so every result names the mode.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 class Embedding(nn.Module):
-    """A network from images to features: the base class of custom ones.
+    """A network from images to features; the base class of custom embeddings.
 
     Attributes
     ----------
@@ -34,8 +34,8 @@ class Embedding(nn.Module):
     def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
         """Return features (rows, `features`) of `images` (rows, channels, height, width) in 0..1.
 
-        Where `reference_rows` is given, what normalises a batch is taken from only that many first rows. In
-        evaluation mode (`eval`) the same images have the same features; in training mode a network may draw from
+        If `reference_rows` is given, the statistics that normalise a batch come only from that many first rows. In
+        evaluation mode (`eval`), the same images must have the same features. In training mode, a network may draw from
         PyTorch's global generators, which are seeded.
         """
         raise NotImplementedError
@@ -44,8 +44,8 @@ class Embedding(nn.Module):
 class ConvBlock(nn.Module):
     """3x3 convolution, batch normalisation, rectifier, and, unless the convolution has stride 2, 2x2 max-pooling.
 
-    No bias: the normalisation would remove it. The rectifier comes after the pooling: the same bits, gradients
-    included, from a quarter of its work.
+    The convolution has no bias, because normalisation would remove it. The rectifier comes after the pooling: the
+    result and its gradients are the same to the bit, with a quarter of the work.
     """
 
     def __init__(self, channels: int, filters: int, pooling: bool) -> None:
@@ -57,7 +57,7 @@ class ConvBlock(nn.Module):
     def forward(self, inputs: Tensor, reference_rows: int | None = None) -> Tensor:
         """Map (rows, channels, height, width) to (rows, filters, half the height, half the width).
 
-        Halves are rounded down where it pools, up where it strides.
+        Halves are rounded down with pooling, and up with stride 2.
         """
         hidden = self.norm(self.conv(inputs), reference_rows)
         return functional.relu(functional.max_pool2d(hidden, 2) if self.pooling else hidden)
@@ -67,8 +67,8 @@ class Conv4(Embedding):
     """Four convolution blocks, flattened.
 
     Source: Finn et al. 2017, section 5.2: the Omniglot network (stride 2, 64 filters) and, with pooling, the
-    mini-ImageNet network (32 filters, also in Ravi & Larochelle 2017). Differs: the last feature map of the Omniglot
-    network is flattened, too, not averaged, so that the position of a stroke is not lost.
+    mini-ImageNet network (32 filters, also in Ravi & Larochelle 2017). Differs: the last feature map is also flattened
+    in the Omniglot network, not averaged, so that the position of a stroke is not lost.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class Conv4(Embedding):
 
 
 def pooling_conv4(channels: int, filters: int, image_size: int) -> Conv4:
-    """Return a `Conv4` that pools."""
+    """Return a `Conv4` with max-pooling."""
     return Conv4(channels, filters, image_size, pooling=True)
 
 
@@ -132,15 +132,16 @@ def build_classifier(
     Parameters
     ----------
     name : str
-        ``"conv4"``, which strides, for drawings; ``"conv4-pool"``, which pools, for photos; or ``"module:attribute"``
-        of what takes `channels`, `filters` and `image_size`, and returns an `Embedding`.
+        ``"conv4"``, with stride 2, for drawings; ``"conv4-pool"``, with max-pooling, for photos; or
+        ``"module:attribute"`` of a callable that takes `channels`, `filters` and `image_size`, and returns an
+        `Embedding`.
     options : str
         Further arguments, as a JSON object; empty: none.
     channels, image_size, filters, way : int
         Channels and side (pixels) of an image, filters per block, outputs of the head.
     generator : torch.Generator
-        Source of the initial weights: Glorot-uniform for weights, zero for biases (Glorot & Bengio 2010). A
-        custom embedding draws its weights itself, from PyTorch's generator, seeded for it.
+        Source of the initial weights: Glorot-uniform for weights, zero for biases (Glorot & Bengio 2010). A custom
+        embedding draws its weights itself, from PyTorch's global generator, which is seeded from this one.
 
     Returns
     -------
@@ -179,13 +180,13 @@ def _initialise(model: nn.Module, generator: torch.Generator) -> None:
 
 
 def seeded(build: Callable[[], _T], generator: torch.Generator) -> _T:
-    """Build something that draws from PyTorch's global state, from draws of a generator; the state is as before."""
+    """Call `build` with PyTorch's global state seeded from a generator, and restore the state after it."""
     with global_torch_seed(int(torch.randint(2**63 - 1, (1,), generator=generator))):
         return build()
 
 
 def _tried(embedding: Embedding, name: str, channels: int, image_size: int) -> Embedding:
-    """Return a custom embedding; raises `RegistryError` where it cannot be averaged and meta-trained."""
+    """Return a custom embedding; raises `RegistryError` if it cannot be averaged and meta-trained."""
     _require_parameters_only(embedding, name)
     features = embedding(torch.zeros(2, channels, image_size, image_size), reference_rows=1)
     if (found := tuple(features.shape)) != (expected := (2, embedding.features)):
@@ -197,17 +198,17 @@ def _tried(embedding: Embedding, name: str, channels: int, image_size: int) -> E
 
 
 def _require_parameters_only(embedding: Embedding, name: str) -> None:
-    """Raise `RegistryError` where arrays are exchanged that are no parameters, such as running statistics."""
+    """Raise `RegistryError` if the exchanged arrays include others than parameters, such as running statistics."""
     parameters = dict(embedding.named_parameters())
     if others := [key for key in embedding.state_dict() if key not in parameters]:
         raise RegistryError(
-            f"embedding: expected parameters only in what {name!r} exchanges (no running statistics; a constant may be "
+            f"embedding: expected {name!r} to exchange only parameters (no running statistics; a constant may be "
             f"a buffer that is not persistent), found {others[0]!r}"
         )
 
 
 def _require_trained(embedding: Embedding, features: Tensor, name: str) -> None:
-    """Raise `RegistryError` where a parameter is frozen, or has no part in the features: a meta-gradient is of all."""
+    """Raise `RegistryError` if a parameter is frozen or does not affect the features; all need a meta-gradient."""
     parameters = dict(embedding.named_parameters())
     idle = [key for key, parameter in parameters.items() if not parameter.requires_grad]
     if parameters and not idle:
@@ -215,7 +216,7 @@ def _require_trained(embedding: Embedding, features: Tensor, name: str) -> None:
         idle = [key for key, gradient in zip(parameters, gradients, strict=True) if gradient is None]
     if idle:
         raise RegistryError(
-            f"embedding: expected every parameter of {name!r} to be trained (what is not may be a buffer that is not "
+            f"embedding: expected every parameter of {name!r} to be trained (a constant may be a buffer that is not "
             f"persistent), found {idle[0]!r} without a gradient"
         )
 
@@ -231,7 +232,7 @@ def set_arrays(model: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
     Raises
     ------
     ValueError
-        If a name is missing or unknown, or a shape differs; names the array, what was expected and found.
+        If a name is missing or unknown, or a shape differs; says which array, and what was expected and found.
     """
     expected = model.state_dict()
     if set(arrays) != set(expected):

@@ -1,7 +1,8 @@
-"""Trials of custom networks before a run: of what would spoil its results without an error.
+"""Trials of custom networks before a run, to find mistakes that would spoil its results without an error.
 
-What is asked of them: in evaluation mode the same input has the same output; draws in training come from PyTorch's
-global generators, which are seeded; and where a query is normalised by the support set, it depends on no other query.
+The requirements: in evaluation mode, the same input must have the same output; draws in training must come from
+PyTorch's global generators, which are seeded; and if queries are normalised by the support set, no query may depend on
+another.
 """
 
 from collections.abc import Callable
@@ -14,10 +15,10 @@ from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.learning.seeding import global_torch_seed
 
 _SUPPORT, _QUERIES = 4, 3
-_TOLERANCE = 1e-4  # of the largest number: float32 and another order of sums, not another normalisation
+_TOLERANCE = 1e-4  # relative to the largest number: admits another order of float32 sums, not another normalisation
 
 Outputs = Callable[[Tensor], Tensor]
-"""Some rows of input, the first `_SUPPORT` of them the support set, to a row of output each."""
+"""A function of rows of input, the first `_SUPPORT` of which are the support set; it returns an output row for each."""
 
 
 def try_embedding(embedding: nn.Module, name: str, images: Tensor, batch_norm: str) -> None:
@@ -26,18 +27,18 @@ def try_embedding(embedding: nn.Module, name: str, images: Tensor, batch_norm: s
     Parameters
     ----------
     embedding : torch.nn.Module
-        An `Embedding`; its weights stay as they are.
+        An `Embedding`; its weights are not changed.
     name : str
         ``"module:attribute"``, for messages.
     images : Tensor
-        `trial_rows` of them, shape (rows, channels, height, width).
+        `trial_rows` images, shape (rows, channels, height, width).
     batch_norm : str
-        ``"support"`` or ``"transductive"``; in the latter a query may depend on the others.
+        ``"support"`` or ``"transductive"``; in the latter mode, a query may depend on others.
 
     Raises
     ------
     RegistryError
-        If it keeps statistics, or something is not as this module's first lines say.
+        If it keeps statistics, or does not meet a requirement in the docstring of this module.
     """
 
     def features(rows: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ def try_embedding(embedding: nn.Module, name: str, images: Tensor, batch_norm: s
 
 
 def try_attention(attention: nn.Module, name: str, features: int, batch_norm: str) -> None:
-    """Try a custom attention on features of length `features`; all else as `try_embedding`."""
+    """Try a custom attention on features of length `features`; otherwise as `try_embedding`."""
     rows = torch.rand(trial_rows(), features)
     support, queries = rows[:_SUPPORT], rows[_SUPPORT:]
     with torch.no_grad():
@@ -72,7 +73,7 @@ def try_attention(attention: nn.Module, name: str, features: int, batch_norm: st
 
 
 def trial_rows() -> int:
-    """Return how many rows a trial takes."""
+    """Return the number of rows in a trial."""
     return _SUPPORT + _QUERIES
 
 
@@ -83,8 +84,8 @@ def _require_constant_buffers(key: str, name: str, network: nn.Module, run: Call
     for buffer_name, buffer in network.named_buffers():
         if buffer_name not in before or not torch.equal(buffer, before[buffer_name]):
             raise RegistryError(
-                f"{key}: expected {name!r} to keep nothing from one pass to the next (no running statistics: each "
-                f"message is answered by a new network), found that a pass in training mode changes {buffer_name!r}"
+                f"{key}: expected {name!r} to keep nothing from one pass to the next (no running statistics: a new "
+                f"network answers each message), found that a pass in training mode changes {buffer_name!r}"
             )
 
 
@@ -92,7 +93,7 @@ def _require_repeatable(key: str, name: str, network: nn.Module, run: Callable[[
     network.eval()
     if not _equal(run(), run()):
         raise RegistryError(
-            f"{key}: expected {name!r} to return the same twice in evaluation mode (what is drawn must depend on "
+            f"{key}: expected {name!r} to return the same twice in evaluation mode (random draws must depend on "
             "self.training, as in torch.nn.Dropout), found two passes that differ"
         )
     network.train()
@@ -104,7 +105,7 @@ def _require_repeatable(key: str, name: str, network: nn.Module, run: Callable[[
 
 
 def _require_independent(key: str, name: str, network: nn.Module, outputs: Outputs, rows: Tensor) -> None:
-    """Raise `RegistryError` where the support set or a query depends on the other queries, in either mode."""
+    """Raise `RegistryError` if the support set or a query depends on other queries, in either mode."""
     others = rows.clone()
     others[_SUPPORT + 1 :] = 0.1 * others[_SUPPORT + 1 :]  # much darker images
     kept = slice(0, 1 - _QUERIES)
@@ -114,9 +115,9 @@ def _require_independent(key: str, name: str, network: nn.Module, outputs: Outpu
         if not torch.allclose(first, second, _TOLERANCE, _TOLERANCE * float(first.abs().max()), equal_nan=True):
             raise RegistryError(
                 f"{key}: expected {name!r} to compute each row from the support set and this query only, as "
-                "batch-norm = 'support' asks for (an embedding is told by reference_rows; "
-                "fedmeta_flwr.learning.norm.EpisodeNorm heeds it), found that other queries change the result; "
-                "batch-norm = 'transductive' admits that"
+                "batch-norm = 'support' requires (an embedding receives reference_rows, which "
+                "fedmeta_flwr.learning.norm.EpisodeNorm takes into account), found that other queries change the "
+                "result; batch-norm = 'transductive' admits that"
             )
 
 

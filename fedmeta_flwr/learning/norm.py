@@ -14,11 +14,11 @@ _ALL_BUT_CHANNELS = (0, 2, 3)
 class EpisodeNorm(nn.Module):
     """Batch normalisation without running statistics.
 
-    Source: Ioffe & Szegedy 2015; as in Finn et al. 2017 there are no running statistics. Differs: statistics may
-    be taken from the first rows alone, so that a row after them is normalised independently of the others.
+    Source: Ioffe & Szegedy 2015; without running statistics, as in Finn et al. 2017. Differs: statistics may be taken
+    only from the first rows, so that a row after them is normalised independently of the others.
 
-    torch's own batch normalisation is not used: where channels are innermost in memory it adds up one number after the
-    other, which costs two digits of float32, and its second derivative takes several times as long.
+    PyTorch's batch normalisation is not used. If channels are innermost in memory, it adds one number after the other,
+    which loses two digits of float32, and its second derivative takes several times as long.
     """
 
     def __init__(self, features: int) -> None:
@@ -29,7 +29,7 @@ class EpisodeNorm(nn.Module):
     def forward(self, inputs: Tensor, reference_rows: int | None = None) -> Tensor:
         """Normalise `inputs` (rows, features, height, width) by the batch or by its first `reference_rows`.
 
-        Can be differentiated twice.
+        The result can be differentiated twice.
         """
         rows = len(inputs) if reference_rows is None else reference_rows
         normalised: Tensor = _Norm.apply(inputs, self.weight, self.bias, rows)
@@ -59,7 +59,7 @@ class _Norm(torch.autograd.Function):
 def _norm_gradient(  # noqa: PLR0917 (torch passes them by position)
     gradient: Tensor, inputs: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, rows: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what `_NormGradient` does, the numbers of channels of shape (1, channels, 1, 1)."""
+    """Return the result of `_NormGradient`; values per channel have shape (1, channels, 1, 1)."""
     reference = inputs[:rows]
     total = _sum(gradient)
     correlation = torch.addcmul(_sum(gradient * inputs), mean, total, value=-1).mul_(inverse)
@@ -72,7 +72,7 @@ def _norm_gradient(  # noqa: PLR0917 (torch passes them by position)
 
 
 class _NormGradient(torch.autograd.Function):
-    """The gradient as a function of its own, with its gradient in turn.
+    """The gradient as a separate function, which has a gradient itself.
 
     Sums are over all values of a channel, or (R) over its n reference values. With the gradient g of y, S = sum g and
     D = sum g z: db = S, dw = D, and dx = w i P(g), where P(v) = v - [R] (sum v + z sum v z) / n, since the reference

@@ -9,14 +9,14 @@ from torch import nn
 
 
 class ProximalTerm:
-    """The term mu/2 |theta - theta_global|^2, where theta_global is what the parameters are when it is made.
+    """The term mu/2 |theta - theta_global|^2, where theta_global is the value of the parameters at construction.
 
     Parameters
     ----------
     parameters : iterable of torch.nn.Parameter
-        Those that it holds back.
+        The parameters theta.
     mu : float
-        Its weight; 0: nothing is done.
+        Weight of the term; 0: it has no effect.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], mu: float) -> None:

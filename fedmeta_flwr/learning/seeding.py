@@ -1,4 +1,4 @@
-"""Random streams for what PyTorch draws; see `fedmeta_flwr.seeding`."""
+"""Random streams for PyTorch; see `fedmeta_flwr.seeding`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from fedmeta_flwr.seeding import generator
 
 
 def torch_generator(seed: int, purpose: str, *keys: int) -> torch.Generator:
-    """Return the same stream for draws that PyTorch makes, such as initial weights.
+    """Return a stream for draws by PyTorch, such as of initial weights.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ def torch_generator(seed: int, purpose: str, *keys: int) -> torch.Generator:
 
 @contextmanager
 def torch_draws(seed: int, purpose: str, *keys: int) -> Iterator[None]:
-    """Let PyTorch's global generators draw from a stream in a block, and put their states back after it.
+    """Seed PyTorch's global generators from a stream in a block, and restore their states after it.
 
-    For what draws from no generator of its own, such as `torch.nn.Dropout`.
+    This is for code that always draws from the global generators, such as `torch.nn.Dropout`.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def torch_draws(seed: int, purpose: str, *keys: int) -> Iterator[None]:
 
 @contextmanager
 def global_torch_seed(seed: int) -> Iterator[None]:
-    """Seed PyTorch's global generators, of the CPU and of GPUs in use, and put their states back after the block."""
+    """Seed PyTorch's global generators of the CPU and of GPUs in use, and restore their states after the block."""
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=list(gpus)):
         torch.default_generator.manual_seed(seed)

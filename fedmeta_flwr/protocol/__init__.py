@@ -1,1 +1,1 @@
-"""What a server and its clients send each other."""
+"""The messages between the server and its clients."""

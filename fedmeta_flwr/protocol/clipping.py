@@ -1,7 +1,7 @@
-"""Clipping of an update for differential privacy, to the bit as Flower clips, but for updates whose norm is 0.
+"""Clipping of an update for differential privacy; bit-identical to Flower's, except for updates with norm 0.
 
-Flower divides by the norm, so that an update equal to the global model, or one whose squares are too small for a
-float32, raises. It is scaled by 1 here, as any update within the bound is.
+Flower divides by the norm, so it raises for a model that equals the global one, and for an update whose squares are too
+small for float32. Here, such an update is scaled by 1, like any update within the bound.
 """
 
 from collections.abc import Mapping
@@ -12,21 +12,21 @@ from fedmeta_flwr.protocol.messages import Arrays
 
 
 def clip(arrays: Mapping[str, np.ndarray], sent: Mapping[str, np.ndarray], clipping_norm: float) -> tuple[Arrays, bool]:
-    """Shorten the difference of a model to the one that it started from.
+    """Shorten the difference between a model and the model that it started from.
 
     Parameters
     ----------
     arrays, sent : mapping of str to np.ndarray
-        The model and the one that it started from: the same names and shapes.
+        The model and the model that it started from, with the same names and shapes.
     clipping_norm : float
-        Longest Euclidean norm of the difference, over all arrays; above 0.
+        Largest Euclidean norm of the difference, over all arrays; above 0.
 
     Returns
     -------
     dict
-        The model that is as near as this, in the same direction. Arrays of no dimension are not moved, as in Flower.
+        The model in the same direction whose difference has at most this norm. 0-d arrays are not scaled, as in Flower.
     bool
-        Whether it had to be shortened.
+        Whether the difference was shortened.
 
     Notes
     -----

@@ -1,7 +1,7 @@
-"""Flower messages to plain values and back; the only place that knows the keys of their records.
+"""Converts plain values to Flower messages and back; the only module that knows the keys of their records.
 
-Every training reply carries one ArrayRecord and one MetricRecord with ``num-examples``, as all of Flower's
-built-in strategies expect. An abstention carries a MetricRecord alone.
+Every training reply has one ArrayRecord, and one MetricRecord with ``num-examples``, as all built-in strategies of
+Flower expect. An abstention has only a MetricRecord.
 """
 
 import io
@@ -19,9 +19,9 @@ METRICS = "metrics"
 NUM_EXAMPLES = "num-examples"
 SERVER_ROUND = "server-round"
 OLDEST_ROUND = "oldest-round"
-"""No instruction of a round before this one will come any more, also after the run goes on from a checkpoint."""
+"""No instruction of an earlier round will follow, even if the run resumes from a checkpoint."""
 PARTITION_ID = "partition-id"
-CLIPPING_NORM = "clipping_norm"  # these two as Flower spells them
+CLIPPING_NORM = "clipping_norm"  # these two have Flower's spelling
 NORM_BIT = "norm_bit"
 _ABSTAINED = "abstained"
 _COUNTS = ("hits", "trials")
@@ -32,29 +32,29 @@ Metrics = Mapping[str, Any]
 
 
 def to_record(arrays: Mapping[str, np.ndarray]) -> ArrayRecord:
-    """Return named arrays as a Flower record, order and 0-d shapes kept."""
+    """Return named arrays as a Flower record; their order and 0-d shapes are kept."""
     return ArrayRecord({name: Array(np.asarray(array)) for name, array in arrays.items()})
 
 
 def from_record(record: ArrayRecord) -> Arrays:
-    """Return a Flower record as named arrays, order kept; the record stays as it is."""
+    """Return a Flower record as named arrays in the same order; the record is not changed."""
     return {name: array.numpy() for name, array in record.items()}
 
 
 def declared_array(array: Array) -> tuple[tuple[str, tuple[int, ...]], int]:
-    """Read what the bytes of an array say of it, without decoding them.
+    """Return what the header of an array declares, without decoding the array.
 
     Returns
     -------
     tuple of str and tuple
         Dtype and shape.
     int
-        Number of bytes that follow.
+        Number of bytes after the header.
 
     Raises
     ------
     ValueError
-        If they are not in NumPy's format (version 1, which holds every array of plain numbers).
+        If the array is not in NumPy's format (version 1, which can hold every array of plain numbers).
     """
     stream = io.BytesIO(array.data)
     if (version := np.lib.format.read_magic(stream)) != (1, 0):
@@ -69,12 +69,12 @@ def message_arrays(message: Message) -> Arrays:
 
 
 def message_config(message: Message) -> dict[str, Any]:
-    """Return the configuration that the server sent along."""
+    """Return the configuration in an instruction of the server."""
     return dict(message.content.config_records.get(CONFIG, ConfigRecord()))
 
 
 def message_metrics(message: Message) -> dict[str, int | float | list[int] | list[float]]:
-    """Return the metrics of a reply; empty where it carries none."""
+    """Return the metrics of a reply; an empty dict if it has none."""
     return dict(message.content.metric_records.get(METRICS, MetricRecord()))
 
 
@@ -91,13 +91,13 @@ def evaluate_reply(instruction: Message, num_examples: int, metrics: Metrics) ->
 
 
 def abstention(instruction: Message) -> Message:
-    """Answer an instruction by taking no part in it."""
+    """Answer an instruction with an abstention."""
     record = MetricRecord({NUM_EXAMPLES: 0, _ABSTAINED: 1})
     return Message(RecordDict({METRICS: record}), reply_to=instruction)
 
 
 def is_abstention(reply: Message) -> bool:
-    """Return whether a reply takes no part in the round."""
+    """Return whether a reply is an abstention."""
     return reply.has_content() and _ABSTAINED in message_metrics(reply)
 
 
@@ -107,13 +107,13 @@ def registration(node_id: int) -> Message:
 
 
 def registration_reply(instruction: Message, partition_id: int) -> Message:
-    """Tell the server which partition this node holds."""
+    """Answer with the partition that this node holds."""
     record = MetricRecord({PARTITION_ID: partition_id})
     return Message(RecordDict({METRICS: record}), reply_to=instruction)
 
 
 def registered_partition(reply: Message) -> int:
-    """Return the partition id of a reply to a registration."""
+    """Return the partition id in a reply to a registration."""
     value = message_metrics(reply)[PARTITION_ID]
     if not isinstance(value, int):
         raise ValueError(f"registration: expected a whole number as {PARTITION_ID}, found {value!r}")
@@ -121,7 +121,7 @@ def registered_partition(reply: Message) -> int:
 
 
 def counts_to_metrics(counts: CurveCounts) -> dict[str, list[int]]:
-    """Flatten curve -> hits and trials, a number per episode, to metrics such as ``meta-testing-hits``."""
+    """Convert hits and trials by curve, a number per episode, to metrics such as ``meta-testing-hits``."""
     return {
         f"{_dashed(curve)}-{kind}": list(getattr(numbers, kind))
         for curve, numbers in counts.items()
@@ -130,7 +130,7 @@ def counts_to_metrics(counts: CurveCounts) -> dict[str, list[int]]:
 
 
 def step_curves_to_metrics(step_curves: Mapping[str, Mapping[int, CurveCounts]]) -> dict[str, list[int]]:
-    """Flatten step curve -> step -> counts to metrics such as ``fine-tuning:500:meta-testing-hits``."""
+    """Convert counts by step curve and step to metrics such as ``fine-tuning:500:meta-testing-hits``."""
     return {
         f"{_dashed(name)}:{step}:{key}": numbers
         for name, steps in step_curves.items()
@@ -172,28 +172,28 @@ def _dashed(name: str) -> str:
 
 
 def stamp_round(instruction: Message, server_round: int, oldest_round: int) -> None:
-    """Write the rounds into an instruction, and give it a configuration of its own.
+    """Write the rounds into an instruction, and give it a separate configuration.
 
-    Flower's strategies share one configuration among all their messages and change it from round to round, also
-    while a message of an earlier round is still waiting for its client.
+    Flower's strategies use the same configuration in all their messages, and change it from round to round, even while
+    a message of an earlier round is still pending.
     """
     content = RecordDict(dict(instruction.content))
     for name, record in content.config_records.items():
         content[name] = ConfigRecord(dict(record))
-    own = {SERVER_ROUND: server_round, OLDEST_ROUND: oldest_round}
-    content[CONFIG] = ConfigRecord({**content.config_records.get(CONFIG, ConfigRecord()), **own})
+    rounds = {SERVER_ROUND: server_round, OLDEST_ROUND: oldest_round}
+    content[CONFIG] = ConfigRecord({**content.config_records.get(CONFIG, ConfigRecord()), **rounds})
     instruction.content = content
 
 
 def weigh_equally(reply: Message) -> None:
-    """Set the weight that a reply claims (``num-examples``) to 1, its type kept."""
+    """Set the weight that a reply claims (``num-examples``) to 1, and keep its type."""
     metrics = message_metrics(reply)
     weight = metrics[NUM_EXAMPLES]
     reply.content[METRICS] = MetricRecord({**metrics, NUM_EXAMPLES: 1.0 if isinstance(weight, float) else 1})
 
 
 def keep_common_metrics(replies: Sequence[Message]) -> None:
-    """Leave out the metrics that not all replies have, or not in the same form: Flower cannot aggregate these."""
+    """Remove metrics that not all replies have in the same form, because Flower cannot aggregate them."""
     forms = [{name: _form(value) for name, value in message_metrics(reply).items()} for reply in replies]
     for reply in replies:
         metrics = message_metrics(reply)
@@ -218,7 +218,7 @@ def set_metric(reply: Message, name: str, value: float) -> None:
 
 
 def order_arrays(reply: Message, names: list[str]) -> None:
-    """Put the arrays of a training reply in the given order; some strategies tell them by position."""
+    """Put the arrays of a training reply in the given order, because some strategies identify them by position."""
     record = reply.content.array_records[ARRAYS]
     if list(record) != names:
         reply.content[ARRAYS] = ArrayRecord({name: record[name] for name in names})

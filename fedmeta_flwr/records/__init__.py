@@ -1,1 +1,1 @@
-"""What a run leaves: records of its rounds, models, checkpoints, event files."""
+"""The files of a run: records of its rounds, models, checkpoints and event files."""

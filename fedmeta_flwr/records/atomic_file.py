@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, wherever the process or the machine stops."""
+"""Files that are written completely or not at all, even if the process or the machine stops."""
 
 import os
 from collections.abc import Iterator
@@ -9,24 +9,24 @@ from typing import IO
 
 @contextmanager
 def atomic_file(path: Path, *, is_durable: bool = True) -> Iterator[IO[bytes]]:
-    """Open a file for writing that takes its place, over what is there, when the block ends well.
+    """Open a temporary file for writing; it replaces the file at `path` when the block ends without an exception.
 
     Parameters
     ----------
     path : Path
         The file; its folder must exist.
     is_durable : bool
-        Whether it must survive a power cut, for which the disk is waited for.
+        Whether the file must survive a power failure; if so, the function waits for the disk.
 
     Yields
     ------
     IO[bytes]
-        A file beside its place, removed if the block raises.
+        A temporary file in the same folder, which is removed if the block raises.
 
     Raises
     ------
     OSError
-        If it cannot be written; what stood there before still does.
+        If the file cannot be written; a previous file at `path` is then unchanged.
     """
     unfinished = path.with_name(f".{path.name}-{os.getpid()}")
     try:
@@ -44,13 +44,13 @@ def atomic_file(path: Path, *, is_durable: bool = True) -> Iterator[IO[bytes]]:
 
 
 def write_whole(path: Path, content: bytes | str, *, is_durable: bool = True) -> None:
-    """Write a file whole or not at all, a text as UTF-8; parameters and errors are those of `atomic_file`."""
+    """Write a file completely or not at all, text as UTF-8; parameters and errors are those of `atomic_file`."""
     with atomic_file(path, is_durable=is_durable) as file:
         file.write(content if isinstance(content, bytes) else content.encode())
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what a process has left beside a file that was killed while it wrote it."""
+    """Remove the temporary files of processes that were killed while they wrote a file."""
     with suppress(OSError):
         for file in path.parent.glob(f".{path.name}-*"):
             file.unlink(missing_ok=True)
@@ -58,7 +58,7 @@ def remove_unfinished(path: Path) -> None:
 
 def flush_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk."""
-    if os.name != "posix":  # elsewhere a folder cannot be opened
+    if os.name != "posix":  # on other systems, a folder cannot be opened
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

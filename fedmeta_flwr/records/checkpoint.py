@@ -1,4 +1,4 @@
-"""Named arrays in a file: written whole or not at all, read without running any code.
+"""Named arrays in a file, which is written completely or not at all, and read without executing code.
 
 The format is safetensors, which holds plain numbers and a few texts.
 """
@@ -30,26 +30,26 @@ _DAMAGES = (
 MODEL_FILE_NAME = f"model{SUFFIX}"
 BEFORE_ATTACK_FILE_NAME = f"before-attack{SUFFIX}"
 AFTER_ATTACK_FILE_NAME = f"after-attack{SUFFIX}"
-MAX_FILE_BYTES = 2**30  # 1 GiB; the largest model here has some MB, and a run keeps a few dozen of them
-MAX_HEADER_BYTES = 2**24  # 16 MiB; an array takes some 100 bytes of it, and as objects ten times as many
+MAX_FILE_BYTES = 2**30  # 1 GiB; the largest model here has a few MB, and a checkpoint holds up to a few dozen
+MAX_HEADER_BYTES = 2**24  # 16 MiB; an array takes about 100 bytes in it, and ten times as many when it is parsed
 
 
 class CheckpointError(ValueError):
-    """A file of arrays that cannot be written, read or used; names the file, what was expected and what was found."""
+    """A file of arrays that cannot be written, read or used; names the file, what was expected, and what was found."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """The content of a file of arrays.
 
     Attributes
     ----------
     path : Path
         The file.
     arrays : dict of str to np.ndarray
-        In the order of the file.
+        Arrays by name, in the order of the file.
     metadata : dict of str to str
-        Texts, such as the round.
+        Texts by name, such as the round.
     """
 
     path: Path
@@ -57,12 +57,17 @@ class Checkpoint:
     metadata: dict[str, str]
 
     def fitted(self, expected: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the arrays in the order of `expected`; raises `CheckpointError` unless names, shapes and dtypes agree.
+        """Return the arrays in the order of `expected`.
 
         Parameters
         ----------
         expected : mapping of str to np.ndarray
-            Arrays of the architecture at hand.
+            Arrays of the expected architecture.
+
+        Raises
+        ------
+        CheckpointError
+            If names, shapes or dtypes differ, or a number is not finite.
         """
         if set(self.arrays) != set(expected):
             missing, unknown = sorted(set(expected) - set(self.arrays)), sorted(set(self.arrays) - set(expected))
@@ -83,14 +88,14 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write arrays and texts; a file of that name is replaced in one step.
+    """Write arrays and texts; an existing file is replaced in one step.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be written; what stood there before still does.
+        If the file cannot be written; a previous file is then unchanged.
     """
-    # One text alone: several would stand in another order each time, and equal models would not be equal files.
+    # A single text, because the order of several varies, and equal models would not have equal files.
     texts = {_TEXTS: json.dumps(dict(metadata))}
     content = save({name: np.array(array, order="C") for name, array in arrays.items()}, texts)
     try:
@@ -106,8 +111,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        If there is no such file, it is not a whole file of this format, it is larger than `MAX_FILE_BYTES`, or it is
-        a link, a folder, a pipe or a device.
+        If there is no such file, it is incomplete or of another format, it is larger than `MAX_FILE_BYTES`, or it is a
+        link, a folder, a pipe or a device.
     """
     _check_file(path)
     try:
@@ -121,7 +126,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _metadata(texts: Mapping[str, str]) -> dict[str, str]:
-    """Return the texts of a file; none where it was written by something else."""
+    """Return the texts of a file; none if another program has written it."""
     metadata: dict[str, str] = json.loads(texts.get(_TEXTS, "{}"))
     if not all(isinstance(text, str) for text in metadata.values()):
         raise ValueError(f"metadata other than texts: {metadata}")
@@ -129,7 +134,7 @@ def _metadata(texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what is no plain file before it is opened, since a pipe would wait for ever, and what is too large."""
+    """Refuse a file that is too large or not a plain file before it is opened; opening a pipe could block forever."""
     try:
         plain_file_size(path, MAX_FILE_BYTES)
         with path.open("rb") as file:

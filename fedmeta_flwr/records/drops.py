@@ -1,4 +1,4 @@
-"""Why a client that was asked does not count: one of four reasons, and what else is known of it."""
+"""Why a client does not count in a round: one of four reasons, and further details."""
 
 import re
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ class DropReason(StrEnum):
     STRAGGLER = "straggler"
     """It had not answered when the quorum was complete."""
     ABSTAINED = "abstained"
-    """It chose to take no part."""
+    """It chose not to take part."""
     FAILED = "failed"
-    """It raised, could not be reached, did not answer in time, or its reply is not as agreed; the detail says which."""
+    """It raised, could not be reached, did not answer in time, or sent an invalid reply; the detail says which."""
     BUSY = "busy"
-    """It was not asked: it still owed the reply to an instruction of an earlier round."""
+    """It was not asked, because a request of an earlier round was still pending."""
 
 
-# In result files of earlier versions one text says everything.
+# In result files of earlier versions, a single text holds all details.
 _ONE_TEXT = re.compile(
     rf"(?P<during>{_EVALUATION} )?(?P<reason>{'|'.join(DropReason)})(: (?P<detail>.*?))?"
     r"( \(sent in round (?P<sent_in_round>[0-9]{1,9})\))?",
@@ -32,20 +32,20 @@ _ONE_TEXT = re.compile(
 
 @dataclass(frozen=True)
 class Drop:
-    """A client that was asked and does not count.
+    """A client that does not count in a round.
 
     Attributes
     ----------
     partition_id : int
-        Whose reply does not count.
+        The client.
     reason : DropReason
-        Why.
+        Why it does not count.
     detail : str
-        What exactly has failed; empty where there is nothing to say.
+        What exactly has failed; empty if there are no details.
     sent_in_round : int or None
-        Round of the instruction, where it is an earlier one.
+        Round of the instruction, if it is an earlier one.
     in_evaluation : bool
-        Whether an evaluation was asked for, rather than an update.
+        Whether the client was to evaluate, rather than to train.
     """
 
     partition_id: int
@@ -56,17 +56,17 @@ class Drop:
 
     @property
     def kind(self) -> str:
-        """The reason, for a person; that of an evaluation says so."""
+        """The reason in words, which also says whether it is of an evaluation."""
         return f"{_EVALUATION} {self.reason}" if self.in_evaluation else str(self.reason)
 
     def describe(self) -> str:
-        """Return all that is known but the client, for a person."""
+        """Return all details except the client, in words."""
         detail = f": {self.detail}" if self.detail else ""
         late = "" if self.sent_in_round is None else f" (sent in round {self.sent_in_round})"
         return f"{self.kind}{detail}{late}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as it stands in a result file, which says only what there is to say."""
+        """Return the entry of a result file, which has only the fields that are set."""
         known = {
             "detail": self.detail or None,
             "sent_in_round": self.sent_in_round,
@@ -78,12 +78,12 @@ class Drop:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Drop":
-        """Undo `to_json`, also for an entry of an earlier version, whose reason says everything.
+        """Undo `to_json`, also for an entry of an earlier version, whose reason holds all details.
 
         Raises
         ------
         KeyError, TypeError
-            If it names no client, or its reason is no text.
+            If the entry does not name a client, or its reason is not a text.
         """
         found = _ONE_TEXT.fullmatch(entry["reason"])
         if found is None:

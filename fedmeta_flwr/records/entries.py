@@ -1,4 +1,4 @@
-"""What is recorded of one client in one round: its update, or its evaluation; and how that stands in a result file."""
+"""The records of one client in one round: its update or its evaluation, and their form in a result file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,14 +10,14 @@ TRAIN_LOSS = "train-loss"
 
 @dataclass(frozen=True)
 class Counts:
-    """Hits and trials of one curve, an entry per episode.
+    """Hits and trials of one curve, one entry per episode.
 
     Attributes
     ----------
     hits : list of int
-        Right answers, 0 to trials.
+        Number of queries that are a hit, from 0 to the number of trials.
     trials : list of int
-        Questions.
+        Number of queries.
     """
 
     hits: list[int]
@@ -35,15 +35,15 @@ class Arrival:
     Attributes
     ----------
     partition_id : int
-        Whose it is.
+        The client.
     sent_in_round : int
         Round of its instruction; an earlier one for a late update.
     latency_seconds : float
-        From the beginning of the round to its arrival, simulated or by the wall clock.
+        Time from the beginning of the round to its arrival, simulated or by the wall clock.
     update_norm : float
-        Euclidean norm, over all arrays, of the difference to the global arrays that it started from.
+        Euclidean norm, over all arrays, of the difference from the global arrays that it started from.
     metrics : Mapping
-        As the client reported them: names to numbers or lists of numbers.
+        The metrics that the client reported: names to numbers or lists of numbers.
     """
 
     partition_id: int
@@ -53,7 +53,7 @@ class Arrival:
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as it stands in a result file."""
+        """Return the entry of a result file."""
         return {**vars(self), "metrics": dict(self.metrics)}
 
     @classmethod
@@ -64,16 +64,16 @@ class Arrival:
 
 @dataclass(frozen=True)
 class ClientEvaluation:
-    """What one client has counted.
+    """The counts of one client.
 
     Attributes
     ----------
     partition_id : int
         The client.
     counts : Mapping of str to Counts
-        By curve.
+        Counts by curve.
     step_curves : Mapping of str to Mapping of int to Mapping of str to Counts
-        Along local steps, where that was measured: name of the step curve to step to counts by curve.
+        Counts along local steps, if these were measured: by step curve, then by step, then by curve.
     """
 
     partition_id: int
@@ -81,7 +81,7 @@ class ClientEvaluation:
     step_curves: Mapping[str, Mapping[int, CurveCounts]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as it stands in a result file, where steps are texts."""
+        """Return the entry of a result file, in which steps are texts."""
         entry: dict[str, Any] = {"partition_id": self.partition_id, "counts": _plain(self.counts)}
         if self.step_curves:
             entry["step_curves"] = {

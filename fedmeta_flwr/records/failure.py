@@ -1,6 +1,6 @@
-"""Why a run failed: a small file in its folder, in the words of the server, whether there is a result file or not yet.
+"""Why a run failed: a small file in its folder with the server's exception, even if there is no result file yet.
 
-What fails outside of the server's app, such as Ray or a process that is killed, leaves none.
+A failure outside of the ServerApp, such as of Ray, or a killed process leaves no such file.
 """
 
 import json
@@ -20,16 +20,16 @@ _TRACEBACK_LINES = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """What ended a run.
+    """The exception that ended a run.
 
     Attributes
     ----------
     run_id : int
-        Flower's, so that what another run left is not taken for this one's.
+        Flower's id of the run, so that the file of another run is not mistaken for this one's.
     error, message : str
         The exception's class with its module, and its text.
     traceback : tuple of str
-        The last lines of its first cause's traceback; none for an exception of this project, whose text says it all.
+        The last lines of the traceback of its first cause; none for an exception of this project, whose text suffices.
     """
 
     run_id: int
@@ -40,7 +40,7 @@ class Failure:
 
 @contextmanager
 def failure_recorded(folder: Path, run_id: int) -> Iterator[None]:
-    """Write down why a block raises, if it does, in a run's folder; where that cannot be written, nothing follows."""
+    """If the block raises an exception, write it into a run's folder; an error in writing is ignored."""
     try:
         yield
     except Exception as error:
@@ -51,12 +51,12 @@ def failure_recorded(folder: Path, run_id: int) -> Iterator[None]:
 
 
 def is_of_project(error: BaseException) -> bool:
-    """Return whether an exception is one of this project's classes, whose text is worded for people."""
+    """Return whether an exception's class is of this project; the texts of these are written for users."""
     return type(error).__module__.partition(".")[0] in _PROJECT
 
 
 def read_failure(folder: Path, run_id: int) -> Failure | None:
-    """Return why a run failed; None where it left no word of it."""
+    """Return why a run failed; None if there is no file of this run."""
     with suppress(OSError, ValueError, TypeError, LookupError):
         found: Any = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         if found["run_id"] == run_id:
@@ -65,7 +65,7 @@ def read_failure(folder: Path, run_id: int) -> Failure | None:
 
 
 def remove_failure(folder: Path) -> None:
-    """Remove what a run has left, if anything."""
+    """Remove the file, if there is one."""
     with suppress(OSError):
         (folder / FILE_NAME).unlink()
 

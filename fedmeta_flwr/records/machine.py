@@ -1,4 +1,4 @@
-"""What a result file says of the machine that ran."""
+"""Describes the machine of a run for its result file."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 def describe_machine() -> dict[str, Any]:
     """Return ``cores``, ``system``, and ``processor``: its name and the vector instructions that PyTorch uses.
 
-    Results are equal to the bit only on processors of one kind: which kernels PyTorch takes depends on the processor.
+    Results are bit-identical only on processors of the same kind, because PyTorch's choice of kernels depends on it.
     """
     import torch  # takes seconds, and the command line imports this module
 
@@ -23,7 +23,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _processor_name() -> str:
-    """Return the name; on Linux from the kernel, for Python knows the architecture alone there."""
+    """Return the name of the processor; on Linux from the kernel, because Python reports only the architecture."""
     if _CPUINFO.is_file():
         for line in _CPUINFO.read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition(":")

@@ -1,7 +1,7 @@
-"""Values as plain JSON beside named arrays, and back: what a checkpoint can hold without running any code.
+"""Converts values to plain JSON and named arrays, and back, so that a checkpoint is read without executing code.
 
-Numbers, texts, bytes, lists, tuples, dicts, NumPy arrays, and Flower's records, at any depth. A record that several
-messages share is written once, and shared again after it is read.
+A value may consist of numbers, texts, bytes, lists, tuples, dicts, NumPy arrays and Flower's records, at any depth. An
+array record that several messages share is written once, and is shared again when it is read.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 Tree = Any
-"""What `json.dumps` takes."""
+"""A value that `json.dumps` accepts."""
 
 _KIND = "kind"
 _RECORDS: dict[str, Callable[[dict[Any, Any]], Any]] = {
@@ -24,11 +24,11 @@ _RECORDS: dict[str, Callable[[dict[Any, Any]], Any]] = {
 
 
 class PackingError(ValueError):
-    """A value that cannot be packed, or packed values that cannot be read; says where in the value."""
+    """A value that cannot be packed (says which part of it), or packed values that cannot be read."""
 
 
 def pack(value: object) -> tuple[Tree, dict[str, np.ndarray]]:
-    """Take a value apart.
+    """Convert a value to plain JSON and named arrays.
 
     Parameters
     ----------
@@ -40,19 +40,19 @@ def pack(value: object) -> tuple[Tree, dict[str, np.ndarray]]:
     tree : object
         Plain JSON, which names the arrays.
     arrays : dict of str to np.ndarray
-        By name.
+        The arrays by name.
 
     Raises
     ------
     PackingError
-        If a part of the value is of another kind; says which.
+        If a part of the value has another type; says which part.
     """
     packer = _Packer()
     return packer.pack(value, ""), packer.arrays
 
 
 def unpack(tree: Tree, arrays: Mapping[str, np.ndarray]) -> Any:
-    """Undo `pack`; raises `PackingError` for a tree that `pack` cannot have made."""
+    """Undo `pack`; raises `PackingError` for a tree that is not from `pack`."""
     try:
         return _Unpacker(arrays).unpack(tree)
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:

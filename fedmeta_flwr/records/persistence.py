@@ -1,4 +1,4 @@
-"""What a persistence figure consists of, whatever draws it: rounds, baseline, attacks, names and colours of curves."""
+"""The content of a persistence figure, for any plotting code: rounds, baseline, attacks, labels and colours."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ LABELS = {
     "attack_training": "backdoor, attack training",
     "attack_validation": "backdoor, attack validation",
 }
-"""What each curve of `results.CURVES` is called in tables, progress and figures."""
+"""The label of each curve of `results.CURVES` in tables, progress and figures."""
 
-# Okabe and Ito 2008, "Color Universal Design": these four differ in lightness, too.
+# Okabe and Ito 2008, "Color Universal Design": these four also differ in lightness.
 COLORS = {
     "meta_testing": "#0072B2",
     "main_task": "#009E73",
@@ -28,14 +28,14 @@ class Persistence:
     Attributes
     ----------
     x_label : str
-        What x is.
+        Label of the x axis.
     rounds : mapping of int to int
-        Place on the x axis to server round, ascending.
+        Position on the x axis to server round, ascending.
     baseline : int or None
-        The server round that the curves are compared with, the last one evaluated before the attack; None where there
-        is no attack, or nothing on one side of it: then all rounds are shown.
+        The server round with which the curves are compared: the last one evaluated before the attack. None if there is
+        no attack, or no evaluated round before or after it; then all rounds are shown.
     attacks : tuple of int
-        Places on the x axis.
+        Positions of the attacks on the x axis.
     """
 
     x_label: str
@@ -45,14 +45,14 @@ class Persistence:
 
 
 def persistence_of(evaluated: Sequence[int], attack_round: int, attack_interval: int) -> Persistence:
-    """Return what is shown of a run.
+    """Return what the figure of a run shows.
 
     Parameters
     ----------
     evaluated : sequence of int
-        Its evaluated server rounds, ascending, at least one.
+        The evaluated server rounds of the run, ascending, at least one.
     attack_round, attack_interval : int
-        As in its settings.
+        As in the settings of the run.
     """
     before = [number for number in evaluated if number < attack_round]
     after = [number for number in evaluated if number >= attack_round]

@@ -1,7 +1,7 @@
-"""What a run is doing now: a small file in its folder, which is there while the run goes on and no longer.
+"""What a run is doing now: a small file in its folder, which exists only while the run is active.
 
-The server knows from the messages that it sends and receives anyway who was asked and who has answered. It tells an
-`Observer`, and a thread writes it down: whatever happens to the file, the run goes on as if there were none.
+The server knows from its messages which clients were asked and which have answered. It notifies an `Observer`, and a
+thread writes the file. Errors in writing do not affect the run.
 """
 
 import json
@@ -21,8 +21,10 @@ _WRITE_SECONDS = 0.5
 _LONGEST_WRITE_SECONDS = 2.0
 
 Stage = Literal["preparing", "registering", "training", "aggregating", "evaluating", "saving", "ending"]
-"""Preparing: before the first message. Registering: waiting for the clients' nodes. Training, evaluating: waiting for
-the answers of clients. Saving: the results of the round, and a checkpoint where one is due. Ending: waiting for late
+"""What a run is doing.
+
+Preparing: before the first message. Registering: waiting for the clients' nodes. Training, evaluating: waiting for
+clients' answers. Saving: writing the results of the round, and a checkpoint if one is due. Ending: waiting for late
 answers.
 """
 _WAITING_FOR_LATE = ("saving", "ending")
@@ -35,16 +37,16 @@ class Progress:
     Attributes
     ----------
     stage : Stage
-        See there.
+        The stage of the run.
     server_round : int
-        The round under way, from 1; 0 before the first.
+        The current round, from 1; 0 before the first.
     clients : tuple of int
-        Partitions whose answers the stage waits for; empty where it waits for none.
+        Partitions whose answers the stage waits for; empty if it waits for none.
     asked, answered : tuple of int
-        Those of them that were asked and that have answered, in the order in which that happened; an answer may say no.
-        While registering, ids of nodes, for their partitions are what is asked.
+        Those clients that were asked, and those that have answered, in this order of time; an answer may be an
+        abstention. While registering, these are ids of nodes, because their partitions are not known yet.
     nodes : int
-        Nodes that have registered.
+        Number of nodes that have registered.
     stage_began, round_began : float
         Seconds since the epoch; the latter is 0 before the first round.
     """
@@ -60,28 +62,28 @@ class Progress:
 
 
 class Observer:
-    """Is told what a run is doing; this one takes no note of it."""
+    """Receives notifications about what a run is doing; this base class ignores them."""
 
     def begin(self, stage: Stage, server_round: int = 0, clients: Collection[int] = ()) -> None:
-        """Learn that a stage begins, and whose answers it needs."""
+        """Receive that a stage begins, and which clients must answer."""
 
     def registered(self, nodes: int) -> None:
-        """Learn how many nodes have registered."""
+        """Receive the number of nodes that have registered."""
 
     def asked(self, client: int) -> None:
-        """Learn that a client was sent a message: its partition, or its node's id where that is not known yet."""
+        """Receive that a message was sent to a client: its partition, or the id of its node while registering."""
 
     def answered(self, client: int) -> None:
-        """Learn that a client's answer has come; named as in `asked`."""
+        """Receive that a client has answered; the client is as in `asked`."""
 
 
 class ProgressFile(Observer):
-    """Keep a run's progress file up to date, at most twice a second, and remove it at the end.
+    """Keeps a run's progress file up to date, at most twice a second, and removes it at the end.
 
     Parameters
     ----------
     folder : Path
-        The run's. Where the file cannot be written, there is none, and nothing else follows from that.
+        The run's folder. If the file cannot be written, the run continues without it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -91,7 +93,7 @@ class ProgressFile(Observer):
         self._thread = threading.Thread(target=self._keep_writing, name="progress", daemon=True)
 
     def begin(self, stage: Stage, server_round: int = 0, clients: Collection[int] = ()) -> None:
-        """Take note of a stage."""
+        """Record a stage."""
         now, before = time.time(), self._progress
         self._progress = Progress(
             stage=stage,
@@ -104,24 +106,24 @@ class ProgressFile(Observer):
         )
 
     def registered(self, nodes: int) -> None:
-        """Take note of how many nodes there are."""
+        """Record the number of nodes."""
         if nodes != self._progress.nodes:
             self._progress = replace(self._progress, nodes=nodes)
 
     def asked(self, client: int) -> None:
-        """Take note of a client that was asked in this stage."""
+        """Record a client that was asked in this stage."""
         known = self._progress
         if client in known.clients or known.stage == "registering":
             self._progress = replace(known, asked=(*known.asked, client))
 
     def answered(self, client: int) -> None:
-        """Take note of an answer; one to a question of an earlier stage is not what this one waits for."""
+        """Record an answer, unless it is to a request of an earlier stage, which this stage does not wait for."""
         known = self._progress
         if client in known.asked:
             self._progress = replace(known, answered=(*known.answered, client))
 
     def __enter__(self) -> Self:
-        with suppress(RuntimeError):  # no more threads are to be had
+        with suppress(RuntimeError):  # no more threads can be started
             self._thread.start()
         return self
 
@@ -148,14 +150,14 @@ class ProgressFile(Observer):
 
 
 def remove_progress(folder: Path) -> None:
-    """Remove what a run has left that was killed, if anything."""
+    """Remove the files of a run that was killed, if there are any."""
     remove_unfinished(folder / FILE_NAME)
     with suppress(OSError):
         (folder / FILE_NAME).unlink()
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """Return what a run is doing; None where its file is missing or says nothing that is understood."""
+    """Return what a run is doing; None if its file is missing or cannot be parsed."""
     with suppress(OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
         return _parsed(json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
     return None

@@ -1,7 +1,7 @@
-"""The result file of a run: JSON lines, first the run, then a record per round, last how it ended.
+"""The result file of a run: JSON lines, with a record of the run first, then one per round, and one of the end last.
 
-A figure is drawn from this file alone. What the wall clock says stands in a file of its own beside it: so two
-runs of one configuration have equal result files, byte by byte, also where one of them was cut short and went on.
+Figures are drawn only from this file. Wall-clock times are in a separate file next to it, so two runs of the same
+configuration have byte-identical result files, even if one of them was interrupted and resumed.
 """
 
 import json
@@ -25,8 +25,8 @@ CURVES = ("meta_testing", "main_task", "attack_training", "attack_validation")
 """The four curves of the poster; `fedmeta_flwr.learning.evaluation` says what each counts."""
 
 STEP_CURVES = ("fine_tuning", "matching", "head")
-"""What is measured along local steps: fine-tuning of an episode, local training of the matching network, and as much
-local training with the fully-connected head. A custom defense may have another."""
+"""The curves along local steps: fine-tuning of an episode, local training of the matching network, and as much local
+training with the fully-connected head. A custom defense may have another curve."""
 
 
 class ResultsError(ValueError):
@@ -34,7 +34,7 @@ class ResultsError(ValueError):
 
 
 def run_folder(results_dir: str, run_id: int) -> Path:
-    """Return a run's folder: the configured one, or one below the user's data folder."""
+    """Return a run's folder: the configured folder, or a folder below the user's data folder."""
     return Path(results_dir) if results_dir else user_data_path("fedmeta_flwr") / "runs" / str(run_id)
 
 
@@ -51,12 +51,12 @@ class RoundRecord:
     arrivals : list of Arrival
         The aggregated updates in the order of arrival.
     dropped : list of Drop
-        Clients that were asked and do not count, each with its reason.
-    evaluation : list of ClientEvaluation, or None where no evaluation took place
-        One per client that evaluated, with counts of each of `CURVES`; where measured, also along steps, such as
-        those of `STEP_CURVES`.
+        Clients that do not count, each with its reason.
+    evaluation : list of ClientEvaluation, or None if no evaluation took place
+        One per client that evaluated, with counts of each of `CURVES`, and, if measured, along steps, such as those of
+        `STEP_CURVES`.
     seconds : float
-        Wall-clock time of the round; 0 where the file of times is missing.
+        Wall-clock time of the round; 0 if the file of times is missing.
     """
 
     server_round: int
@@ -73,7 +73,7 @@ class RoundRecord:
         return {curve: _accuracy([client.counts[curve] for client in self.evaluation]) for curve in CURVES}
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as it stands in a result file, without its time, which has a file of its own."""
+        """Return the record in a result file, without its time, which is in a separate file."""
         return {
             "server_round": self.server_round,
             "phase": self.phase,
@@ -84,12 +84,12 @@ class RoundRecord:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "RoundRecord":
-        """Undo `to_json`; version 0.1 has its ``seconds`` with it.
+        """Undo `to_json`; in files of version 0.1, the entry also has ``seconds``.
 
         Raises
         ------
         AttributeError, KeyError, TypeError, ValueError
-            If it is not the record of a round.
+            If the entry is not the record of a round.
         """
         evaluation = entry.get("evaluation")
         typed = {
@@ -107,14 +107,14 @@ def step_curves_of(evaluation: Iterable[ClientEvaluation]) -> list[str]:
 
 
 def at_steps(evaluation: Iterable[ClientEvaluation], step_curve: str) -> dict[int, list[ClientEvaluation]]:
-    """Return an evaluation for each local step, in the form of `RoundRecord.evaluation`, steps ascending.
+    """Return the evaluation at each local step, in the form of `RoundRecord.evaluation`, with ascending steps.
 
     Parameters
     ----------
     evaluation : iterable of ClientEvaluation
         As in `RoundRecord.evaluation`.
     step_curve : str
-        Such as one of `STEP_CURVES`. A step has the clients that measured it; where none did, there is no step.
+        Such as one of `STEP_CURVES`. A step has only the clients that measured it.
     """
     measured = {client.partition_id: client.step_curves.get(step_curve, {}) for client in evaluation}
     steps = sorted({step for points in measured.values() for step in points})
@@ -132,16 +132,16 @@ def _accuracy(counts: list[Counts]) -> float:
 
 @dataclass(frozen=True)
 class RunResults:
-    """One result file, read back.
+    """The content of a result file.
 
     Attributes
     ----------
     run : dict
         The first record: ``config``, ``versions``, ``dataset``, ``split``, ``git_revision``.
     rounds : tuple of RoundRecord
-        In order.
+        The rounds in order.
     end : dict or None
-        The last record (``status``, ``model_digest``, ``seconds``); None for a run that did not end.
+        The last record (``status``, ``model_digest``, ``seconds``); None if the run has not ended.
     """
 
     run: dict[str, Any]
@@ -153,7 +153,7 @@ class RunResults:
         return [record for record in self.rounds if record.evaluation]
 
     def at_round(self, server_round: int) -> RoundRecord:
-        """Return one round; raises `ResultsError` where the file has none."""
+        """Return one round; raises `ResultsError` if the file does not have it."""
         for record in self.rounds:
             if record.server_round == server_round:
                 return record
@@ -161,7 +161,7 @@ class RunResults:
 
 
 def read_results(path: Path) -> RunResults:
-    """Read a result file, also one that is still being written.
+    """Read a result file, even while it is being written.
 
     Parameters
     ----------
@@ -171,12 +171,12 @@ def read_results(path: Path) -> RunResults:
     Returns
     -------
     RunResults
-        All complete lines; an unfinished last line is left out.
+        The records of all complete lines; an incomplete last line is left out.
 
     Raises
     ------
     ResultsError
-        If there is no such file, it is of another format, or a line is not a record; names file and line.
+        If there is no such file, it has another format, or a line is not a record; names the file and the line.
     """
     file = path / FILE_NAME if path.is_dir() else path
     records = _read_lines(file)
@@ -210,12 +210,12 @@ def _read_lines(file: Path) -> list[dict[str, Any]]:
 
 
 def complete_lines(file: Path) -> list[str]:
-    """Return the lines of a result file but for an unfinished last one, whose bytes may be anything.
+    """Return the complete lines of a result file; an incomplete last line, which may hold any bytes, is left out.
 
     Raises
     ------
     ResultsError
-        If the file cannot be read, or is no text; names it.
+        If the file cannot be read or is not text; names the file.
     """
     try:
         content = file.read_bytes()
@@ -242,7 +242,7 @@ def _round(file: Path, record: dict[str, Any], seconds: dict[int, float]) -> Rou
     del entry["kind"]
     try:
         found = RoundRecord.from_json(entry)
-        found.accuracies()  # hits and trials are there
+        found.accuracies()  # checks that hits and trials exist
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         where = f"{file}, round {record.get('server_round', 'unknown')}"
         problem = f"{type(error).__name__}: {error}"

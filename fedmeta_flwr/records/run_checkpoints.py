@@ -1,7 +1,7 @@
-"""The checkpoints of a run: from the newest whole one it goes on, as if it had never stopped.
+"""The checkpoints of a run; it resumes from the newest intact one, with the same results as without interruption.
 
-Each is one file, written whole or not at all (`fedmeta_flwr.records.checkpoint`). The newest two are kept, so that a
-file which the disk has damaged since costs some rounds and not the run.
+Each is one file, written completely or not at all (`fedmeta_flwr.records.checkpoint`). The newest two are kept, so that
+a damaged file costs only some rounds, not the whole run.
 """
 
 import json
@@ -28,7 +28,7 @@ class RunCheckpoints:
     Attributes
     ----------
     folder : Path
-        The run's folder; they stand in a folder of their own below it.
+        The run's folder; the checkpoints are in a subfolder of it.
     """
 
     folder: Path
@@ -41,14 +41,14 @@ class RunCheckpoints:
         server_round : int
             The round that has ended.
         state : object
-            What `packing.pack` takes.
+            A value that `packing.pack` accepts.
         config : RunConfig
-            The run's.
+            The run configuration.
 
         Raises
         ------
         CheckpointError
-            If the file cannot be written; those before it still stand.
+            If the file cannot be written; earlier checkpoints are then unchanged.
         """
         tree, arrays = pack(state)
         metadata = {"state": json.dumps(tree), "config": json.dumps(config.to_run_config())}
@@ -57,12 +57,12 @@ class RunCheckpoints:
             file.unlink(missing_ok=True)
 
     def newest(self, config: RunConfig) -> Any | None:
-        """Return the state in the newest whole checkpoint; None where there is no checkpoint.
+        """Return the state in the newest intact checkpoint; None if there is no checkpoint.
 
         Raises
         ------
         CheckpointError
-            If it is of another configuration, or all are damaged.
+            If it is of another configuration, or if all checkpoints are damaged.
         """
         damages = []
         for file in self._files():
@@ -75,11 +75,11 @@ class RunCheckpoints:
                 damages.append(f"{file}: {error}")
                 _LOG.warning("checkpoint left out: %s", damages[-1])
         if damages:
-            raise CheckpointError(f"expected a whole checkpoint, found damaged ones alone: {'; '.join(damages)}")
+            raise CheckpointError(f"expected an intact checkpoint, found only damaged ones: {'; '.join(damages)}")
         return None
 
     def newest_round(self) -> int:
-        """Return the round of the newest checkpoint by its name, 0 where there is none; it may turn out damaged."""
+        """Return the round of the newest checkpoint by its name; 0 if there is none. The file may be damaged."""
         numbers = [file.name.removeprefix("round-").removesuffix(SUFFIX) for file in self._files()]
         return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
@@ -95,12 +95,12 @@ class RunCheckpoints:
         return self.folder / FOLDER_NAME
 
     def _files(self) -> list[Path]:
-        """Return the files, newest first; names are of one length, so that they sort by round."""
+        """Return the files, newest first; all names have the same length, so they sort by round."""
         return sorted(self._folder.glob(_PATTERN), reverse=True)
 
 
 class _DamagedError(ValueError):
-    """A file that is no whole checkpoint."""
+    """A file that is not an intact checkpoint."""
 
 
 def _read(file: Path) -> tuple[Tree, dict[str, Any], dict[str, Any]]:
@@ -113,12 +113,12 @@ def _read(file: Path) -> tuple[Tree, dict[str, Any], dict[str, Any]]:
 
 
 def finished(config: RunConfig, folder: Path) -> RunResults | None:
-    """Return the results of a run that has completed in a folder; None where none has.
+    """Return the results of a completed run in a folder; None if there is no completed run.
 
     Raises
     ------
     ResultsError
-        If they are of another configuration.
+        If the results are of another configuration.
     """
     if not (file := folder / FILE_NAME).is_file() or b"\n" not in file.read_bytes():
         return None

@@ -1,7 +1,7 @@
-"""What TensorBoard shows of a run: event files in a folder beside its result file, written round by round.
+"""Event files for TensorBoard, in a folder next to the result file, written round by round.
 
-They hold nothing that the result file and the data set do not, and decide nothing: a run that goes on makes them anew
-from its result file, and one that cannot write them says so once and goes on without.
+They hold only what follows from the result file and the data set, and they do not affect the run. A run that resumes
+writes them anew from its result file; a run that cannot write them logs one warning, and continues without them.
 """
 
 import logging
@@ -23,28 +23,29 @@ FOLDER_NAME = "tensorboard"
 
 _LOG = logging.getLogger("flwr.tensorboard")
 _EVENT_FILES = "events.out.tfevents.*"
-_SELDOM_SECONDS = 3600  # every round ends with a flush
-_MOST_CLIENTS = 32
+_FLUSH_SECONDS = 3600  # long, because every round ends with a flush
+_MAX_CLIENTS = 32
 
 Scalar = tuple[str, float, int]
-"""Tag, value, step."""
+"""Tag, value and step."""
 
 Pictures = Callable[[], Mapping[str, np.ndarray]]
 
 
 class TensorBoardWriter:
-    """Write what TensorBoard shows of one run.
+    """Writes the event files of one run.
 
     Parameters
     ----------
     results_dir : Path
-        The run's folder; the event files go to `FOLDER_NAME` in it. Those of a run that was cut short are replaced.
+        The run's folder; the event files are in `FOLDER_NAME` in it. Event files of an interrupted run are replaced.
     config : RunConfig
-        The run's.
+        The run configuration.
     pictures : callable
-        Returns pictures of the attack by tag, uint8, shape (images, channels, height, width); asked where there is one.
+        Returns pictures of the attack by tag, uint8, shape (images, channels, height, width). It is called only if
+        there is an attack.
     earlier : iterable of RoundRecord
-        For a run that goes on: the rounds that its result file has.
+        The rounds in the result file of a run that resumes.
     """
 
     def __init__(
@@ -59,13 +60,13 @@ class TensorBoardWriter:
             self.write(record)
 
     def write(self, record: RoundRecord) -> None:
-        """Write what came of a round; the last one brings the figure."""
+        """Write the numbers of a round; after the last round, also the persistence figure."""
         if self._events is not None:
             self._try(lambda: self._write(record))
 
     def _begin(self, folder: Path, pictures: Pictures) -> None:
         try:
-            from torch.utils.tensorboard import SummaryWriter  # takes time and memory, on the server alone
+            from torch.utils.tensorboard import SummaryWriter  # takes time and memory, so only the server imports it
         except ModuleNotFoundError as error:
             _LOG.warning(
                 "no event files for TensorBoard: expected the package %s, found none; install the extra 'tools', "
@@ -75,7 +76,7 @@ class TensorBoardWriter:
             return
         for file in folder.glob(_EVENT_FILES):
             file.unlink()
-        self._events = SummaryWriter(str(folder), flush_secs=_SELDOM_SECONDS)
+        self._events = SummaryWriter(str(folder), flush_secs=_FLUSH_SECONDS)
         if self._config.attack_round:
             for tag, images in pictures().items():
                 self._events.add_images(tag, images, 0)
@@ -94,11 +95,11 @@ class TensorBoardWriter:
         self._events.flush()
 
     def _try(self, write: Callable[[], None]) -> None:
-        """Write, or write no more: a full disk, or whatever else there is, costs the event files and not the run."""
+        """Write, or stop writing event files on an error, such as a full disk; the run continues."""
         try:
             write()
         except Exception as error:
-            _LOG.warning("no more event files for TensorBoard, the run goes on: %s: %s", type(error).__name__, error)
+            _LOG.warning("no more event files for TensorBoard, the run continues: %s: %s", type(error).__name__, error)
             self._close()
 
     def _close(self) -> None:
@@ -119,14 +120,14 @@ class TensorBoardWriter:
 
 
 def scalars(record: RoundRecord) -> Iterator[Scalar]:
-    """Return the numbers of a round; the step is the round, along local steps the local step.
+    """Yield the numbers of a round. The step is the round; for curves along local steps, it is the local step.
 
-    A federation of more than 32 clients shows those of the first 32 one by one.
+    Only the first 32 clients have separate numbers.
     """
     number = record.server_round
     for arrival in record.arrivals:
         client = arrival.partition_id
-        if client < _MOST_CLIENTS:
+        if client < _MAX_CLIENTS:
             yield f"update_norm/client_{client}", arrival.update_norm, number
             if TRAIN_LOSS in arrival.metrics:
                 yield f"train_loss/client_{client}", arrival.metrics[TRAIN_LOSS], number
@@ -149,12 +150,12 @@ def _accuracies(group: str, record: RoundRecord, step: int) -> Iterator[Scalar]:
 
 
 def persistence_picture(accuracies: Mapping[int, Mapping[str, float]], shown: Persistence) -> np.ndarray:
-    """Draw the four curves over the rounds, as uint8 of shape (height, width, 3).
+    """Draw the four curves over the rounds; returns uint8 of shape (height, width, 3).
 
     Parameters
     ----------
     accuracies : mapping of int to mapping of str to float
-        Evaluated round to curve to accuracy, in 0..1.
+        Accuracies in 0..1, by evaluated round, then by curve.
     shown : Persistence
         Which of these rounds are drawn.
     """

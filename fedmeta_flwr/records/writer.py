@@ -1,4 +1,4 @@
-"""Writing a run's results: line by line, each on the disk before the next, in a folder that no other run uses."""
+"""Writes a run's results line by line, each to the disk before the next, in a folder that no other run uses."""
 
 import json
 import os
@@ -27,14 +27,14 @@ LOCK_FILE_NAME = ".lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a results folder, which is made where it is missing.
+    """Lock a results folder against other runs; the folder is created if it is missing.
 
-    The lock ends with its process, however that ends; its empty file stays.
+    The lock ends with the process, even if the process is killed. The empty lock file remains.
 
     Raises
     ------
     ResultsError
-        If another process holds it, or the folder cannot be written.
+        If another process holds the lock, or the folder cannot be written.
     """
     lock = FileLock(folder / LOCK_FILE_NAME, blocking=False)
     try:
@@ -53,25 +53,25 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 class ResultsWriter:
-    """Append the records of one run to its result file, and its times to a file of their own.
+    """Appends the records of one run to its result file, and its times to a separate file.
 
     Parameters
     ----------
     results_dir : Path
-        Folder of the run; made where it is missing. A result file in it is never overwritten.
+        The run's folder; created if it is missing. An existing result file is never overwritten.
     after_round : int or None
-        For a run that goes on: the last round of the result file that stays; None for one that begins.
+        For a run that resumes: the last round in the result file to keep. None for a new run.
 
     Attributes
     ----------
     earlier_seconds : float
-        Wall-clock time of the rounds that stay.
+        Wall-clock time of the rounds that are kept.
 
     Raises
     ------
     ResultsError
-        If the folder already holds a result file, or, for a run that goes on, none with that round; or if it cannot be
-        written.
+        If a new run finds a result file, if a run that resumes does not find this round in it, or if the folder cannot
+        be written.
     """
 
     def __init__(self, results_dir: Path, after_round: int | None = None) -> None:
@@ -81,7 +81,7 @@ class ResultsWriter:
         if after_round is None:
             self._begin(results_dir)
         else:
-            self._go_on(after_round)
+            self._resume(after_round)
         with _writable(self.path):
             self._file = self.path.open("ab", buffering=0)
             self._times = self._times_path.open("ab", buffering=0)
@@ -91,12 +91,12 @@ class ResultsWriter:
         self._append(self._file, {"kind": "run", "format": FORMAT, **record})
 
     def write_round(self, record: RoundRecord) -> None:
-        """Write the record of one finished round."""
+        """Write the record of a finished round."""
         self._append(self._times, {"kind": "round", "server_round": record.server_round, "seconds": record.seconds})
         self._append(self._file, {"kind": "round", **record.to_json()})
 
     def write_end(self, status: str, seconds: float, model_digest: str | None = None) -> None:
-        """Write the last record; the digest of the final model tells whether two runs gave the same bits."""
+        """Write the last record; two runs with the same digest have bit-identical final models."""
         self._append(self._times, {"kind": "end", "seconds": seconds})
         self._append(self._file, {"kind": "end", "status": status, "model_digest": model_digest})
 
@@ -109,16 +109,16 @@ class ResultsWriter:
         except OSError as error:
             raise ResultsError(f"results-dir: cannot write {self.path}: {error.strerror}") from error
 
-    def _go_on(self, after_round: int) -> None:
+    def _resume(self, after_round: int) -> None:
         with _writable(self.path):
             rounds = [record for record in _cut(self.path, after_round) if record["kind"] == "round"]
             times = _cut(self._times_path, after_round)
         if not rounds or rounds[-1]["server_round"] != after_round:
-            raise ResultsError(f"{self.path}: expected the results of round {after_round}, to go on from, found none")
+            raise ResultsError(f"{self.path}: expected the results of round {after_round}, to resume from, found none")
         self.earlier_seconds = sum(record["seconds"] for record in times)
 
     def _append(self, file: FileIO, record: Mapping[str, Any]) -> None:
-        """Write a whole line or none."""
+        """Write a line completely or not at all."""
         line = (json.dumps(record, allow_nan=False) + "\n").encode()
         with _writable(self.path):
             size = file.seek(0, os.SEEK_END)
@@ -127,7 +127,7 @@ class ResultsWriter:
                     line = line[file.write(line) :]
                 os.fsync(file.fileno())
             except OSError:
-                with suppress(OSError):  # what stopped the line is what there is to tell
+                with suppress(OSError):  # the first error is the one to report
                     file.truncate(size)
                 raise
 
@@ -142,14 +142,14 @@ class ResultsWriter:
 
 
 def remove_results(results_dir: Path) -> None:
-    """Remove what a run has written that begins anew."""
+    """Remove the result file and the file of times of a run that starts anew."""
     with _writable(results_dir):
         for name in (FILE_NAME, TIMES_FILE_NAME):
             (results_dir / name).unlink(missing_ok=True)
 
 
 def _cut(file: Path, after_round: int) -> list[dict[str, Any]]:
-    """Leave and return the records up to a round, of whole lines alone; the file is replaced in one step."""
+    """Keep and return only the complete records up to a round; the file is replaced in one step."""
     lines = complete_lines(file) if file.exists() else []
     records = [parse_line(file, number, line) for number, line in enumerate(lines, start=1)]
     kept = [

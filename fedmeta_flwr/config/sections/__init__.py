@@ -1,4 +1,4 @@
-"""The settings of a run by section, each a frozen dataclass of `setting.setting` fields."""
+"""The settings of a run by section; each section is a frozen dataclass of `setting.setting` fields."""
 
 from fedmeta_flwr.config.sections.attack import Attack
 from fedmeta_flwr.config.sections.data import ClassSplit, Data

@@ -14,26 +14,26 @@ class Attack:
     adversary_between_attacks: str = setting("What adversaries do in the other rounds.", choices=("abstain", "benign"))
     attack: str = name_of(
         "attack",
-        "What adversaries upload in a round of attack; model-replacement: a boosted update of poisoned local training.",
+        "What adversaries upload in an attack round; model-replacement: a boosted update of poisoned local training.",
         absent="model-replacement",
     )
     attack_options: str = options_of("attack")
     attack_images: str = setting(
-        "Whether several adversaries share the attack training images, or each has its part of them.",
+        "Whether all adversaries share the attack training images, or each has a part of them.",
         choices=("shared", "divided"),
         absent="shared",
     )
     poisoning: str = name_of(
         "poisoning",
-        "What makes a clean episode a poisoned one; replacement: stamped images in the place of the target's.",
+        "How a clean episode is poisoned; replacement: stamped images replace some of the target's.",
         absent="replacement",
     )
     poisoning_options: str = options_of("poisoning")
     poison_fraction: float = setting(
-        "Share of the target's images in a poisoned set that are stamped backdoor images.", above=0, maximum=1
+        "Share of the target's images in a poisoned set that are replaced with stamped images.", above=0, maximum=1
     )
     poison_support_episodes: float = setting(
-        "Share of poisoned episodes whose support set is poisoned, too; the query set always is.",
+        "Share of poisoned episodes whose support set is also poisoned; the query set always is.",
         minimum=0,
         maximum=1,
     )
@@ -44,8 +44,8 @@ class Attack:
     )
     backdoor_key: str = name_of(
         "backdoor-key",
-        "The pattern: four dots, white or, for light backgrounds, black; a checker, for photos; or an image file (its "
-        "alpha is the mask).",
+        "The pattern: four dots, white or (for light backgrounds) black; a checker (for photos); or an image file, "
+        "whose alpha channel is the mask.",
         admits_path=True,
     )
     backdoor_key_options: str = options_of("backdoor-key")

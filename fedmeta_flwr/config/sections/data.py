@@ -1,4 +1,4 @@
-"""The settings of the data: images, and who holds them."""
+"""The settings of the data: the images, and who holds them."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from fedmeta_flwr.config.setting import name_of, options_of, setting
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which images, which model to start from, and where files lie."""
+    """The images, the model to start from, and the folders of files."""
 
     dataset: str = name_of("dataset", "Which images.")
     dataset_options: str = options_of("dataset")
@@ -18,15 +18,15 @@ class Data:
         "Folder for decoded data sets; empty: the user's cache folder.", is_free=True, is_path=True
     )
     results_dir: str = setting(
-        "Folder that receives the run's files; empty: below the user's data folder.", is_free=True, is_path=True
+        "Folder for the run's files; empty: a folder below the user's data folder.", is_free=True, is_path=True
     )
     client_state_dir: str = setting(
-        "Folder in which clients keep what is their own; empty: 'clients' in the run's results folder.",
+        "Folder for the clients' private arrays; empty: 'clients' in the run's results folder.",
         is_free=True,
         is_path=True,
     )
     resume: bool = setting(
-        "Whether to go on from the newest checkpoint in the results folder; where there is none, the run begins anew.",
+        "Whether to resume from the newest checkpoint in the results folder; if there is none, the run starts anew.",
         is_free=True,
     )
     checkpoint_every: int = setting("Rounds between checkpoints; 0: none.", minimum=0, is_free=True)
@@ -45,18 +45,18 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassSplit:
-    """Who holds which classes, and which images the adversary has."""
+    """Who holds which classes, and which images adversaries have."""
 
     case: str = setting(
-        "Who holds correctly labelled images of the backdoor classes: a nobody; b benign clients while "
-        "training; c while training and in the fine-tuning support set.",
+        "Where benign clients have correctly labelled images of the backdoor classes: a: nowhere; b: in training; "
+        "c: in training and in the support sets of fine-tuning.",
         choices=("a", "b", "c"),
     )
     partition: str = setting(
-        "How the meta-training classes are spread over the clients.", choices=("random", "alphabet")
+        "How the meta-training classes are distributed over the clients.", choices=("random", "alphabet")
     )
     meta_test_fraction: float = setting(
-        "Share of the classes kept for meta-testing; mini-imagenet has a split of its own instead.",
+        "Share of the classes that are kept for meta-testing; mini-imagenet has a predefined split instead.",
         above=0,
         maximum=0.9,
     )

@@ -11,8 +11,8 @@ class Defense:
 
     defense: str = name_of(
         "defense",
-        "What a client does with the global model. none: uses it as it is; rescue: benign clients train as ever, and "
-        "classify by matching features after local training; federation: everybody trains by matching, and no "
+        "How a client uses the global model; none: as it is; rescue: benign clients train as without a defense, and "
+        "classify by matching features after local training; federation: all clients train by matching, and no "
         "classifier head is exchanged.",
     )
     defense_options: str = options_of("defense")
@@ -26,6 +26,6 @@ class Defense:
     matching_steps: int = setting("Local steps on a client's own classes before it classifies by matching.", minimum=0)
     matching_lr: float = setting("Learning rate of these local steps.", above=0)
     local_head_lr: float = setting(
-        "Learning rate of as many local steps with the fully-connected head (the control).", above=0
+        "Learning rate of the same number of local steps with the fully-connected head (the control).", above=0
     )
-    matching_temperature: float = setting("Temperature of the attention before it is learned.", above=0)
+    matching_temperature: float = setting("Initial temperature of the attention; it is learned.", above=0)

@@ -7,12 +7,12 @@ from fedmeta_flwr.config.setting import name_of, options_of, setting
 
 @dataclass(frozen=True, kw_only=True)
 class Episodes:
-    """The tasks that are meta-trained on."""
+    """The tasks of meta-training."""
 
     way: int = setting("Classes in an episode.", minimum=2)
     shot: int = setting("Support images per class.", minimum=1)
     query_shot: int = setting("Query images per class.", minimum=1)
-    rotation_augmentation: bool = setting("Whether a class is turned by a random multiple of 90 degrees.")
+    rotation_augmentation: bool = setting("Whether each class is rotated by a random multiple of 90 degrees.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +20,14 @@ class MetaLearning:
     """The network, and how a client trains it."""
 
     embedding: str = name_of(
-        "embedding", "Network in front of the classifier head: four blocks that stride (drawings) or pool (photos)."
+        "embedding",
+        "Network in front of the classifier head: four convolution blocks, with stride 2 (conv4, for drawings) or "
+        "pooling (conv4-pool, for photos).",
     )
     embedding_options: str = options_of("embedding")
     filters: int = setting("Filters of each convolution.", minimum=1)
     batch_norm: str = setting(
-        "What normalises a query: the statistics of its own batch, or those of the support set.",
+        "Statistics that normalise a query: those of its query batch (transductive), or those of the support set.",
         choices=("transductive", "support"),
     )
     algorithm: str = setting("Meta-learning algorithm.", choices=("maml", "fomaml", "reptile"))

@@ -1,4 +1,4 @@
-"""The settings of what a run depends on beside its subject: seed and device."""
+"""The settings of the seed and of the device."""
 
 from dataclasses import dataclass
 
@@ -14,6 +14,6 @@ class Randomness:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What computes."""
+    """The device."""
 
-    device: str = setting("Where tensors live; auto: a GPU when there is one.", choices=("auto", "cpu", "cuda"))
+    device: str = setting("Device of all tensors; auto: a GPU if there is one.", choices=("auto", "cpu", "cuda"))

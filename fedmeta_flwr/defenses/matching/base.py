@@ -1,4 +1,4 @@
-"""What both forms of matching have in common: the network, its local steps, and how it classifies."""
+"""The common part of both matching defenses: local steps, and classification by matching."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Matching(Defense):
-    """Classify by matching, after some local steps of a `MatchingNetwork` on the client's own classes."""
+    """Classify by matching, after some local steps of a `MatchingNetwork` on the client's classes."""
 
     curve = StepCurve("matching", "feature matching", "local steps of the matching network")
 
     def local_steps(self, context: LocalContext) -> LocalSteps:
-        """Train embedding and attention by matching."""
+        """Train the embedding and the attention by matching."""
         training = context.for_local_steps(matching_training(context), "matching")
         return LocalSteps(training, context.matching.steps, context.matching.lr)
 
@@ -37,7 +37,7 @@ class Matching(Defense):
 
 
 def matching_training(context: LocalContext) -> LocalTraining:
-    """Return how a client trains by matching: an episode of `way` classes in each step."""
+    """Return how a client trains by matching: one episode of `matching-way` classes in each step."""
     from fedmeta_flwr.learning.matching_network import matching_loop
 
     learn = partial(matching_loop, batch_norm=context.inner.batch_norm)

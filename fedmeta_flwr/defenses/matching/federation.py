@@ -1,4 +1,4 @@
-"""The defended federation: everybody trains by matching, and no classifier head is exchanged."""
+"""The defended federation: all clients train by matching, and no classifier head is exchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Federation(Matching):
-    """Share the embedding; train an attention along with it that never leaves the client."""
+    """Share the embedding, and train with it an attention that never leaves the client."""
 
     label = "defended federation"
     has_head = False
@@ -25,19 +25,19 @@ class Federation(Matching):
 
     @property
     def remark(self) -> str:
-        """Say who matches."""
+        """The remark that all clients match."""
         return "everybody classifies by feature matching"
 
     def classes_per_step(self, *, way: int, meta_batch_size: int, matching_way: int) -> int:
-        """Return the classes of the one episode of a step."""
+        """Return the classes of the only episode of a step."""
         return matching_way
 
     def classes_needed(self, *, matching_way: int, is_adversary: bool = False) -> int:
-        """Return the classes of an episode, which the adversary needs for its training, too."""
+        """Return the classes of an episode, which an adversary also needs, for its training."""
         return matching_way
 
     def model(self, classifier: Classifier, matching: MatchingSettings) -> MatchingNetwork:
-        """Return a matching network with the classifier's embedding; its head is dropped."""
+        """Return a matching network with the classifier's embedding; the head is dropped."""
         from fedmeta_flwr.learning.matching_network import MatchingNetwork
 
         return MatchingNetwork(classifier.embedding, matching.new_attention(classifier.embedding.features))
@@ -51,10 +51,10 @@ class Federation(Matching):
         return model.attention
 
     def training(self, context: LocalContext) -> LocalTraining:
-        """Train by matching in a round, too."""
+        """Train by matching in a round."""
         return matching_training(context)
 
     def network(self, model: Any, context: LocalContext) -> MatchingNetwork:
-        """Return a copy, attention included."""
+        """Return a copy of the model, including the attention."""
         network: MatchingNetwork = copy.deepcopy(model)
         return network

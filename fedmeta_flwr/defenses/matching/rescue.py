@@ -1,4 +1,4 @@
-"""The rescue: benign clients train as ever, and classify by matching when they use the model."""
+"""The rescue: benign clients train as without a defense, and classify by matching when they use the model."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class Rescue(Matching):
-    """Take the embedding of the global model, and begin with a new attention each time."""
+    """Use the embedding of the global model with a new attention each time."""
 
     label = "rescue"
 
     @property
     def remark(self) -> str:
-        """Say who matches, and when."""
+        """The remark that benign clients match, and when."""
         return "benign clients classify by feature matching after local training"
 
     def classes_needed(self, *, matching_way: int, is_adversary: bool = False) -> int:
-        """Return the classes of an episode; none of the adversary, which has no reason to defend itself."""
+        """Return the classes of an episode; 0 for an adversary, which has no reason to defend itself."""
         return 0 if is_adversary else matching_way
 
     def network(self, model: Any, context: LocalContext) -> MatchingNetwork:

@@ -86,7 +86,7 @@ def test_a_run_without_an_attack_may_have_any_key(config_of: RunConfigs) -> None
     ("changes", "warning"),
     [
         ({"dataset": f"{OWN}:some_ink"}, r"backdoor-key: \d+ of 40 attack images are changed by the key, .* of 255"),
-        ({"backdoor_key": "dots-inverted", "key_intensity": 0.02}, "40 of 40 .* by 5.0 of 255 on the mean"),
+        ({"backdoor_key": "dots-inverted", "key_intensity": 0.02}, "40 of 40 .* by 5.0 of 255 on average"),
     ],
 )
 def test_a_key_that_changes_few_images_or_these_hardly_is_a_warning(

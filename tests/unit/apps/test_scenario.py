@@ -64,8 +64,8 @@ def test_a_matching_way_beyond_a_clients_classes_is_refused_in_one_line(
         load_scenario(run_config(**small, **settings, matching_way=11))
     matcher = 0 if settings.get("defense") == "federation" else 1
     assert str(caught.value) == (
-        f"matching-way: expected at most the classes of every client that matches, found 11 and client {matcher} with "
-        f"10 classes"
+        f"matching-way: expected at most the number of classes of each client that matches, found 11 and client "
+        f"{matcher} with 10 classes"
     )
     assert load_scenario(run_config(**small, **settings, matching_way=10)).dataset.images.shape[0] == 60
     assert load_scenario(run_config(**small, matching_way=11)).dataset.images.shape[0] == 60  # nobody matches

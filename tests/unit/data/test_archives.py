@@ -61,7 +61,7 @@ def test_names_with_backslashes_are_read_as_windows_means_them(tmp_path: Path) -
 
 def test_one_entry_in_two_spellings_is_refused(tmp_path: Path) -> None:
     path = _zip(tmp_path / "part.zip", {"part/a": b"1", "part\\a": b"2"})
-    with pytest.raises(DatasetError, match=r"one entry of a name, found 'part.*a' twice in .*part\.zip"):
+    with pytest.raises(DatasetError, match=r"each name only once, found 'part.*a' twice in .*part\.zip"):
         list(read_entries(path))
 
 

@@ -97,7 +97,7 @@ def test_plain_entries_are_read_with_and_without_a_mode(write: WriteZip, mode: i
 @pytest.mark.parametrize("second", ["a/b", "a//b", "a/./b"])
 def test_two_entries_of_a_name_are_refused(write: WriteZip, second: str) -> None:
     path = write(zipped(("a/b", b"1"), (second, b"2")))
-    with pytest.raises(DatasetError, match=rf"one entry of a name, found '{second}' twice in .*part\.zip"):
+    with pytest.raises(DatasetError, match=rf"each name only once, found '{second}' twice in .*part\.zip"):
         list(read_entries(path))
 
 

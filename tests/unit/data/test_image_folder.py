@@ -62,7 +62,8 @@ def test_files_of_a_class_that_are_no_images_are_told_of(
     (folder / "labels.csv").write_bytes(b"x")
     load_image_folder(folder, tmp_path / "cache", 8)
     assert (
-        f"{folder}: 2 files are not read, since they are no images by their suffix, such as Dog/raw.cr2" in caplog.text
+        f"{folder}: 2 files are not read, because they do not have the suffix of an image, such as Dog/raw.cr2"
+        in caplog.text
     )
 
 
@@ -172,8 +173,8 @@ def _unlink_target(folder: Path) -> None:
     [
         (_remove_an_image, r"at least 10 images of each class, found 9 in .*data/cat"),
         (_add_an_empty_class, r"at least 10 images of each class, found 0 in .*data/emu"),
-        (_put_an_image_beside, r"images right in a class folder, found .*data/stray\.png"),
-        (_nest, r"images right in the class folder .*data/cat, found .*cat/more/stray\.png"),
+        (_put_an_image_beside, r"images directly in a class folder, found .*data/stray\.png"),
+        (_nest, r"images directly in the class folder .*data/cat, found .*cat/more/stray\.png"),
         (_damage, r"that decodes, found .*data/cat/03\.png"),
         (_unlink_target, r"data/cat/03\.png"),
         (_add_a_photo_that_pillow_cannot_read, r"data/cat/00\.heic: a HEIC photo, .*save it as JPEG"),

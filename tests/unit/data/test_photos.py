@@ -210,7 +210,7 @@ def test_a_photo_taken_with_a_turned_camera_is_turned_upright() -> None:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"not a photo at all", r"another format, or a damaged head; it begins with b'not a photo '$"),
+        (b"not a photo at all", r"another format, or a damaged header; it begins with b'not a photo '$"),
         (b"<!DOCTYPE html><html>", "it begins with b'<!DOCTYPE ht'$"),
         (b"", "an empty file$"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC photo, which cannot be read here; save it as JPEG"),
@@ -218,9 +218,9 @@ def test_a_photo_taken_with_a_turned_camera_is_turned_upright() -> None:
         (encode(plain(RED, (64, 64)), "TGA"), "another format"),
         (claimed_png(9_000), "9000 x 9000 pixels are more than 64000000"),
         (claimed_png(20_000), "decompression bomb"),
-        (encode(plain((4,), mode="I"), "TIFF"), "mode 'I' has numbers of which no range is set"),
-        (encode(plain((4,), mode="F"), "TIFF"), "mode 'F' has numbers of which no range is set"),
-        (b"Pf 1 1 -1.0\n" + bytes(4), "mode 'F' has numbers of which no range is set"),
+        (encode(plain((4,), mode="I"), "TIFF"), "mode 'I' has numbers without a defined range"),
+        (encode(plain((4,), mode="F"), "TIFF"), "mode 'F' has numbers without a defined range"),
+        (b"Pf 1 1 -1.0\n" + bytes(4), "mode 'F' has numbers without a defined range"),
     ],
 )
 def test_what_does_not_decode_is_refused_with_its_place(content: bytes, complaint: str) -> None:

@@ -30,7 +30,9 @@ def test_the_first_partitions_are_the_adversaries() -> None:
 
 @pytest.mark.parametrize("adversaries", [set(), {0, 1, 2, 3}, {4}, {-1}])
 def test_roles_without_an_adversary_or_a_benign_client_are_refused(adversaries: set[int]) -> None:
-    with pytest.raises(ValueError, match="expected some adversaries among partitions 0 to 3, and a benign client"):
+    with pytest.raises(
+        ValueError, match="expected some adversaries among partitions 0 to 3, and at least one benign client"
+    ):
         Roles(4, frozenset(adversaries))
 
 

@@ -153,7 +153,9 @@ def test_half_a_split_or_one_with_a_class_on_both_sides_is_refused() -> None:
 
 
 def test_too_few_classes_in_a_split_of_the_data_sets_own_are_refused_without_naming_the_fraction() -> None:
-    with pytest.raises(SplitError, match=r"at least 5 meta-testing classes .*found 4 \(the data set's own split\)"):
+    with pytest.raises(
+        SplitError, match=r"at least 5 meta-testing classes .*found 4 \(the data set's predefined split\)"
+    ):
         split_classes(INSTANCES, alphabets(100), SIZES, 0, meta_train_classes=range(10, 90), meta_test_classes=range(4))
 
 
@@ -161,7 +163,7 @@ def test_too_few_classes_in_a_split_of_the_data_sets_own_are_refused_without_nam
     ("classes", "instances", "changes", "message"),
     [
         (18, 20, {}, "at least 5 meta-testing classes"),
-        (30, 20, {}, "at least 20 meta-training classes beside the target"),
+        (30, 20, {}, "at least 20 meta-training classes besides the target"),
         (200, 9, {}, "at least 10 images per class for an episode"),
         (200, 12, {}, "at least 20 images per class for the target class"),
         (200, 20, {"case": "b", "attack_training_instances": 6}, "at least 21 images per class for a backdoor class"),

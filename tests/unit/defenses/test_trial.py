@@ -47,11 +47,11 @@ class Greedy(ClassMeans):
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("Nameless", "to have a label, by which results name it, found none"),
-        ("Silent", "to exchange an array at least, found none"),
+        ("Nameless", "to have a label, its name in results, found none"),
+        ("Silent", "to exchange at least one array, found none"),
         ("Secretive", "found private = 'a secret' and a private part of NoneType"),
         ("Narrow", r"to predict shape \(25, 5\), found \(25, 2\)"),
-        ("Staged", "to adapt in a sequence of length 1, found 2"),
+        ("Staged", "to adapt to a sequence of length 1, found 2"),
     ],
 )
 def test_a_mistake_is_told_before_the_run(

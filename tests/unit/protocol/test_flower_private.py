@@ -22,10 +22,10 @@ from flwr.supernode.runtime import run_clientapp
 
 from fedmeta_flwr.protocol import flower_private
 from fedmeta_flwr.protocol.flower_private import (
+    CHECKED_VERSIONS,
     CLASS_MARK,
     CLIENT_EXCEPTION,
     DEAD_ACTOR,
-    LOOKED_AT,
     RAY_START,
     SIMULATION_FAILED,
     TEXT_MARK,
@@ -52,11 +52,11 @@ COMPARED_IN = {
 FOLDERS = ("fedmeta_flwr", "clients", "strategies", "experiments", "examples", "mkdocs_hooks", "tests")
 
 
-@pytest.mark.parametrize("package", sorted(LOOKED_AT))
+@pytest.mark.parametrize("package", sorted(CHECKED_VERSIONS))
 def test_this_is_the_version_that_was_looked_at(package: str) -> None:
-    assert version(package) == LOOKED_AT[package], (
+    assert version(package) == CHECKED_VERSIONS[package], (
         f"{package} has another version: where the other tests of this file and "
-        f"tests/unit/experiments/runner/test_control_api.py pass, write it into flower_private.LOOKED_AT; "
+        f"tests/unit/experiments/runner/test_control_api.py pass, write it into flower_private.CHECKED_VERSIONS; "
         f"where one fails, it says which of Flower's files to read"
     )
 

@@ -57,7 +57,7 @@ def test_a_damaged_newest_one_costs_the_rounds_since_the_one_before(run_config: 
     newest.write_bytes(newest.read_bytes()[:-5])
     assert newest_round(checkpoints, run_config()) == 4
     (tmp_path / FOLDER_NAME / "round-00000004.safetensors").write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"damaged ones alone.*00000008.*00000004"):
+    with pytest.raises(CheckpointError, match=r"only damaged ones.*00000008.*00000004"):
         checkpoints.newest(run_config())
 
 

@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_made_costs_the_event_files_alone(
         for number in (1, 2):
             events.write(RoundRecord(number, "benign"))
     (warning,) = warnings()
-    assert "the run goes on: FileExistsError" in warning
+    assert "the run continues: FileExistsError" in warning
     assert (tmp_path / FOLDER_NAME).read_text() == "in the way"
 
 
