@@ -17,7 +17,7 @@ from integration.in_process_app import in_memory_grid, run
 from examples import custom_server
 from examples.custom_adversary import BOUND
 from examples.custom_arrival_model import Unreliable
-from examples.custom_client import LONGEST, NOISE
+from examples.custom_client import LARGEST_NORM, NOISE
 from experiments.settings import APP_DIR, merge_settings, parse_override, read_defaults
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.checkpoint import (
@@ -82,14 +82,14 @@ def update(folder: Path) -> np.ndarray:
     return np.concatenate(changes)
 
 
-def test_a_strategy_of_ones_own_clips_to_the_median_norm(finished: Run) -> None:
+def test_a_custom_strategy_clips_to_the_median_norm(finished: Run) -> None:
     folder = finished(strategy="examples.custom_strategy:MedianNormClipping", strategy_options='{"slack": 1.0}')
     norms = [arrival.update_norm for arrival in arrivals(read_results(folder), ATTACK).values()]
     assert max(norms) > 2 * np.median(norms)
     assert np.linalg.norm(update(folder)) <= np.median(norms) < np.linalg.norm(update(finished()))
 
 
-def test_a_server_rule_of_ones_own_adds_its_momentum(finished: Run) -> None:
+def test_a_custom_server_rule_adds_its_momentum(finished: Run) -> None:
     def changes(momentum: float) -> np.ndarray:
         options = json.dumps({"momentum": momentum})
         return update(finished(strategy="examples.custom_rule:ServerMomentum", strategy_options=options))
@@ -98,17 +98,17 @@ def test_a_server_rule_of_ones_own_adds_its_momentum(finished: Run) -> None:
     assert np.linalg.norm(changes(0.5) - changes(0.0)) > 0.01 * np.linalg.norm(changes(0.0))
 
 
-def test_a_client_of_ones_own_clips_and_adds_noise(finished: Run) -> None:
+def test_a_custom_client_clips_and_adds_noise(finished: Run) -> None:
     folder = finished(client="examples.custom_client:NoisyClient")
     size = update(folder).size
     found = arrivals(read_results(folder), BEFORE)
     assert 0 not in found
     for arrival in found.values():
-        clipped = min(LONGEST, arrival.metrics["norm-before-clipping"])
+        clipped = min(LARGEST_NORM, arrival.metrics["norm-before-clipping"])
         assert arrival.update_norm == pytest.approx(math.hypot(clipped, NOISE * math.sqrt(size)), rel=0.1)
 
 
-def test_an_adversary_of_ones_own_stays_within_its_bound(finished: Run) -> None:
+def test_a_custom_adversary_stays_within_its_bound(finished: Run) -> None:
     bounded, plain = (
         arrivals(read_results(folder), ATTACK)
         for folder in (finished(adversary="examples.custom_adversary:QuietAdversary"), finished())
@@ -136,9 +136,7 @@ def test_a_custom_attack_moves_a_share_of_the_weights(finished: Run) -> None:
     ],
     ids=["key", "poisoning"],
 )
-def test_a_key_or_a_poisoning_of_ones_own_changes_the_adversarys_update_alone(
-    finished: Run, changes: dict[str, Any]
-) -> None:
+def test_a_custom_key_or_poisoning_changes_only_the_adversarys_update(finished: Run, changes: dict[str, Any]) -> None:
     own, plain = read_results(finished(**changes)), read_results(finished())
     assert clean_counts(own.at_round(BEFORE)) == clean_counts(plain.at_round(BEFORE))
     attacks = arrivals(own, ATTACK), arrivals(plain, ATTACK)
@@ -150,7 +148,7 @@ def clean_counts(record: RoundRecord) -> list[Any]:
     return [client.counts[curve] for client in record.evaluation for curve in ("meta_testing", "main_task")]
 
 
-def test_an_attention_of_ones_own_is_trained_and_kept_by_each_client(finished: Run) -> None:
+def test_a_custom_attention_is_trained_and_kept_by_each_client(finished: Run) -> None:
     folder = finished(defense="federation", attention="examples.custom_attention:Mahalanobis")
     for partition_id in (1, 2, 3):
         kept = load_checkpoint(folder / "clients" / f"client-{partition_id}.safetensors").arrays
@@ -170,20 +168,20 @@ def test_a_custom_defense_changes_what_clients_answer_and_not_what_they_send(fin
         assert client.step_curves["class_means"][2] == client.counts
 
 
-def test_a_dataset_of_ones_own_gives_classes_and_images(finished: Run) -> None:
+def test_a_custom_dataset_gives_classes_and_images(finished: Run) -> None:
     results = read_results(finished(dataset="examples.custom_dataset:load_shapes"))
     assert results.run["dataset"]["name"] == "examples.custom_dataset:load_shapes"
     assert results.run["dataset"]["shape"] == [96, 20, 1, 16, 16]
     assert results.run["split"]["target_class"].count("-") == 3
 
 
-def test_an_embedding_of_ones_own_is_what_is_exchanged(finished: Run) -> None:
+def test_a_custom_embedding_is_exchanged(finished: Run) -> None:
     model = load_checkpoint(finished(embedding="examples.custom_embedding:SmallResNet") / MODEL_FILE_NAME).arrays
     assert model["embedding.blocks.2.shortcut.weight"].shape == (32, 16, 3, 3)
     assert model["head.weight"].shape == (5, 32)
 
 
-def test_an_arrival_model_of_ones_own_decides_who_comes_first(finished: Run) -> None:
+def test_a_custom_arrival_model_decides_who_arrives_first(finished: Run) -> None:
     results = read_results(finished(arrival_model="examples.custom_arrival_model:Unreliable"))
     model = Unreliable(seed=0, median_seconds=1.0, sigma=0.5, first=frozenset({0}))
     for record in results.rounds:
@@ -192,7 +190,7 @@ def test_an_arrival_model_of_ones_own_decides_who_comes_first(finished: Run) -> 
             assert arrival.latency_seconds == pytest.approx(expected)
 
 
-def test_the_command_of_the_own_server_has_settings_that_hold() -> None:
+def test_the_command_of_the_custom_server_has_valid_settings() -> None:
     (settings,) = re.findall(r'--run-config "([^"]+)"', custom_server.__doc__ or "")
     told = dict(parse_override(override) for override in settings.split())
     assert RunConfig.parse(merge_settings(read_defaults(APP_DIR), told)).num_server_rounds == 3

@@ -30,7 +30,7 @@ def wait_for_round(results_dir: Path, server_round: int, process: "subprocess.Po
 
 
 @pytest.mark.long
-def test_a_round_goes_on_without_clients_that_raise_or_hang(tmp_path: Path) -> None:
+def test_a_round_continues_without_clients_that_raise_or_hang(tmp_path: Path) -> None:
     # On a busy machine, a client at work must not be taken for the one that hangs.
     runs = FaultyRuns(
         tmp_path, tmp_path / "run", **{"num-server-rounds": 8, "attack-round": 0, "late-updates": "drop",

@@ -92,7 +92,7 @@ def test_a_curve_is_hidden_and_shown_by_its_box(page: webdriver.Chrome) -> None:
     assert page.execute_script(count, panel) == before
 
 
-def test_pointing_at_a_curve_tells_its_values(page: webdriver.Chrome) -> None:
+def test_pointing_at_a_curve_shows_its_values(page: webdriver.Chrome) -> None:
     choose(page, "material", "Strokes, quick")
     panel = seen(page, "#figures [data-plot]")[0]
     page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", panel)

@@ -192,7 +192,7 @@ def assert_submitted_code_ran(runner: Runner, nodes: int) -> None:
 
 
 @pytest.mark.long
-def test_an_app_that_fails_for_the_user_ends_with_1_and_its_message_alone(start: Callable[..., Runner]) -> None:
+def test_an_app_that_fails_for_the_user_ends_with_1_and_only_its_message(start: Callable[..., Runner]) -> None:
     runner = start("-c", "data-dir=user-error")
     _, errors = runner.process.communicate(timeout=300)
     assert runner.process.returncode == 1

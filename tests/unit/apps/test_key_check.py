@@ -117,7 +117,7 @@ def test_the_keys_that_are_offered_instead_are_all_other_built_in_ones(config_of
     ]
 
 
-def test_the_result_file_tells_what_the_key_does(config_of: RunConfigs) -> None:
+def test_the_result_file_records_what_the_key_does(config_of: RunConfigs) -> None:
     config = config_of(f"{OWN}:some_ink")
     scenario = scenario_of(config)
     recorded = server_app.run_record(config, scenario, "")["backdoor_key"]

@@ -110,7 +110,7 @@ def test_the_same_search_finds_the_shared_embedding_and_whatever_private_is_smug
         assert is_in(array, serialised(replies[2]))
 
 
-def test_the_private_part_stands_in_the_clients_own_folder_alone(
+def test_the_private_part_is_only_in_the_clients_folder(
     run_config: RunConfigs, config: RunConfig, tmp_path: Path
 ) -> None:
     own = tmp_path / "own"

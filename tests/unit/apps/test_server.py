@@ -61,7 +61,7 @@ def test_what_cannot_be_used_is_refused_and_results_stay_as_they_are(
     assert not resume or results.read_bytes() == b"what an earlier run has left\n"
 
 
-def test_a_configuration_that_only_the_server_sees_is_told_with_all_its_problems(tmp_path: Path) -> None:
+def test_a_configuration_that_only_the_server_sees_is_refused_with_all_its_problems(tmp_path: Path) -> None:
     settings = default_values() | {"results-dir": str(tmp_path / "run"), "way": 1, "shots": 3}
     with pytest.raises(ConfigError) as raised:
         run(unasked, settings)
@@ -107,7 +107,7 @@ def test_why_a_run_fails_stands_in_its_folder(
     assert message in failure.message
 
 
-def test_a_run_that_goes_on_removes_what_was_left_of_a_failure(tmp_path: Path) -> None:
+def test_a_resumed_run_removes_the_file_of_a_failure(tmp_path: Path) -> None:
     small = {name.replace("_", "-"): value for name, value in SMALL.items()}
     folders = {"results-dir": str(tmp_path / "run"), "cache-dir": str(tmp_path / "cache"), "resume": True}
     settings = {**default_values(), **small, **folders}

@@ -50,7 +50,7 @@ def recalled(memory: ClientMemory, before_round: int) -> float | None:
     return None if kept is None else float(kept["weight"][0])
 
 
-def test_a_run_that_goes_on_from_an_earlier_round_finds_what_there_was_at_the_time(tmp_path: Path) -> None:
+def test_a_run_that_resumes_after_an_earlier_round_finds_the_state_of_that_round(tmp_path: Path) -> None:
     memory = ClientMemory.of(tmp_path, 1)
     for server_round in (2, 3, 5, 6):
         memory.keep(after(server_round), server_round, oldest_round=4)

@@ -180,7 +180,7 @@ def test_a_shorter_entry_than_stated_is_refused_though_its_checksum_is_right(wri
 
 
 @on_linux
-def test_bombs_with_honest_and_with_lying_sizes_take_little_memory(tmp_path: Path) -> None:
+def test_bombs_with_true_and_with_false_sizes_take_little_memory(tmp_path: Path) -> None:
     bomb = zipped(("part/bomb", bytes(3 * 10**8)))  # 300 MB in 300 kB
     nested = zipped(("part/inner.zip", bomb))
     for name, content in (

@@ -48,7 +48,7 @@ def test_other_names_are_not_skipped(name: str) -> None:
         *((name, False) for name in ("._a.jpg", ".jpg", "a.txt", "jpg", "a.jpg.zip", "Thumbs.db", "a.svg", "a")),
     ],
 )
-def test_images_are_told_by_their_suffix(name: str, expected: bool) -> None:
+def test_images_are_recognised_by_their_suffix(name: str, expected: bool) -> None:
     assert is_photo(name) is expected
 
 

@@ -115,7 +115,7 @@ def test_a_resolution_of_another_type_does_not_hide_the_orientation() -> None:
     assert_like(with_exif("JPEG", exif), turned(Image.Transpose.ROTATE_270))
 
 
-def test_an_avif_file_is_turned_by_its_own_property() -> None:
+def test_an_avif_file_is_turned_by_its_property() -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6  # which Pillow writes as the property
     assert_like(encode("AVIF", exif=exif), turned(Image.Transpose.ROTATE_270))

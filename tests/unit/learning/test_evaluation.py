@@ -135,7 +135,7 @@ def test_episodes_are_the_same_in_every_round_and_differ_between_clients(
 
 
 @pytest.mark.parametrize("case", ["a", "b", "c"])
-def test_backdoor_classes_stand_in_the_support_set_in_case_c_alone(
+def test_backdoor_classes_are_in_the_support_set_in_case_c_only(
     make_plan: Callable[..., EvaluationPlan], case: str
 ) -> None:
     plan = make_plan(case=case)

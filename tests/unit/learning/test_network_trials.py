@@ -129,7 +129,7 @@ def answers(config: RunConfig, folder: Path, state: int, rounds: tuple[int, ...]
         {"embedding": f"{OWN}:Dropping", "defense": "rescue", "attention": f"{OWN}:DroppingAttention"},
     ],
 )
-def test_dropout_is_the_same_in_two_runs_of_a_seed_and_in_one_that_goes_on(
+def test_dropout_is_the_same_in_two_runs_of_a_seed_and_in_a_resumed_one(
     configured: Callable[..., RunConfig], tmp_path: Path, changes: dict[str, str]
 ) -> None:
     config = configured(**changes, step_curves="fine-tuning matching head")

@@ -110,7 +110,7 @@ def test_a_dead_actor_is_named_as_it_was(name: str) -> None:
     assert f"{kind.__module__}.{kind.__name__}" == name, "see ray/exceptions.py"
 
 
-def test_a_simulation_fails_and_starts_ray_in_the_words_that_are_looked_for() -> None:
+def test_a_simulation_fails_and_starts_ray_with_the_messages_that_are_searched_for() -> None:
     assert SIMULATION_FAILED in inspect.getsource(simulation_app), "see the details of a failed run"
     assert RAY_START in inspect.getsource(raybackend), "see how the simulation's backend starts Ray"
 

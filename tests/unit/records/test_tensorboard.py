@@ -109,7 +109,7 @@ def test_pictures_show_the_key_the_target_the_stamped_images_and_the_persistence
     assert (events.Images("persistence")[0].width, events.Images("persistence")[0].height) == (680, 410)
 
 
-def test_a_run_that_goes_on_shows_every_round_once_and_writes_the_bytes_of_one_without_a_break_or_event_files(
+def test_a_resumed_run_shows_every_round_once_and_writes_the_bytes_of_one_without_a_break_or_event_files(
     settings: dict[str, Any], finished: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -140,7 +140,7 @@ def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
     return lambda: [record.getMessage() for record in caplog.records if record.name == "flwr.tensorboard"]
 
 
-def test_a_folder_that_cannot_be_made_costs_the_event_files_alone(
+def test_a_folder_that_cannot_be_made_costs_only_the_event_files(
     run_config: RunConfigs, tmp_path: Path, warnings: Callable[[], list[str]]
 ) -> None:
     (tmp_path / FOLDER_NAME).write_text("in the way")
@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_made_costs_the_event_files_alone(
     assert (tmp_path / FOLDER_NAME).read_text() == "in the way"
 
 
-def test_a_full_disk_costs_the_event_files_alone(
+def test_a_full_disk_costs_only_the_event_files(
     run_config: RunConfigs, tmp_path: Path, warnings: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda _: None)  # what TensorBoard's own thread has to say
@@ -169,7 +169,7 @@ def test_a_full_disk_costs_the_event_files_alone(
     assert "No space left on device" in warning
 
 
-def test_without_tensorboard_a_run_goes_on_and_says_what_to_install(
+def test_without_tensorboard_a_run_continues_and_says_what_to_install(
     run_config: RunConfigs, tmp_path: Path, warnings: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)

@@ -46,7 +46,7 @@ def absent(partition: int, message: Message) -> Message:
 
 @pytest.mark.parametrize("rounds", [ROUNDS, pytest.param(LONG_ROUNDS, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
-def test_whatever_hostile_clients_answer_the_model_is_that_of_the_honest(name: str, rounds: int) -> None:
+def test_whatever_hostile_clients_answer_the_model_is_that_of_the_honest_clients(name: str, rounds: int) -> None:
     rng = Random(STRATEGY_NAMES.index(name))
     used: Counter[str] = Counter()
 

@@ -51,7 +51,7 @@ def unwrapped_rounds(strategy: Strategy, arrived: list[list[int]]) -> list[messa
 
 
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
-def test_first_arrivals_aggregate_as_the_strategy_alone_does_on_the_same_replies(name: str) -> None:
+def test_first_arrivals_aggregate_as_the_unwrapped_strategy_does_on_the_same_replies(name: str) -> None:
     run = federate(LATENCIES, rounds=3, inner=strategy_named(name))
     assert [[partition for partition, _ in arrivals] for arrivals in run.arrived()] == ARRIVED
     assert run.dropped() == [{1: "straggler"}, {1: "busy"}, {0: "straggler"}]

@@ -108,7 +108,7 @@ class OwnStrategy(FedAvg):
         return [Message(record, node_id, MessageType.TRAIN) for node_id in grid.get_node_ids()]
 
 
-def test_instructions_carry_the_round_and_a_configuration_of_their_own() -> None:
+def test_instructions_carry_the_round_and_a_separate_configuration() -> None:
     seen: list[ConfigRecord] = []
 
     def client(partition: int, message: Message) -> Message:
@@ -121,7 +121,7 @@ def test_instructions_carry_the_round_and_a_configuration_of_their_own() -> None
     ] * 3
 
 
-def test_a_selection_is_drawn_from_the_seed_and_leaves_global_random_states_alone() -> None:
+def test_a_selection_is_drawn_from_the_seed_and_leaves_global_random_states_unchanged() -> None:
     def selected(seed: int) -> list[list[int]]:
         run = federate(IN_ORDER, 6, quorum=2, seed=seed, inner=FedAvg(fraction_train=0.5))
         return [sorted(p for p, kind, r in run.grid.sent if kind == MessageType.TRAIN and r == n) for n in range(1, 7)]
@@ -227,7 +227,7 @@ def test_a_latency_that_is_no_duration_is_refused(latency: float) -> None:
         federate(Latencies([[latency, 1, 2, 3]]))
 
 
-def test_the_reason_of_a_failure_in_simulation_is_the_clients_own_message() -> None:
+def test_the_reason_of_a_failure_in_simulation_is_the_clients_message() -> None:
     # As Flower 1.41 words it (server/superlink/fleet/vce/vce_api.py and clientapp/client_app.py).
     wrapped = (
         "<class 'ray.exceptions.RayTaskError(ClientAppException)'>:<'ray::ClientAppActor.run() (pid=7)\n"

@@ -34,7 +34,7 @@ def family() -> Iterator[tuple["subprocess.Popen[str]", int]]:
                     os.kill(pid, 9)
 
 
-def test_descendants_are_found_in_sessions_of_their_own(family: tuple["subprocess.Popen[str]", int]) -> None:
+def test_descendants_are_found_in_other_sessions(family: tuple["subprocess.Popen[str]", int]) -> None:
     root, child = family
     assert Descendants(root.pid).look() == {root.pid, child}
 

@@ -139,7 +139,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
-def test_within_their_ranges_options_contradict_each_other_or_the_run_goes_on(name: str) -> None:
+def test_within_their_ranges_options_contradict_each_other_or_the_run_continues(name: str) -> None:
     whole: list[Run] = []
 
     @quick
@@ -156,7 +156,7 @@ def test_within_their_ranges_options_contradict_each_other_or_the_run_goes_on(na
 
 @pytest.mark.parametrize("is_still", [False, True])
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
-def test_each_option_by_itself_takes_the_ends_of_its_range(name: str, is_still: bool) -> None:
+def test_each_option_takes_the_ends_of_its_range(name: str, is_still: bool) -> None:
     for key in numeric_options(BUILT_IN[name]):
         if is_whole(key) or key in ("fraction_train", "fraction_evaluate"):
             continue

@@ -101,7 +101,7 @@ def test_the_file_of_a_single_run_is_its_configuration(tmp_path: Path) -> None:
     assert any("run run.toml" in command for command in recipe.commands)
 
 
-def test_settings_tell_what_is_no_default_and_of_folders_the_last_part_alone(tmp_path: Path) -> None:
+def test_settings_mark_what_is_no_default_and_show_only_the_last_part_of_folders(tmp_path: Path) -> None:
     material = material_of(write_run(tmp_path, "anything", filters=7, data_dir="/home/somebody/pictures"))
     rows = {row.key: row for row in setting_rows(material.runs[0])}
     assert set(rows) == set(material.runs[0].config)
