@@ -38,7 +38,7 @@ LONGEST_RUN_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Deployed:
-    """A finished run, and what became of the nodes."""
+    """A finished run, and how its nodes ended."""
 
     folder: Path
     results: RunResults
@@ -61,8 +61,8 @@ def has_ended(results_dir: Path) -> bool:
 
 
 def node_config(folder: Path, partition_id: int) -> dict[str, Any]:
-    own = {key: str(folder / key) for key in ("data-dir", "cache-dir", "client-state-dir")}
-    return {"partition-id": partition_id} | own
+    folders = {key: str(folder / key) for key in ("data-dir", "cache-dir", "client-state-dir")}
+    return {"partition-id": partition_id} | folders
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Every example of `examples/` in a small real run, and what shows in the run's files that it was used."""
+"""Every example of `examples/` in a small real run, and the evidence in the run's files that it was used."""
 
 import json
 import math
@@ -61,11 +61,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     cache = tmp_path_factory.mktemp("cache")
 
     def run_once(**changes: Any) -> Path:
-        own = {key.replace("_", "-"): value for key, value in changes.items()}
-        if (name := json.dumps(own)) not in folders:
+        overrides = {key.replace("_", "-"): value for key, value in changes.items()}
+        if (name := json.dumps(overrides)) not in folders:
             folders[name] = tmp_path_factory.mktemp("run")
             where = {"results-dir": str(folders[name]), "cache-dir": str(cache)}
-            run(merge_settings(read_defaults(APP_DIR), SMALL | own | where))
+            run(merge_settings(read_defaults(APP_DIR), SMALL | overrides | where))
         return folders[name]
 
     return run_once
@@ -121,7 +121,7 @@ def test_a_custom_adversary_stays_within_its_bound(finished: Run) -> None:
 def test_a_custom_attack_moves_a_share_of_the_weights(finished: Run) -> None:
     """The benign updates move every weight, so a federation without them shows what the attack uploads."""
     share = {"attack": "examples.custom_attack:FewWeights", "attack_options": '{"share": 0.2}'}
-    folder, plain = (finished(quorum=1, **own) for own in (share, {}))
+    folder, plain = (finished(quorum=1, **overrides) for overrides in (share, {}))
     assert np.mean(update(folder) != 0) == pytest.approx(0.2, abs=0.01)
     assert np.mean(update(plain) != 0) > 0.7
     norms = [arrivals(read_results(run), ATTACK)[0].update_norm for run in (folder, plain)]
@@ -137,9 +137,9 @@ def test_a_custom_attack_moves_a_share_of_the_weights(finished: Run) -> None:
     ids=["key", "poisoning"],
 )
 def test_a_custom_key_or_poisoning_changes_only_the_adversarys_update(finished: Run, changes: dict[str, Any]) -> None:
-    own, plain = read_results(finished(**changes)), read_results(finished())
-    assert clean_counts(own.at_round(BEFORE)) == clean_counts(plain.at_round(BEFORE))
-    attacks = arrivals(own, ATTACK), arrivals(plain, ATTACK)
+    overrides, plain = read_results(finished(**changes)), read_results(finished())
+    assert clean_counts(overrides.at_round(BEFORE)) == clean_counts(plain.at_round(BEFORE))
+    attacks = arrivals(overrides, ATTACK), arrivals(plain, ATTACK)
     assert [attacks[0][part] == attacks[1][part] for part in sorted(attacks[0])] == [False, True, True]
 
 
@@ -158,8 +158,8 @@ def test_a_custom_attention_is_trained_and_kept_by_each_client(finished: Run) ->
 
 
 def test_a_custom_defense_changes_what_clients_answer_and_not_what_they_send(finished: Run) -> None:
-    own = {"defense": "examples.custom_defense:ClassMeans", "defense_options": '{"steps": 2}'}
-    defended = read_results(finished(**own, step_curves="class-means", local_curve_steps="0 2"))
+    overrides = {"defense": "examples.custom_defense:ClassMeans", "defense_options": '{"steps": 2}'}
+    defended = read_results(finished(**overrides, step_curves="class-means", local_curve_steps="0 2"))
     plain = read_results(finished())
     for server_round in (BEFORE, ATTACK):
         assert arrivals(defended, server_round) == arrivals(plain, server_round)
@@ -197,8 +197,13 @@ def test_the_command_of_the_custom_server_has_valid_settings() -> None:
 
 
 def test_a_strategy_is_swapped_in_code_in_a_few_lines(tmp_path: Path) -> None:
-    own = SMALL | {"results-dir": str(tmp_path), "cache-dir": str(tmp_path), "num-server-rounds": 2, "attack-round": 0}
-    settings = merge_settings(read_defaults(APP_DIR), own)
+    overrides = SMALL | {
+        "results-dir": str(tmp_path),
+        "cache-dir": str(tmp_path),
+        "num-server-rounds": 2,
+        "attack-round": 0,
+    }
+    settings = merge_settings(read_defaults(APP_DIR), overrides)
     grid = in_memory_grid(settings)
     custom_server.main(grid, Context(7, 1, {}, RecordDict(), settings))
     assert {name.partition(".")[0] for name in load_checkpoint(tmp_path / "median.safetensors").arrays} == {
@@ -212,7 +217,7 @@ def test_a_strategy_is_swapped_in_code_in_a_few_lines(tmp_path: Path) -> None:
 @pytest.mark.integration
 @pytest.mark.long
 def test_all_of_them_are_found_by_server_and_actors_in_one_real_run(tmp_path: Path) -> None:
-    own = {
+    overrides = {
         "strategy": "examples.custom_strategy:MedianNormClipping",
         "client": "examples.custom_client:NoisyClient",
         "adversary": "examples.custom_adversary:QuietAdversary",
@@ -228,11 +233,11 @@ def test_all_of_them_are_found_by_server_and_actors_in_one_real_run(tmp_path: Pa
         "local-curve-steps": "0 1",
     }
     command = [sys.executable, "-m", "experiments", "run", "quickstart", "--quiet", "--results-dir", str(tmp_path)]
-    command += [part for key, value in (SMALL | own).items() for part in ("-c", f"{key}={value}")]
+    command += [part for key, value in (SMALL | overrides).items() for part in ("-c", f"{key}={value}")]
     process = subprocess.run([*command, "--actors", "2"], cwd=APP_DIR, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     results = read_results(tmp_path)
-    assert results.run["dataset"]["name"] == own["dataset"]
+    assert results.run["dataset"]["name"] == overrides["dataset"]
     attack = arrivals(results, ATTACK)
     assert attack.pop(0).update_norm == pytest.approx(BOUND, rel=1e-5)
     assert all("norm-before-clipping" in arrival.metrics for arrival in attack.values())

@@ -1,4 +1,4 @@
-"""The report of a real run: what its parts are computed from, and that the page stands by itself."""
+"""The report of a real run: what its parts are computed from, and that the page is self-contained."""
 
 from collections.abc import Iterator
 from html.parser import HTMLParser

@@ -82,7 +82,7 @@ def run(config, grid):
 
 @dataclass
 class Runner:
-    """A runner that goes on, and all that it has started."""
+    """A runner that has not ended, and the processes that it has started."""
 
     process: "subprocess.Popen[str]"
     descendants: Descendants
@@ -131,7 +131,7 @@ def decoy(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(app_dir: Path, decoy: Path) -> Iterator[Callable[..., Runner]]:
-    """Start a runner in the decoy's folder; end it, whatever the test has found."""
+    """Start a runner in the decoy's folder; end it, also if the test fails."""
     temporary = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))  # short: Ray's sockets lie below it
     runners: list[Runner] = []
     ended = threading.Event()

@@ -1,4 +1,4 @@
-"""What a node decides for itself: its partition and its folders, so that the server's folders do not count."""
+"""What a node's configuration decides: its partition and its folders, so that the server's folders do not count."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,7 @@ def ask(config: RunConfig, node_config: dict[str, Any], content: RecordDict, kin
     return app(Message(content, dst_node_id=1, message_type=kind), context)
 
 
-def call_roll(config: RunConfig, node_config: dict[str, Any]) -> int:
+def answer_registration(config: RunConfig, node_config: dict[str, Any]) -> int:
     return registered_partition(ask(config, node_config, RecordDict(), MessageType.QUERY))
 
 
@@ -58,7 +58,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_a_node_reports_the_partition_of_its_configuration(config: RunConfig) -> None:
-    assert call_roll(config, {"partition-id": 3, "num-partitions": 4}) == 3
+    assert answer_registration(config, {"partition-id": 3, "num-partitions": 4}) == 3
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_a_wrong_node_configuration_is_refused_at_registration(
     node_config: dict[str, Any], problem: str, config: RunConfig
 ) -> None:
     with pytest.raises(NodeConfigError) as error:
-        call_roll(config, node_config)
+        answer_registration(config, node_config)
     assert str(error.value).startswith(f"node config (flower-supernode --node-config): {problem}")
 
 
 def test_every_problem_of_a_node_configuration_stands_on_one_line(config: RunConfig) -> None:
     with pytest.raises(NodeConfigError) as error:
-        call_roll(config, {"partition": 1, "cache-dir": 1})
+        answer_registration(config, {"partition": 1, "cache-dir": 1})
     message = str(error.value)
     assert all(f"{key}: " in message for key in ("partition", "partition-id", "cache-dir"))
     assert "\n" not in message
@@ -122,13 +122,13 @@ def test_folders_of_a_node_override_those_of_the_run(config: RunConfig, tmp_path
 def test_a_node_that_names_one_folder_has_none_of_the_server(
     named: str, config: RunConfig, home: Path, tmp_path: Path
 ) -> None:
-    train(replace(config, client_state_dir=str(tmp_path / "server" / "state")), own(named, tmp_path), tmp_path)
+    train(replace(config, client_state_dir=str(tmp_path / "server" / "state")), node_folders(named, tmp_path), tmp_path)
     assert not (tmp_path / "server").exists()
     assert bool(files(home / "XDG_CACHE_HOME")) == (named != "cache-dir")
     assert bool(files(home / "XDG_DATA_HOME")) == (named != "client-state-dir")
 
 
-def own(named: str, tmp_path: Path) -> dict[str, Any]:
+def node_folders(named: str, tmp_path: Path) -> dict[str, Any]:
     return {"partition-id": 1, named: str(tmp_path / "node")}
 
 

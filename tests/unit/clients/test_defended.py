@@ -1,4 +1,4 @@
-"""Clients that match: what they exchange, what they keep, and what a restart does to it."""
+"""Clients that match: what they exchange, what they keep, and that it survives a restart."""
 
 from pathlib import Path
 

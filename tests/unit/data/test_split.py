@@ -129,8 +129,8 @@ def test_a_split_of_the_data_set_is_used_and_its_other_classes_stay_unused(case:
 
 def test_the_seed_draws_target_and_backdoor_classes_in_a_split_of_the_data_set() -> None:
     def attacked(seed: int) -> tuple[int, ...]:
-        own = {"meta_train_classes": range(64), "meta_test_classes": range(80, 100)}
-        split = split_classes(INSTANCES, alphabets(100), SIZES, seed, **own)
+        data_set_split = {"meta_train_classes": range(64), "meta_test_classes": range(80, 100)}
+        split = split_classes(INSTANCES, alphabets(100), SIZES, seed, **data_set_split)
         return split.target_class, *split.backdoor_classes
 
     assert attacked(1) == attacked(1)

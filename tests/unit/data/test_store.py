@@ -229,7 +229,7 @@ def test_a_name_that_is_no_utf_8_is_refused_in_a_message_that_is(small_images: n
     [
         (("train", "val", "test"), ((0,), (2,))),
         (("train", "train", "test"), ((0, 1), (2,))),
-        (("train", "car", "van"), (None, None)),  # classes of pictures, each its own group
+        (("train", "car", "van"), (None, None)),  # classes of pictures, each a separate group
         (("A", "A", "B"), (None, None)),
     ],
 )

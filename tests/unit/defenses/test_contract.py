@@ -58,10 +58,10 @@ def test_the_private_part_is_no_part_of_the_shared_part(defense: Defense, config
     model = client_of(config, tmp_path).model
     private, shared = defense.private_part(model), defense.shared_part(model)
     assert bool(defense.private) == (private is not None)
-    own = {id(parameter) for parameter in private.parameters()} if private is not None else set()
+    private_ids = {id(parameter) for parameter in private.parameters()} if private is not None else set()
     exchanged = {id(parameter) for parameter in shared.parameters()}
-    assert not own & exchanged
-    assert own | exchanged == {id(parameter) for parameter in model.parameters()}
+    assert not private_ids & exchanged
+    assert private_ids | exchanged == {id(parameter) for parameter in model.parameters()}
 
 
 @pytest.mark.parametrize("partition_id", [0, 1])

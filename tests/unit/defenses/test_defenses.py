@@ -1,4 +1,4 @@
-"""How a defense is made from its settings, and what is told where it cannot be."""
+"""How a defense is made from its settings, and the errors if it cannot be made."""
 
 import subprocess
 import sys

@@ -122,7 +122,7 @@ def test_a_model_that_always_answers_the_target_scores_all_backdoor_trials(
     counts = tuned_counts(model, plan, steps=0)
     assert counts["attack_training"].hits == counts["attack_training"].trials
     assert counts["attack_validation"].hits == counts["attack_validation"].trials
-    assert counts["main_task"].hits == [2]  # the target's own two queries
+    assert counts["main_task"].hits == [2]  # the two queries of the target
 
 
 def test_episodes_are_the_same_in_every_round_and_differ_between_clients(

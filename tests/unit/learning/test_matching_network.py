@@ -1,4 +1,4 @@
-"""Feature matching against values by hand, against a plain loop, and by what it must not depend on."""
+"""Feature matching against values by hand, against a plain loop, and what it must not depend on."""
 
 import copy
 import math

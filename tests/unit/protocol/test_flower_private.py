@@ -62,7 +62,7 @@ def test_this_is_the_version_that_was_looked_at(package: str) -> None:
 
 
 def imports() -> Iterator[tuple[str, str, str]]:
-    """Return file, module and name of whatever is imported from Flower or Ray."""
+    """Return the file, module and name of each import from Flower or Ray."""
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             file = path.relative_to(ROOT).as_posix()

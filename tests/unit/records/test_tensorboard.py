@@ -1,4 +1,4 @@
-"""The event files of a run, read back with TensorBoard's own reader."""
+"""The event files of a run, read back with TensorBoard's reader."""
 
 import logging
 import shutil
@@ -34,8 +34,8 @@ BROKEN_ROUND = 5
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("tensorboard")
-    own = {"evaluate_every": 2, "evaluate_episodes": 1, "step_curves": "fine-tuning", "checkpoint_every": 2}
-    changes = {**SMALL, **own, "results_dir": str(folder / "run"), "cache_dir": str(folder / "cache")}
+    overrides = {"evaluate_every": 2, "evaluate_episodes": 1, "step_curves": "fine-tuning", "checkpoint_every": 2}
+    changes = {**SMALL, **overrides, "results_dir": str(folder / "run"), "cache_dir": str(folder / "cache")}
     return {**default_values(), **{name.replace("_", "-"): value for name, value in changes.items()}}
 
 
@@ -135,7 +135,7 @@ def assert_same_results(folder: Path, finished: Path) -> None:
 
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)  # Flower has a handler of its own
+    monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)  # Flower has another handler
     caplog.set_level(logging.WARNING, "flwr.tensorboard")
     return lambda: [record.getMessage() for record in caplog.records if record.name == "flwr.tensorboard"]
 
@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_made_costs_only_the_event_files(
 def test_a_full_disk_costs_only_the_event_files(
     run_config: RunConfigs, tmp_path: Path, warnings: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # what TensorBoard's own thread has to say
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # for errors in TensorBoard's thread
     config = run_config(**SMALL)
     with TensorBoardWriter(tmp_path, config, dict) as events:
         events.write(RoundRecord(1, "benign"))

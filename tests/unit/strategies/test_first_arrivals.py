@@ -109,7 +109,7 @@ def test_under_the_wall_clock_a_late_update_counts_in_the_next_round() -> None:
 
 
 def test_a_straggler_is_busy_until_its_simulated_arrival_and_asked_again_after_it() -> None:
-    # Round 1 ends at 2 with client 3 under way until 4; round 2 ends at 4.5, round 3 asks all.
+    # Round 1 ends at 2 with client 3 busy until 4; round 2 ends at 4.5, round 3 asks all.
     run = federate(Latencies([[0, 1, 2, 4], [0.5, 1, 2.5, 0], [2, 3, 1, 0]]), 3)
     assert run.arrived() == [[(0, 1), (1, 1), (2, 1)], [(0, 2), (1, 2), (2, 2)], [(3, 3), (2, 3), (0, 3)]]
     assert run.dropped() == [{3: "straggler"}, {3: "busy"}, {1: "straggler"}]
@@ -121,7 +121,7 @@ def test_with_next_round_a_late_update_takes_its_place_in_the_order_of_arrival()
     assert run.arrived()[1] == [(0, 2), (1, 2), (3, 1)]
     assert run.records[1].arrivals[2].latency_seconds == 2.0
     assert run.dropped()[1] == {2: "straggler"}
-    # Its norm is the distance to what it was sent in round 1: |0.9 x + 0.3 - x| over all arrays.
+    # Its norm is the distance from what it was sent in round 1: |0.9 x + 0.3 - x| over all arrays.
     difference = np.concatenate([np.ravel(array * -0.1 + 0.3) for array in GLOBAL.values()])
     assert run.records[1].arrivals[2].update_norm == pytest.approx(np.linalg.norm(difference), rel=1e-5)
 
@@ -148,7 +148,7 @@ class Selecting(FedAvg):
 
 @pytest.mark.parametrize("real", [[0], [9, 0, 4, 0, 12]])
 def test_a_round_waits_on_the_simulated_clock_until_a_quorum_is_free(real: list[int]) -> None:
-    # Round 1 ends at 1 with client 2 under way until 7; round 2 asks 1 and 2, hence begins at 7.
+    # Round 1 ends at 1 with client 2 busy until 7; round 2 asks 1 and 2, hence begins at 7.
     latencies = Latencies([[0, 1, 7, 0], [0, 1, 2, 0]])
     run = federate(latencies, 2, quorum=2, inner=Selecting([0, 1, 2], [1, 2]), delay=delay_of(real))
     assert run.arrived()[1] == [(1, 2), (2, 2)]
@@ -162,7 +162,7 @@ def test_with_next_round_a_late_update_counts_though_its_client_is_not_asked_aga
 
 
 def abstaining_after(attack_round: int) -> Any:
-    """Client 0 takes part in one round alone, as the adversary of a one-shot attack."""
+    """Client 0 takes part in one round only, as the adversary of a one-shot attack."""
 
     def client(partition: int, message: Message) -> Message:
         server_round = messages.message_config(message).get(messages.SERVER_ROUND)
@@ -186,7 +186,7 @@ def test_when_abstention_leaves_too_few_the_busy_client_is_asked_as_soon_as_it_i
 
 
 def test_a_late_abstention_is_an_abstention_that_says_when_it_was_asked_for() -> None:
-    # Round 1 ends at 3 with the abstention of 0 under way until 5; round 2 ends at 3 + 3.
+    # Round 1 ends at 3 with the abstention of 0 pending until 5; round 2 ends at 3 + 3.
     run = federate(
         Latencies([[5, 1, 2, 3], [9, 1, 2, 3]]), 2, client=abstaining_after(9), late_updates="next-round"
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a run tells an observer of what goes on inside its rounds."""
+"""What an observer learns about the inside of a run's rounds."""
 
 from collections.abc import Collection
 from dataclasses import replace

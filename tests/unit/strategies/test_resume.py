@@ -1,4 +1,4 @@
-"""A federation that goes on from a checkpoint does what it would have done."""
+"""A federation that resumes from a checkpoint does what an undisturbed one does."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ SLOW = SeededLatency(4, median_seconds=1.0, sigma=1.5)  # stragglers are busy fo
 
 
 def through_a_file(state: Any) -> Any:
-    """Return what a checkpoint gives back: plain JSON and arrays."""
+    """Return what is read back from a checkpoint: plain JSON and arrays."""
     tree, arrays = pack(state)
     return unpack(json.loads(json.dumps(tree)), {name: array.copy() for name, array in arrays.items()})
 

@@ -1,4 +1,4 @@
-"""What clients and strategies are told, what they may do wrong, and what becomes of it."""
+"""What clients and strategies are told, what they may do wrong, and what happens then."""
 
 import random
 import re
@@ -95,8 +95,8 @@ def test_missing_nodes_are_not_waited_for_as_long_as_a_round() -> None:
         federate(IN_ORDER, grid=grid, timeout=3600, registration_seconds=0.02)
 
 
-class OwnStrategy(FedAvg):
-    """Builds its messages itself, without the round, on one record that it changes while they are under way."""
+class MutatingStrategy(FedAvg):
+    """Builds its messages without the round, on one record that it changes while they are pending."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ def test_instructions_carry_the_round_and_a_separate_configuration() -> None:
         seen.extend(message.content.config_records.values())
         return honest_client(partition, message)
 
-    federate(IN_ORDER, 2, inner=OwnStrategy(), client=client)
+    federate(IN_ORDER, 2, inner=MutatingStrategy(), client=client)
     assert [dict(config) for config in seen] == [{"step": 1, "server-round": 1, "oldest-round": 1}] * 4 + [
         {"step": 2, "server-round": 2, "oldest-round": 2}
     ] * 3

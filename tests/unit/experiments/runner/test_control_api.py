@@ -24,7 +24,7 @@ RUN_ID = 2**63 - 1
 
 @dataclass
 class Server:
-    """What takes the SuperLink's place: notes what it is asked, and gives one answer."""
+    """Replaces the SuperLink: records what it is asked, and always gives the same answer."""
 
     port: int = 0
     answer: bytes = b""

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.runner.processes import Descendants
 
-# A child in a session of its own, which ignores SIGTERM, and the child's id on standard output.
+# A child in another session, which ignores SIGTERM, and the child's id on standard output.
 ROOT = """
 import subprocess, sys, time
 code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"

@@ -45,7 +45,7 @@ def test_a_phase_to_come_is_priced_by_its_outer_steps(make_config: MakeConfig) -
 
 
 def test_an_evaluation_to_come_costs_what_it_added_so_far(make_config: MakeConfig) -> None:
-    # Of the three rounds the last alone is evaluated, and took 4 s more; 10 steps cost 10 s.
+    # Of the three rounds only the last is evaluated, and took 4 s more; 10 steps cost 10 s.
     config = make_config(pretrain_evaluate_every=3, pretrain_outer_steps=10, outer_steps=10, attack_round=0)
     assert remaining_seconds(config, finished(config, [10.0, 10.0, 14.0])) == pytest.approx(5 * 14.0)
 

@@ -53,7 +53,7 @@ def test_clients_keep_their_private_state_in_a_resumed_run(tmp_path: Path) -> No
         give_memories(runs[name])
     assert (runs["defended-b"].partial / "clients" / "client-1.safetensors").read_bytes() == b"attention"
     assert kept.read_bytes() == b"attention"
-    assert not runs["defended-a"].partial.exists()  # it begins with its own pre-training
+    assert not runs["defended-a"].partial.exists()  # it begins with its pre-training
 
 
 def test_time_left_is_that_of_runs_of_the_same_name_or_the_mean_of_all(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whatever a strategy's numeric options are, a run is refused before it begins, in one clear message, or goes on."""
+"""Whatever a strategy's numeric options are, a run is refused in one clear message before it begins, or continues."""
 
 import json
 import math
@@ -121,7 +121,7 @@ def some_inside(keys: list[str]) -> st.SearchStrategy[Numbers]:
 
 @st.composite
 def options_of(draw: st.DrawFn, name: str) -> Numbers:
-    """Draw options within their ranges; those of a dp strategy wrap another one with its own."""
+    """Draw options within their ranges; those of a dp strategy include a wrapped strategy with options."""
     options = draw(some_inside(numeric_options(BUILT_IN[name])))
     if name in PRIVATE:
         inner = draw(st.sampled_from([other for other in STRATEGY_NAMES if other not in PRIVATE]))

@@ -45,7 +45,7 @@ def gone_in_case_a(run: str, server_round: int, along: str, step: int, curve: st
 
 
 def defense_fails_in_case_a(run: str, server_round: int, along: str, step: int, curve: str) -> float:
-    """Local training of the matching network leaves what was there without it."""
+    """Local training of the matching network changes nothing."""
     return true_to_the_poster(run, server_round, along, 0 if run == "attack-a" else step, curve)
 
 

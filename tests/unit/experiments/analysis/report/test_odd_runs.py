@@ -1,4 +1,4 @@
-"""Whatever a run was, its page is made: each part of it, or the reason why it is left out."""
+"""The page is made for any run: each part of it, or the reason why the part is left out."""
 
 import re
 from collections.abc import Callable
@@ -105,7 +105,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Part]:
     root = tmp_path_factory.mktemp("odd")
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(half_life, "monotone_fit", lambda rows: rows)  # half of a page's time, and of no matter here
+        patch.setattr(half_life, "monotone_fit", lambda rows: rows)  # half of a page's time, not tested here
         for number, (name, (settings, happened, _, _)) in enumerate(ODD.items()):
             folder = write_run(root / f"{number}", config_of(root / "cache", **settings), **happened)
             (material,) = gather(folder)

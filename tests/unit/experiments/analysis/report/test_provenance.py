@@ -50,7 +50,7 @@ def test_the_command_of_a_root_plans_the_very_runs_that_are_there(tmp_path: Path
     assert checkout == ["git", "checkout", "abc1234"]
     assert report[-2:] == ["report", "results/again"]
     options = dict(pairwise(command))
-    own = [value for flag, value in pairwise(command) if flag == "-c"]
+    overrides = [value for flag, value in pairwise(command) if flag == "-c"]
     names = command[command.index("reproduce") + 1 : command.index("--dataset")]
     first = int(options["--first-seed"])
     planned = plan_runs(
@@ -60,7 +60,7 @@ def test_the_command_of_a_root_plans_the_very_runs_that_are_there(tmp_path: Path
         seeds=range(first, first + int(options["--seeds"])),
         root=tmp_path,
         data_dir=Path(options["--data-dir"]),
-        overrides=own,
+        overrides=overrides,
         app_dir=APP_DIR,
     )
     again = {one.folder.relative_to(tmp_path): one.config for one in planned if not one.run.ends_before_attack}

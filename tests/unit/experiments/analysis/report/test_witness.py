@@ -1,4 +1,4 @@
-"""What the page says of a run whose images or models are not here."""
+"""What the page says of a run whose images or models are missing."""
 
 from pathlib import Path
 
