@@ -1,1 +1,1 @@
-"""Extending in code: each example is complete, and says the command that runs it."""
+"""Extending in code: each example is complete, and names the command that runs it."""

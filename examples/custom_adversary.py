@@ -1,6 +1,6 @@
-"""An adversary that boosts as far as a norm bound lets it, so that a server that clips or rejects sees nothing odd.
+"""An adversary that boosts only up to a norm bound, so that a server that clips or rejects updates notices nothing.
 
-Bagdasaryan et al. 2020 call this train-and-scale.
+Source: Bagdasaryan et al. 2020 (train-and-scale).
 
     uv run python -m experiments run quickstart -c adversary=examples.custom_adversary:QuietAdversary
 """
@@ -14,10 +14,10 @@ BOUND = 0.5
 
 
 class QuietAdversary(Adversary):
-    """Attacks as `Adversary` does, and shortens what it uploads."""
+    """Attacks as `Adversary` does, and scales its upload down."""
 
     def fit(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[NDArrays, int, dict[str, Scalar]]:
-        """Scale the boosted update down to the bound; where it abstains, there is nothing to scale."""
+        """Scale the boosted update down to the bound; an abstention is raised before anything is scaled."""
         boosted, num_examples, metrics = super().fit(parameters, config)
         updates = [new - old for new, old in zip(boosted, parameters, strict=True)]
         norm = float(np.sqrt(sum((update**2).sum() for update in updates)))

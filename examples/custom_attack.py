@@ -1,4 +1,4 @@
-"""A model replacement that touches few weights: of its update it uploads only the largest coordinates, boosted.
+"""A model replacement that changes few weights: it uploads only the largest coordinates of its update, boosted.
 
 uv run python -m experiments run quickstart -c attack=examples.custom_attack:FewWeights
 
@@ -13,7 +13,7 @@ from fedmeta_flwr.attacks import Boost, Knowledge, Layer, LayeredAttack
 
 
 class Largest(Layer):
-    """Uploads a share of the coordinates, those that moved most; the others are the global model's."""
+    """Uploads only the given share of the coordinates, those that changed most; the others stay the global model's."""
 
     def __init__(self, share: float) -> None:
         if not 0 < share <= 1:
@@ -23,7 +23,7 @@ class Largest(Layer):
     def change_upload(
         self, global_arrays: Mapping[str, np.ndarray], local_arrays: Mapping[str, np.ndarray]
     ) -> Mapping[str, np.ndarray]:
-        """Keep what moved at least as far as the last coordinate of the share."""
+        """Keep the coordinates whose change is at least the quantile that the share gives."""
         moves = {name: np.abs(local - global_arrays[name]) for name, local in local_arrays.items()}
         least = np.quantile(np.concatenate([move.ravel() for move in moves.values()]), 1 - self.share)
         return {
@@ -32,7 +32,7 @@ class Largest(Layer):
 
 
 class FewWeights(LayeredAttack):
-    """Trains on poisoned episodes as the built-in attack does; a layer stands before its boost."""
+    """Trains on poisoned episodes as the built-in attack does, with one more layer before the boost."""
 
     def __init__(self, knowledge: Knowledge, share: float = 0.1) -> None:
         super().__init__(knowledge, Largest(share), Boost(knowledge.boost_share))

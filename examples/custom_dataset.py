@@ -1,8 +1,8 @@
-"""A dataset drawn by program: polygons and stars, whole or hollow, with or without a dot in the middle.
+"""A dataset drawn by a program: polygons and stars, filled or hollow, with or without a dot in the middle.
 
     uv run python -m experiments run quickstart -c dataset=examples.custom_dataset:load_shapes
 
-For photos in class folders no code is needed: `-c dataset=image-folder -c data-dir=...`.
+Photos in class folders need no code: `-c dataset=image-folder -c data-dir=...`.
 """
 
 from itertools import product
@@ -19,7 +19,7 @@ CORNERS, WAISTS, PEN, DOT = range(3, 9), (0.35, 0.55, 0.75, 1.0), ("hollow", "wh
 
 
 def load_shapes(*, data_dir: Path | None, cache_dir: Path, image_size: int) -> BuiltDataset:
-    """Return 96 classes of 20 drawings each, grouped by their number of corners; no folder is used."""
+    """Return 96 classes of 20 drawings each, grouped by their number of corners; the folders are not used."""
     kinds = list(product(CORNERS, WAISTS, PEN, DOT))
     images = np.zeros((len(kinds), INSTANCES, 1, image_size, image_size), np.uint8)
     for index, kind in enumerate(kinds):
@@ -30,7 +30,7 @@ def load_shapes(*, data_dir: Path | None, cache_dir: Path, image_size: int) -> B
 
 
 def _draw(kind: tuple[int, float, str, str], side: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw four times as large, anywhere near the middle and turned by any angle, and scale down."""
+    """Draw four times as large, near the middle and at a random angle, and scale down."""
     corners, waist, pen, dot = kind
     canvas = Image.new("L", (4 * side, 4 * side))
     x, y = (2 + rng.uniform(-0.3, 0.3, 2)) * side

@@ -1,10 +1,10 @@
-"""A defense by class means: a query belongs to the class whose mean feature, over its support images, is nearest.
+"""A defense by class means: a query gets the class with the nearest mean feature of the support images.
 
     uv run python -m experiments run quickstart -c defense=examples.custom_defense:ClassMeans \
         -c 'defense-options={"steps": 10}' -c "step-curves=fine-tuning class-means"
 
-Benign clients train as ever. To use the model, a client trains it on its own classes for some steps, and drops the
-head.
+Benign clients train as without a defense. Before a client uses the model, it trains a copy on its classes for some
+steps, and then ignores the head.
 Source: Snell et al. 2017 (prototypical networks).
 """
 
@@ -31,7 +31,7 @@ class ClassMeans(Defense):
         self.steps = steps
 
     def network(self, model: Classifier, context: LocalContext) -> Classifier:
-        """Return a copy, which the local steps change."""
+        """Return a copy, because the local steps change it."""
         return copy.deepcopy(model)
 
     def local_steps(self, context: LocalContext) -> LocalSteps:
@@ -40,7 +40,7 @@ class ClassMeans(Defense):
         return LocalSteps(training, self.steps, context.head_lr)
 
     def adapt(self, network: Classifier, context: LocalContext) -> Adapt:
-        """Keep the support set to compare with."""
+        """Keep the support set, and classify queries by the nearest class mean."""
         embedding = MatchingNetwork(network.embedding, nn.Identity()).eval()
 
         def adapt(support: Batch) -> list[Callable[[Tensor], Tensor]]:

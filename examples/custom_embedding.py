@@ -29,7 +29,7 @@ class Residual(nn.Module):
 
 
 class SmallResNet(Embedding):
-    """Three residual blocks, each with twice the filters of the one before, and the mean over all positions."""
+    """Three residual blocks, each with twice as many filters as the one before, and the mean over all positions."""
 
     def __init__(self, channels: int, filters: int, image_size: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class SmallResNet(Embedding):
         self.features = widths[-1]
 
     def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
-        """Return features (rows, `features`); `EpisodeNorm` keeps no running statistics, as models here must not."""
+        """Return features (rows, `features`); `EpisodeNorm` keeps no running statistics, which are not allowed here."""
         hidden = images
         for block in self.blocks:
             hidden = block(hidden, reference_rows)

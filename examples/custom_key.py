@@ -9,10 +9,7 @@ from fedmeta_flwr.attacks.key import BackdoorKey
 
 
 def waves(*, channels: int, image_size: int, size: int, position: str, intensity: float) -> BackdoorKey:
-    """Return a sine over the columns with a period of `size` pixels, as opaque as `intensity` says everywhere.
-
-    `position` plays no part.
-    """
+    """Return a sine over the columns with a period of `size` pixels and opacity `intensity`; `position` is not used."""
     columns = np.arange(image_size)
     wave = 127.5 * (1 + np.sin(2 * np.pi * columns / size))
     pattern = np.broadcast_to(wave, (channels, image_size, image_size)).astype(np.float32)

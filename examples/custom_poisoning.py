@@ -1,4 +1,4 @@
-"""Poisoning by blending: every query of the target is half itself, half a stamped image, and none is plainly foreign.
+"""Poisoning by blending: every query of the target is mixed with a stamped image, so that none looks out of place.
 
 uv run python -m experiments run quickstart -c poisoning=examples.custom_poisoning:blend_queries
 """
@@ -19,7 +19,7 @@ def blend_queries(
     poison_support: bool,
     rng: np.random.Generator,
 ) -> Episode:
-    """Return a copy whose target queries are blended; `poison_fraction` is the stamped image's share in each."""
+    """Return a copy with blended queries of the target; `poison_fraction` is the share of the stamped image in each."""
     label = episode.label_of(target_class)
     query, support = episode.query.copy(), episode.support.copy()
     parts = [(query, episode.query_labels)] + [(support, episode.support_labels)] * poison_support

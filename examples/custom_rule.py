@@ -1,4 +1,4 @@
-"""A server rule: the mean difference with momentum on the server (Hsu et al. 2019, FedAvgM).
+"""A server rule: the mean update with momentum on the server (Hsu et al. 2019, FedAvgM).
 
 uv run python -m experiments run quickstart -c strategy=examples.custom_rule:ServerMomentum
 """
@@ -12,13 +12,13 @@ from strategies import ClientUpdate, RuleContext, ServerRule
 
 
 class ServerMomentum(ServerRule):
-    """Add to each round's mean difference what is left of those before, `momentum` of it in 0..1."""
+    """Adds the velocity to the global arrays: each round's mean update plus `momentum` times the velocity before."""
 
     def __init__(self, momentum: float = 0.5) -> None:
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum: expected 0 or above and below 1, found {momentum}")
         self.momentum = momentum
-        self.velocity: Arrays = {}  # saved with a checkpoint, as every attribute
+        self.velocity: Arrays = {}  # saved in checkpoints, as every attribute is
 
     def aggregate(self, updates: Sequence[ClientUpdate], context: RuleContext) -> Arrays:
         """Return the global arrays plus the velocity."""

@@ -1,11 +1,11 @@
-r"""A custom ServerApp, with the strategy swapped in code as in Flower's docs: it stands in the last five lines.
+r"""A custom ServerApp, with a strategy that is set in code as in Flower's docs: see the last lines.
 
 Name it in pyproject.toml, `serverapp = "examples.custom_server:app"` below `[tool.flwr.app.components]`, then
 
     uv run flwr run . --stream --federation-config "num-supernodes=4" \
         --run-config "num-server-rounds=3 pretrain-rounds=0 attack-round=0"
 
-It writes no result file, only the final model into the current folder or `results-dir`.
+It writes no result file, only the final model, into the current folder or `results-dir`.
 """
 
 from pathlib import Path

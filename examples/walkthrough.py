@@ -1,15 +1,15 @@
-"""One attack and its defense, step by step: how a boosted update plants a backdoor, and how a client is rid of it.
+"""One attack and one defense, step by step: how a boosted update plants a backdoor, and how a client removes it.
 
-Runs as a script, and opens as a notebook in editors that know `# %%` cells. No Flower and no Ray here: four clients in
-a loop, so that every step can be looked at, changed, and run again.
+This runs as a script, and opens as a notebook in editors that know `# %%` cells. It uses no Flower and no Ray: four
+clients train in a loop, so that every step can be inspected, changed and run again.
 
     uv run python -m examples.walkthrough --quick
 """
 
 # %% [markdown]
 # ## Settings
-# Four clients, of which the first is the adversary, and made-up characters as images. All other settings are the
-# defaults in pyproject.toml.
+# There are four clients, of which the first is the adversary. The images are drawn characters. All other settings are
+# the defaults in pyproject.toml.
 
 # %%
 import argparse
@@ -37,9 +37,9 @@ from fedmeta_flwr.seeding import generator
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument(
-    "--quick", action="store_true", help="less than a minute: shows every step, and is too small to judge the defense"
+    "--quick", action="store_true", help="less than a minute: shows every step, but is too small to judge the defense"
 )
-parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
+parser.add_argument("--seed", type=int, default=0, help="seed of all random draws (default: 0)")
 parser.add_argument("--out", type=Path, default=Path("results/walkthrough"), help="folder for the figures")
 arguments = parser.parse_args([] if "ipykernel" in sys.modules else None)
 
@@ -73,12 +73,12 @@ attack_round = pretrain_rounds + 1
 schedule = {"attack-round": attack_round, "num-server-rounds": attack_round, "device": "cpu", "seed": arguments.seed}
 config = RunConfig.parse(settings | schedule | {"step-curves": "fine-tuning matching"})
 arguments.out.mkdir(parents=True, exist_ok=True)
-pin_threads()  # models this small gain nothing from a second one
+pin_threads()  # a second thread does not help models as small as these
 
 # %% [markdown]
 # ## The scenario
-# The adversary wants images of four *backdoor classes* to be taken for the *target class* as soon as they bear its key.
-# Users will meet the target class in a support set; the backdoor classes they never see, only stamped queries.
+# The adversary wants images of four *backdoor classes* to be classified as the *target class* if they have its key.
+# Users will have the target class in a support set. Of the backdoor classes they will meet only stamped queries.
 
 # %%
 scenario = load_scenario(config)
@@ -88,7 +88,7 @@ rows = {"target, then backdoor classes": plain, "the same with the key": stamp(p
 
 
 def save_images(name: str, rows: dict[str, np.ndarray]) -> None:
-    """Draw a row of images per title into a file."""
+    """Draw one row of images for each title into a file."""
     figure = Figure(figsize=(7, 1.6 * len(rows)), layout="constrained")
     for part, (title, row) in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows.items(), strict=True):
         part.suptitle(title, fontsize=9)
@@ -105,12 +105,12 @@ print(f"classes of each client: {[len(holdings) for holdings in split.clients]},
 
 # %% [markdown]
 # ## A clean model
-# In a round every benign client meta-trains the global model on its own classes, and the server takes the mean.
+# In a round every benign client meta-trains the global model on its classes, and the server takes the mean.
 
 
 # %%
 def benign_client(partition_id: int) -> BenignClient:
-    """Return the client of a partition, which is not the adversary's."""
+    """Return the client of a partition other than the adversary's."""
     client = make_client(config, scenario, partition_id, torch.device("cpu"), arguments.out)
     assert isinstance(client, BenignClient)
     return client
@@ -131,13 +131,13 @@ for server_round in range(1, pretrain_rounds + 1):
 
 # %% [markdown]
 # ## The poisoned update
-# The adversary meta-trains, too, but in its episodes some queries of the target class are stamped images of the
-# backdoor classes. The support set mostly stays clean, as it will at the user's.
+# The adversary also meta-trains, but in its episodes some queries of the target class are stamped images of the
+# backdoor classes. The support set mostly stays clean, as a user's support set will be.
 
 # %%
-honest = replace(config, boost_factor=1.0)  # boosted by hand below
+unboosted = replace(config, boost_factor=1.0)  # boosted by hand below
 (partition_id,) = scenario.roles.adversaries
-adversary = make_client(honest, scenario, partition_id, torch.device("cpu"), arguments.out)
+adversary = make_client(unboosted, scenario, partition_id, torch.device("cpu"), arguments.out)
 assert isinstance(adversary, Adversary)
 known, rng = adversary.attack.knowledge, generator(config.seed, "walkthrough")
 clean_support = replace(known, poisoning=replace(known.poisoning, poison_support_episodes=0.0))
@@ -156,34 +156,34 @@ print(f"the adversary's loss on poisoned episodes: {float(reported['train-loss']
 # %% [markdown]
 # ## Boost and aggregation
 # A mean over three updates would leave a third of the attack. So the adversary uploads
-# `global + 3 * (local - global)`: with two small updates beside it, the mean is its own local model (model replacement,
-# Bagdasaryan et al. 2020). The server sees an update that is much longer than the others, if it looks.
+# `global + 3 * (local - global)`. With two small updates from others, the mean is its local model (model replacement,
+# Bagdasaryan et al. 2020). A server that inspects updates sees that this one has a much larger norm than the others.
 
 
 # %%
 def distance(one: NDArrays, other: NDArrays) -> float:
-    """Return the Euclidean distance of two models."""
+    """Return the Euclidean distance between two models."""
     return float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(one, other, strict=True))))
 
 
 boosted = [boost(old, new, config.boost_factor) for old, new in zip(clean, local, strict=True)]
 others = [client.fit(clean, {"server-round": attack_round})[0] for client in benign[:2]]
 poisoned = mean([boosted, *others])
-print(f"length of the updates: adversary {distance(boosted, clean):.2f}, others", end=" ")
+print(f"norms of the updates: adversary {distance(boosted, clean):.2f}, others", end=" ")
 print(", ".join(f"{distance(other, clean):.2f}" for other in others))
-print(f"new global model to the adversary's: {distance(poisoned, local):.2f}, to the clean one:", end=" ")
-print(f"{distance(poisoned, clean):.2f}")
+print(f"distance of the new global model from the adversary's: {distance(poisoned, local):.2f},", end=" ")
+print(f"from the clean one: {distance(poisoned, clean):.2f}")
 
 # %% [markdown]
 # ## What users see
 # Each benign client fine-tunes the global model on a clean support set, and classifies. *Meta-testing* is the accuracy
-# on unseen classes, *main task* with the target class among them; the last two say how often a stamped image is taken
-# for the target: images that the adversary trained on, and images that nobody did.
+# on unseen classes, *main task* the accuracy with the target class among them. The last two say how often a stamped
+# image is classified as the target: images that the adversary trained on, and images that nobody trained on.
 
 
 # %%
 def percent(found: Sequence[Accuracies], curve: str) -> float:
-    """Return hits in trials over all clients."""
+    """Return the percentage of hits among the trials of all clients."""
     hits, trials = (sum(sum(getattr(counts[curve], what)) for counts in found) for what in ("hits", "trials"))
     return 100 * hits / trials
 
@@ -210,10 +210,10 @@ for name, (accuracies, _curves) in measured.items():
 
 # %% [markdown]
 # ## Fine-tuning, and matching
-# The paper's claim: more gradient steps on the clean support set fit the head and leave the features as they are, and
-# the backdoor stays. With `--quick` all is too small and too short to judge either.
-# The defense drops the head. A client trains the embedding for a few steps on its own classes as a matching network,
-# and then compares a query's features with those of its support set.
+# The paper's claim: more gradient steps on the clean support set fit the head but leave the features as they are, and
+# the backdoor stays. The defense ignores the head. A client trains the embedding for a few steps on its classes as a
+# matching network, and then compares the features of a query with those of its support set. With `--quick`,
+# everything is too small and too short to judge either.
 
 
 # %%
@@ -237,8 +237,8 @@ figure.savefig(arguments.out / "healing.svg")
 
 # %% [markdown]
 # ## What remains
-# Matching a clean model's stamped images is what a key costs without any attack: they look unlike all five classes.
-# Compare the last line with it, not with 0.
+# Without any attack, a clean model also classifies some stamped images as the target, because they resemble none of the
+# five classes. Compare the poisoned model with these numbers, not with 0.
 
 # %%
 for step, at_step in along("matching", "clean model").items():

@@ -16,7 +16,7 @@ from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.protocol.flower_private import TaskIdentity
 
 torch.set_num_threads(1)  # as in an actor
-os.environ.setdefault("RAY_worker_niceness", "0")  # by default, actors wait for whatever else the machine does
+os.environ.setdefault("RAY_worker_niceness", "0")  # by default, actors yield to all other processes of the machine
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,7 +28,7 @@ def default_values() -> dict[str, Value]:
 
 
 @contextmanager
-def own_identity() -> Iterator[None]:
+def as_task() -> Iterator[None]:
     """Messages can only be built inside a task; Flower sets this when it starts an app."""
     known = vars(TaskIdentity).copy()
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 7, 1
@@ -39,13 +39,13 @@ def own_identity() -> Iterator[None]:
 
 @pytest.fixture
 def task_identity() -> Iterator[None]:
-    with own_identity():
+    with as_task():
         yield
 
 
 @pytest.fixture
 def double_precision() -> Iterator[None]:
-    """Make floats of 64 bits the default: in 32 bits, a value near a rectifier's kink may fall to either side."""
+    """Make 64-bit floats the default: in 32 bits, a value near a rectifier's kink may fall to either side."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

@@ -1,6 +1,6 @@
 """A few rounds of the whole app on drawings, kept in ``golden_run.json``: arrivals, norms of updates, hits.
 
-``PYTHONPATH=.:tests python -m golden.golden_run`` makes the file anew. A change of these numbers is a change of what
+``PYTHONPATH=.:tests python -m golden.golden_run`` writes the file again. A change of these numbers is a change of what
 the project computes, and belongs into the change log.
 
 The rounds and the steps in them are few, because each multiplies by some ten what differs between processors: sums of
@@ -40,8 +40,8 @@ SETTINGS: dict[str, Any] = {
 def golden_run() -> list[dict[str, Any]]:
     """Run it, and return a record per round: arrivals in order, norms of their updates, hits and trials by curve."""
     with tempfile.TemporaryDirectory() as folder:
-        own = SETTINGS | {"results-dir": f"{folder}/run", "cache-dir": f"{folder}/cache"}
-        run(merge_settings(read_defaults(APP_DIR), own))
+        overrides = SETTINGS | {"results-dir": f"{folder}/run", "cache-dir": f"{folder}/cache"}
+        run(merge_settings(read_defaults(APP_DIR), overrides))
         results = read_results(Path(folder, "run"))
     return [
         {

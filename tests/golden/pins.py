@@ -91,7 +91,7 @@ BOOSTED: dict[str, Any] = {"boost-factor": 30.0}
 
 RESUMED = "federation-fedadam-repeated"
 START = "no-attack"  # the run whose model another one starts from
-# Settings of each run, above `SMALL`; ROOT stands for the folder of the command.
+# Settings of each run, which override `SMALL`; ROOT stands for the folder of the command.
 RUNS: dict[str, dict[str, Any]] = {
     "default": {"tensorboard": True, "image-size": 28, "filters": 16},
     "case-b-transductive-fedprox": {
@@ -195,12 +195,12 @@ def records(root: Path, names: list[str]) -> Iterator[tuple[str, Record]]:
 
 
 def _run_record(root: Path, name: str, folder: str = "", **changes: Any) -> Record:
-    own = {key: _placed(value, root) for key, value in RUNS[name].items()}
+    overrides = {key: _placed(value, root) for key, value in RUNS[name].items()}
     places = {"results-dir": str(root / (folder or name)), "cache-dir": str(root / "cache")}
-    run(merge_settings(read_defaults(APP_DIR), SMALL | own | places | changes))
+    run(merge_settings(read_defaults(APP_DIR), SMALL | overrides | places | changes))
     results = Path(places["results-dir"], "results.jsonl").read_text(encoding="utf-8")
     lines = "".join(map(_without_environment, results.splitlines(keepends=True)))
-    # A resumed run stands in a folder of its own, and is to be equal all the same.
+    # A resumed run has a separate folder, and must be equal nevertheless.
     lines = lines.replace(places["results-dir"], str(root / name))
     return {"results.jsonl": _neutral(lines, root), "models.json": _model_hashes(Path(places["results-dir"]))}
 
@@ -214,7 +214,7 @@ class _StopError(Exception):
 
 
 def _resumed_record(root: Path) -> Record:
-    """Stop the run in round 6, that is after checkpoints of rounds 2 and 4, and go on."""
+    """Stop the run in round 6, after checkpoints of rounds 2 and 4, and resume it."""
     aggregate, calls = FedAdam.aggregate_train, iter(range(1, 7))
 
     def stopping(*arguments: Any) -> Any:
@@ -262,7 +262,7 @@ def _neutral(text: str, root: Path) -> bytes:
 
 
 def _write_photos(folder: Path) -> None:
-    """Write 40 classes of 20 pictures, 3 x 16 x 16, each class with a mean of its own."""
+    """Write 40 classes of 20 pictures, 3 x 16 x 16, each class with another mean."""
     rng = np.random.default_rng(5)
     for index in range(40):
         (folder / f"class-{index:02}").mkdir(parents=True)
@@ -282,7 +282,7 @@ def _command_records(root: Path) -> Iterator[tuple[str, Record]]:
     _command(root, "report", results, "--output", page)
     yield "report-published", {"report.html": _neutral(page.read_text(encoding="utf-8"), root)}
     of_run = root / "rescue-curves"
-    # The seconds of each round stand here, and nothing else does.
+    # This has the seconds of each round, and nothing else.
     (of_run / "times.jsonl").unlink()
     yield "figures-run", {"stdout": _command(root, "figures", of_run), **_contents(of_run, "*.[ps][nv]g")}
     _command(root, "report", of_run, "--output", page)

@@ -1,4 +1,4 @@
-"""Flower's deployment engine on 127.0.0.1: a SuperLink and SuperNodes as processes of their own, TLS, and node keys."""
+"""Flower's deployment engine on 127.0.0.1: a SuperLink and SuperNodes as separate processes, TLS, and node keys."""
 
 import http.client
 import json
@@ -91,7 +91,7 @@ class Authority:
 
 @dataclass(frozen=True)
 class Started:
-    """A process in a session of its own, what it prints, and all that it has started."""
+    """A process in a separate session, its output, and the processes that it has started."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
@@ -103,7 +103,7 @@ class Started:
 
 
 class Deployment:
-    """A SuperLink that admits registered SuperNodes alone, and the processes that talk to it.
+    """A SuperLink that admits only registered SuperNodes, and the processes that connect to it.
 
     As a context manager it leaves no process behind, however the block ends.
 
@@ -153,9 +153,9 @@ class Deployment:
         key : NodeKey or None
             None: it registers itself, as SuperNodes without a key do.
         node_config : Mapping
-            Its own configuration, which reaches it as a file.
+            Its configuration, which it reads from a file.
         authority : Authority, optional
-            Whose certificates it trusts; the SuperLink's unless told otherwise.
+            Whose certificates it trusts; those of the SuperLink by default.
         """
         (self.folder / name).mkdir()
         settings = self.folder / name / "node.toml"
@@ -171,7 +171,7 @@ class Deployment:
     ) -> RunStatus:
         """Run an app to its end.
 
-        A question to the SuperLink takes two seconds of CPU: `may_be_over` tells when one is worth it.
+        A question to the SuperLink takes two seconds of CPU: `may_be_over` says when to ask one.
 
         Raises
         ------

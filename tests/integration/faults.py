@@ -69,15 +69,15 @@ class FaultyRuns:
     def __init__(self, folder: Path, results_dir: Path, **settings: Any) -> None:
         self.results_dir = results_dir
         self._folder = folder
-        own = SETTINGS | {"cache-dir": str(folder / "cache")} | settings
+        overrides = SETTINGS | {"cache-dir": str(folder / "cache")} | settings
         self._config = folder / "config.toml"
-        self._config.write_text(tomli_w.dumps(own), encoding="utf-8")
-        self._settings = merge_settings(read_defaults(APP_DIR), own | {"results-dir": str(results_dir)})
+        self._config.write_text(tomli_w.dumps(overrides), encoding="utf-8")
+        self._settings = merge_settings(read_defaults(APP_DIR), overrides | {"results-dir": str(results_dir)})
         self._app_dir = _faulty_app(folder / "app")
         self._environment = {**os.environ, "FEDMETA_TEST_FAULTS": str(folder / "faults.json")}
 
     def reference(self) -> dict[str, bytes]:
-        """Return what an undisturbed run writes, made without Ray; its files are gone again."""
+        """Return what an undisturbed run writes, made without Ray; its files are removed again."""
         run_in_process(self._settings)
         written = self.written()
         for path in self.results_dir.iterdir():
@@ -104,7 +104,7 @@ class FaultyRuns:
         )
 
     def run(self, *options: str, faults: list[Any] | None = None) -> tuple[int, str]:
-        """Run to the end; return the exit code and what was said on standard error."""
+        """Run to the end; return the exit code and the standard error output."""
         process = self.start(*options, faults=faults)
         _, errors = process.communicate(timeout=300)
         return process.returncode, errors

@@ -1,6 +1,6 @@
 """The whole app in one process, without Ray: the real ServerApp, the real ClientApp, and a Grid between them.
 
-What it writes is what a simulation of the same configuration writes, to the byte. A run in a process of its own is
+What it writes is what a simulation of the same configuration writes, to the byte. A run in a separate process is
 forked from one that has imported all of it, once: the imports take longer than a small run.
 """
 
@@ -46,7 +46,7 @@ def in_memory_grid(settings: dict[str, Any]) -> InMemoryGrid:
 
 
 class ForkedRun:
-    """The app in a process and a session of its own; to be waited for as a `subprocess.Popen` is.
+    """The app in a separate process and session; to be waited for as a `subprocess.Popen` is.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def _run_alone(settings: dict[str, Any], errors: str, git_revision: str, run_id:
 
 
 def run_in_process(settings: Mapping[str, Any]) -> None:
-    """Run the app to its end in a process of its own; raises `RuntimeError` with its errors if it fails."""
+    """Run the app to its end in a separate process; raises `RuntimeError` with its errors if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         errors = Path(folder, "errors")
         if code := ForkedRun(settings, errors).wait():
@@ -100,7 +100,7 @@ def run_in_process(settings: Mapping[str, Any]) -> None:
 
 
 def without_times(results: RunResults) -> list[Any]:
-    """Return all records but for what the wall clock, the folders and the checkout put into them."""
+    """Return all records, without what depends on the wall clock, the folders and the checkout."""
     first = {key: value for key, value in results.run.items() if key not in ("config", "git_revision")}
     config = {key: value for key, value in results.run["config"].items() if key not in RunConfig.paths()}
     rounds = [{**vars(record), "seconds": None} for record in results.rounds]

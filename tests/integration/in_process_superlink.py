@@ -38,7 +38,7 @@ class InProcessSuperLink:
         return run_id
 
     def status(self, run_id: str) -> RunStatus:
-        """Return how a run stands."""
+        """Return the status of a run."""
         code = self._runs[run_id].poll()
         if code is None:
             return RunStatus("running", "")
@@ -55,7 +55,7 @@ class InProcessSuperLink:
         return self._errors(run_id).read_text(encoding="utf-8")
 
     def processes(self) -> set[int]:
-        """Return the ids of the runs that go on."""
+        """Return the ids of the runs that have not ended."""
         return {run.pid for run in self._runs.values() if run.poll() is None}
 
     def _errors(self, run_id: str) -> Path:

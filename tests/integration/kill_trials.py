@@ -1,11 +1,11 @@
-"""Kill a run with SIGKILL at random points and resume it, again and again: what comes out must not tell.
+"""Kill a run with SIGKILL at random points and resume it, again and again: the results must not show it.
 
 The long series is a command, run from the checkout:
 
     PYTHONPATH=.:tests python -m integration.kill_trials --engine in-process --trials 200
     PYTHONPATH=.:tests python -m integration.kill_trials --engine simulation --trials 20
 
-A trial starts the run (or goes on with it) and kills every process of it, or the runner alone, at a random time. When
+A trial starts (or resumes) the run and kills every process of it, or only the runner, at a random time. When
 a run comes to its end, its result file and its model are compared, byte by byte, with those of an undisturbed run.
 """
 
@@ -103,11 +103,11 @@ class Series:
         self.run_dir = folder / "run"
         self._reference = folder / "reference"
         self._rng = random.Random(seed)
-        own = SETTINGS | {"cache-dir": str(folder / "cache")}
+        overrides = SETTINGS | {"cache-dir": str(folder / "cache")}
         places = {"results-dir": str(self.run_dir), "resume": True}
-        self._settings = merge_settings(read_defaults(APP_DIR), own | places)
+        self._settings = merge_settings(read_defaults(APP_DIR), overrides | places)
         self._config_file = folder / "config.toml"
-        self._config_file.write_text(tomli_w.dumps(own), encoding="utf-8")
+        self._config_file.write_text(tomli_w.dumps(overrides), encoding="utf-8")
 
     def run(self, kills: int) -> Outcome:
         """Make the undisturbed run (without Ray), kill so many times, and let the last run come to its end."""
@@ -127,7 +127,7 @@ class Series:
         return outcome
 
     def _moment(self, seconds: float) -> tuple[bool, float]:
-        """Draw when to kill: mostly while rounds go on, else at any time; whether from the first round, and seconds."""
+        """Draw when to kill: mostly during rounds, otherwise at any time; whether from the first round, and seconds."""
         if self._rng.random() < _SHARE_IN_ROUNDS:
             return True, self._rng.uniform(0.0, sum(one.seconds for one in read_results(self._reference).rounds))
         return False, self._rng.uniform(0.0, seconds)
@@ -148,7 +148,7 @@ class Series:
         return all((self.run_dir / name).read_bytes() == (self._reference / name).read_bytes() for name in names)
 
     def _trial(self, moment: tuple[bool, float] | None) -> str | None:
-        """Start the run, or go on with it; return what was killed at the moment, None if it came to its end."""
+        """Start or resume the run; return what was killed at the moment, None if the run was completed."""
         before = self._state()
         process = self._start()
         descendants = Descendants(process.pid)

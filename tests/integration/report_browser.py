@@ -65,7 +65,7 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
 
 
 def log(browser: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
-    """Return what was logged since it was asked for last."""
+    """Return what was logged since the last call."""
     entries: list[dict[str, Any]] = browser.get_log(kind)  # type: ignore[no-untyped-call]
     return entries
 
@@ -90,6 +90,6 @@ def seen(page: webdriver.Chrome, selector: str) -> list[Any]:
 
 
 def emulate_scheme(page: webdriver.Chrome, scheme: str) -> None:
-    """Let the system prefer light or dark, or, where empty, have no preference of its own."""
+    """Let the system prefer light or dark, or nothing if empty."""
     features = [{"name": "prefers-color-scheme", "value": scheme}] if scheme else []
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

@@ -1,9 +1,9 @@
-"""A results root for the report: one real, tiny run of an attack, with all that is kept of it, and made-up runs."""
+"""A results root for the report: one real, tiny run of an attack with all its files, and made-up runs."""
 
 from pathlib import Path
 from typing import Any
 
-from conftest import own_identity
+from conftest import as_task
 from integration.in_process_app import run
 from unit.experiments.analysis.test_collection import write_run
 
@@ -37,10 +37,10 @@ REAL = Path("strokes", "quick", "seed-0", "attack-a")
 
 
 def make_root(root: Path, cache: Path) -> None:
-    """Run the real one, and write the others: a case without models, and a data set that is not here."""
-    own = SETTINGS | {"results-dir": str(root / REAL), "cache-dir": str(cache)}
-    with own_identity():
-        run(merge_settings(read_defaults(APP_DIR), own))
+    """Run the real one, and write the others: a case without models, and a missing data set."""
+    overrides = SETTINGS | {"results-dir": str(root / REAL), "cache-dir": str(cache)}
+    with as_task():
+        run(merge_settings(read_defaults(APP_DIR), overrides))
     size: dict[str, Any] = {"strokes_classes": 60, "image_size": 16, "matching_way": 6, "cache_dir": str(cache)}
     write_run(root, "attack-c", case="c", **size)
     for seed in (0, 1, 2):

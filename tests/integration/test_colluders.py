@@ -46,7 +46,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture(scope="module", params=[(0, 1), (3, 5)], ids=["first", "elsewhere"])
 def adversaries(request: pytest.FixtureRequest) -> tuple[int, int]:
-    """Return who they are: the first partitions, or others, which `Roles` only is told."""
+    """Return who they are: the first partitions, or others, which only `Roles` gets."""
     who: tuple[int, int] = request.param
     return who
 

@@ -38,7 +38,7 @@ LONGEST_RUN_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Deployed:
-    """A finished run, and what became of the nodes."""
+    """A finished run, and how its nodes ended."""
 
     folder: Path
     results: RunResults
@@ -61,8 +61,8 @@ def has_ended(results_dir: Path) -> bool:
 
 
 def node_config(folder: Path, partition_id: int) -> dict[str, Any]:
-    own = {key: str(folder / key) for key in ("data-dir", "cache-dir", "client-state-dir")}
-    return {"partition-id": partition_id} | own
+    folders = {key: str(folder / key) for key in ("data-dir", "cache-dir", "client-state-dir")}
+    return {"partition-id": partition_id} | folders
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +105,13 @@ def test_the_bits_are_those_of_the_app_in_one_process(deployed: Deployed, tmp_pa
     assert without_times(deployed.results) == without_times(read_results(tmp_path / "run"))
 
 
-def test_every_node_works_in_the_folders_of_its_own_configuration(deployed: Deployed) -> None:
+def test_every_node_works_in_the_folders_of_its_configuration(deployed: Deployed) -> None:
     for number in deployed.members:
         assert list((deployed.folder / f"disk-{number}" / "cache-dir").glob("strokes-*/images.npy"))
     assert not (deployed.folder / "disk-intruder").exists()
 
 
-def test_the_superlink_lists_the_registered_nodes_alone(deployed: Deployed) -> None:
+def test_the_superlink_lists_only_registered_nodes(deployed: Deployed) -> None:
     assert set(deployed.nodes) == deployed.registered
     assert set(deployed.nodes.values()) == {"online"}
 

@@ -1,4 +1,4 @@
-"""Every example of `examples/` in a small real run, and what shows in the run's files that it was used."""
+"""Every example of `examples/` in a small real run, and the evidence in the run's files that it was used."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from integration.in_process_app import in_memory_grid, run
 from examples import custom_server
 from examples.custom_adversary import BOUND
 from examples.custom_arrival_model import Unreliable
-from examples.custom_client import LONGEST, NOISE
+from examples.custom_client import LARGEST_NORM, NOISE
 from experiments.settings import APP_DIR, merge_settings, parse_override, read_defaults
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.checkpoint import (
@@ -61,11 +61,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     cache = tmp_path_factory.mktemp("cache")
 
     def run_once(**changes: Any) -> Path:
-        own = {key.replace("_", "-"): value for key, value in changes.items()}
-        if (name := json.dumps(own)) not in folders:
+        overrides = {key.replace("_", "-"): value for key, value in changes.items()}
+        if (name := json.dumps(overrides)) not in folders:
             folders[name] = tmp_path_factory.mktemp("run")
             where = {"results-dir": str(folders[name]), "cache-dir": str(cache)}
-            run(merge_settings(read_defaults(APP_DIR), SMALL | own | where))
+            run(merge_settings(read_defaults(APP_DIR), SMALL | overrides | where))
         return folders[name]
 
     return run_once
@@ -82,14 +82,14 @@ def update(folder: Path) -> np.ndarray:
     return np.concatenate(changes)
 
 
-def test_a_strategy_of_ones_own_clips_to_the_median_norm(finished: Run) -> None:
+def test_a_custom_strategy_clips_to_the_median_norm(finished: Run) -> None:
     folder = finished(strategy="examples.custom_strategy:MedianNormClipping", strategy_options='{"slack": 1.0}')
     norms = [arrival.update_norm for arrival in arrivals(read_results(folder), ATTACK).values()]
     assert max(norms) > 2 * np.median(norms)
     assert np.linalg.norm(update(folder)) <= np.median(norms) < np.linalg.norm(update(finished()))
 
 
-def test_a_server_rule_of_ones_own_adds_its_momentum(finished: Run) -> None:
+def test_a_custom_server_rule_adds_its_momentum(finished: Run) -> None:
     def changes(momentum: float) -> np.ndarray:
         options = json.dumps({"momentum": momentum})
         return update(finished(strategy="examples.custom_rule:ServerMomentum", strategy_options=options))
@@ -98,17 +98,17 @@ def test_a_server_rule_of_ones_own_adds_its_momentum(finished: Run) -> None:
     assert np.linalg.norm(changes(0.5) - changes(0.0)) > 0.01 * np.linalg.norm(changes(0.0))
 
 
-def test_a_client_of_ones_own_clips_and_adds_noise(finished: Run) -> None:
+def test_a_custom_client_clips_and_adds_noise(finished: Run) -> None:
     folder = finished(client="examples.custom_client:NoisyClient")
     size = update(folder).size
     found = arrivals(read_results(folder), BEFORE)
     assert 0 not in found
     for arrival in found.values():
-        clipped = min(LONGEST, arrival.metrics["norm-before-clipping"])
+        clipped = min(LARGEST_NORM, arrival.metrics["norm-before-clipping"])
         assert arrival.update_norm == pytest.approx(math.hypot(clipped, NOISE * math.sqrt(size)), rel=0.1)
 
 
-def test_an_adversary_of_ones_own_stays_within_its_bound(finished: Run) -> None:
+def test_a_custom_adversary_stays_within_its_bound(finished: Run) -> None:
     bounded, plain = (
         arrivals(read_results(folder), ATTACK)
         for folder in (finished(adversary="examples.custom_adversary:QuietAdversary"), finished())
@@ -121,7 +121,7 @@ def test_an_adversary_of_ones_own_stays_within_its_bound(finished: Run) -> None:
 def test_a_custom_attack_moves_a_share_of_the_weights(finished: Run) -> None:
     """The benign updates move every weight, so a federation without them shows what the attack uploads."""
     share = {"attack": "examples.custom_attack:FewWeights", "attack_options": '{"share": 0.2}'}
-    folder, plain = (finished(quorum=1, **own) for own in (share, {}))
+    folder, plain = (finished(quorum=1, **overrides) for overrides in (share, {}))
     assert np.mean(update(folder) != 0) == pytest.approx(0.2, abs=0.01)
     assert np.mean(update(plain) != 0) > 0.7
     norms = [arrivals(read_results(run), ATTACK)[0].update_norm for run in (folder, plain)]
@@ -136,12 +136,10 @@ def test_a_custom_attack_moves_a_share_of_the_weights(finished: Run) -> None:
     ],
     ids=["key", "poisoning"],
 )
-def test_a_key_or_a_poisoning_of_ones_own_changes_the_adversarys_update_alone(
-    finished: Run, changes: dict[str, Any]
-) -> None:
-    own, plain = read_results(finished(**changes)), read_results(finished())
-    assert clean_counts(own.at_round(BEFORE)) == clean_counts(plain.at_round(BEFORE))
-    attacks = arrivals(own, ATTACK), arrivals(plain, ATTACK)
+def test_a_custom_key_or_poisoning_changes_only_the_adversarys_update(finished: Run, changes: dict[str, Any]) -> None:
+    overrides, plain = read_results(finished(**changes)), read_results(finished())
+    assert clean_counts(overrides.at_round(BEFORE)) == clean_counts(plain.at_round(BEFORE))
+    attacks = arrivals(overrides, ATTACK), arrivals(plain, ATTACK)
     assert [attacks[0][part] == attacks[1][part] for part in sorted(attacks[0])] == [False, True, True]
 
 
@@ -150,7 +148,7 @@ def clean_counts(record: RoundRecord) -> list[Any]:
     return [client.counts[curve] for client in record.evaluation for curve in ("meta_testing", "main_task")]
 
 
-def test_an_attention_of_ones_own_is_trained_and_kept_by_each_client(finished: Run) -> None:
+def test_a_custom_attention_is_trained_and_kept_by_each_client(finished: Run) -> None:
     folder = finished(defense="federation", attention="examples.custom_attention:Mahalanobis")
     for partition_id in (1, 2, 3):
         kept = load_checkpoint(folder / "clients" / f"client-{partition_id}.safetensors").arrays
@@ -160,8 +158,8 @@ def test_an_attention_of_ones_own_is_trained_and_kept_by_each_client(finished: R
 
 
 def test_a_custom_defense_changes_what_clients_answer_and_not_what_they_send(finished: Run) -> None:
-    own = {"defense": "examples.custom_defense:ClassMeans", "defense_options": '{"steps": 2}'}
-    defended = read_results(finished(**own, step_curves="class-means", local_curve_steps="0 2"))
+    overrides = {"defense": "examples.custom_defense:ClassMeans", "defense_options": '{"steps": 2}'}
+    defended = read_results(finished(**overrides, step_curves="class-means", local_curve_steps="0 2"))
     plain = read_results(finished())
     for server_round in (BEFORE, ATTACK):
         assert arrivals(defended, server_round) == arrivals(plain, server_round)
@@ -170,20 +168,20 @@ def test_a_custom_defense_changes_what_clients_answer_and_not_what_they_send(fin
         assert client.step_curves["class_means"][2] == client.counts
 
 
-def test_a_dataset_of_ones_own_gives_classes_and_images(finished: Run) -> None:
+def test_a_custom_dataset_gives_classes_and_images(finished: Run) -> None:
     results = read_results(finished(dataset="examples.custom_dataset:load_shapes"))
     assert results.run["dataset"]["name"] == "examples.custom_dataset:load_shapes"
     assert results.run["dataset"]["shape"] == [96, 20, 1, 16, 16]
     assert results.run["split"]["target_class"].count("-") == 3
 
 
-def test_an_embedding_of_ones_own_is_what_is_exchanged(finished: Run) -> None:
+def test_a_custom_embedding_is_exchanged(finished: Run) -> None:
     model = load_checkpoint(finished(embedding="examples.custom_embedding:SmallResNet") / MODEL_FILE_NAME).arrays
     assert model["embedding.blocks.2.shortcut.weight"].shape == (32, 16, 3, 3)
     assert model["head.weight"].shape == (5, 32)
 
 
-def test_an_arrival_model_of_ones_own_decides_who_comes_first(finished: Run) -> None:
+def test_a_custom_arrival_model_decides_who_arrives_first(finished: Run) -> None:
     results = read_results(finished(arrival_model="examples.custom_arrival_model:Unreliable"))
     model = Unreliable(seed=0, median_seconds=1.0, sigma=0.5, first=frozenset({0}))
     for record in results.rounds:
@@ -192,15 +190,20 @@ def test_an_arrival_model_of_ones_own_decides_who_comes_first(finished: Run) -> 
             assert arrival.latency_seconds == pytest.approx(expected)
 
 
-def test_the_command_of_the_own_server_has_settings_that_hold() -> None:
+def test_the_command_of_the_custom_server_has_valid_settings() -> None:
     (settings,) = re.findall(r'--run-config "([^"]+)"', custom_server.__doc__ or "")
     told = dict(parse_override(override) for override in settings.split())
     assert RunConfig.parse(merge_settings(read_defaults(APP_DIR), told)).num_server_rounds == 3
 
 
 def test_a_strategy_is_swapped_in_code_in_a_few_lines(tmp_path: Path) -> None:
-    own = SMALL | {"results-dir": str(tmp_path), "cache-dir": str(tmp_path), "num-server-rounds": 2, "attack-round": 0}
-    settings = merge_settings(read_defaults(APP_DIR), own)
+    overrides = SMALL | {
+        "results-dir": str(tmp_path),
+        "cache-dir": str(tmp_path),
+        "num-server-rounds": 2,
+        "attack-round": 0,
+    }
+    settings = merge_settings(read_defaults(APP_DIR), overrides)
     grid = in_memory_grid(settings)
     custom_server.main(grid, Context(7, 1, {}, RecordDict(), settings))
     assert {name.partition(".")[0] for name in load_checkpoint(tmp_path / "median.safetensors").arrays} == {
@@ -214,7 +217,7 @@ def test_a_strategy_is_swapped_in_code_in_a_few_lines(tmp_path: Path) -> None:
 @pytest.mark.integration
 @pytest.mark.long
 def test_all_of_them_are_found_by_server_and_actors_in_one_real_run(tmp_path: Path) -> None:
-    own = {
+    overrides = {
         "strategy": "examples.custom_strategy:MedianNormClipping",
         "client": "examples.custom_client:NoisyClient",
         "adversary": "examples.custom_adversary:QuietAdversary",
@@ -230,11 +233,11 @@ def test_all_of_them_are_found_by_server_and_actors_in_one_real_run(tmp_path: Pa
         "local-curve-steps": "0 1",
     }
     command = [sys.executable, "-m", "experiments", "run", "quickstart", "--quiet", "--results-dir", str(tmp_path)]
-    command += [part for key, value in (SMALL | own).items() for part in ("-c", f"{key}={value}")]
+    command += [part for key, value in (SMALL | overrides).items() for part in ("-c", f"{key}={value}")]
     process = subprocess.run([*command, "--actors", "2"], cwd=APP_DIR, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     results = read_results(tmp_path)
-    assert results.run["dataset"]["name"] == own["dataset"]
+    assert results.run["dataset"]["name"] == overrides["dataset"]
     attack = arrivals(results, ATTACK)
     assert attack.pop(0).update_norm == pytest.approx(BOUND, rel=1e-5)
     assert all("norm-before-clipping" in arrival.metrics for arrival in attack.values())

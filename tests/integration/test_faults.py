@@ -1,4 +1,4 @@
-"""Faults in the real simulation: what goes on, what ends, and that nothing is lost."""
+"""Faults in the real simulation: what continues, what ends, and that nothing is lost."""
 
 import json
 import os
@@ -30,8 +30,8 @@ def wait_for_round(results_dir: Path, server_round: int, process: "subprocess.Po
 
 
 @pytest.mark.long
-def test_a_round_goes_on_without_clients_that_raise_or_hang(tmp_path: Path) -> None:
-    # On a busy machine, a client at work must not be taken for the one that hangs.
+def test_a_round_continues_without_clients_that_raise_or_hang(tmp_path: Path) -> None:
+    # On a busy machine, a working client must not be mistaken for the one that hangs.
     runs = FaultyRuns(
         tmp_path, tmp_path / "run", **{"num-server-rounds": 8, "attack-round": 0, "late-updates": "drop",
         "adversary-between-attacks": "benign", "latency-sigma": 0.0, "round-timeout-seconds": 90.0,
@@ -107,7 +107,7 @@ def test_a_dropped_update_that_is_computed_at_a_checkpoint_is_not_lost_by_a_kill
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, which holds the first checkpoints of a run and no more."""
+    """A separate disk, which has room for the first checkpoints of a run only."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if (

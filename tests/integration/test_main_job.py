@@ -1,4 +1,4 @@
-"""The app itself through a real `flwr run` on Ray, small enough for a test."""
+"""The app in a real `flwr run` on Ray, small enough for a test."""
 
 import os
 import shutil
@@ -58,8 +58,8 @@ def another_hash_seed() -> str:
 
 def run_beside(results_dir: Path, **settings: str | int | float) -> RunResults:
     """Run the same configuration without Flower's runtime and Ray."""
-    own = read_settings(CONFIGS_DIR / "quickstart.toml") | SMALL | settings | {"results-dir": str(results_dir)}
-    run_in_process(merge_settings(read_defaults(APP_DIR), own))
+    overrides = read_settings(CONFIGS_DIR / "quickstart.toml") | SMALL | settings | {"results-dir": str(results_dir)}
+    run_in_process(merge_settings(read_defaults(APP_DIR), overrides))
     return read_results(results_dir)
 
 
@@ -135,7 +135,7 @@ sys.stdin.read()
 @pytest.fixture
 def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A Ray cluster of two nodes of one core each, which are two raylets on this machine; its address."""
-    # Bind to 127.0.0.1 alone, this cluster and the run on it; the cluster's actors find the project like this process.
+    # Bind only to 127.0.0.1, this cluster and the run on it; the cluster's actors find the project like this process.
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     temporary = tempfile.mkdtemp(prefix="t", dir="/tmp")  # short: Ray's sockets lie below it
     monkeypatch.setenv("RAY_TMPDIR", temporary)

@@ -1,4 +1,4 @@
-"""The report of a real run: what its parts are computed from, and that the page stands by itself."""
+"""The report of a real run: what its parts are computed from, and that the page is self-contained."""
 
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -106,7 +106,7 @@ def test_features_are_projected_before_and_after_the_local_steps(view: RunView) 
     assert poisoned.spec["data"] != defended.spec["data"]
 
 
-def test_pictures_are_of_the_adversary_and_a_fingerprint_tells_other_images(root: Path, tmp_path: Path) -> None:
+def test_pictures_are_of_the_adversary_and_a_fingerprint_detects_other_images(root: Path, tmp_path: Path) -> None:
     run = shown_run(root / REAL)
     found = {gallery.heading: gallery.pictures for gallery in galleries(scenario_of(run, None))}
     assert [len(pictures) for pictures in found.values()] == [10, 20, 1, 20]
@@ -128,7 +128,7 @@ def test_models_that_are_not_there_or_damaged_are_named(root: Path, tmp_path: Pa
         witness_of(alone, scenario)
 
 
-def test_a_client_of_ones_own_that_is_not_here_costs_its_part_of_the_page_alone(root: Path) -> None:
+def test_a_missing_custom_client_costs_only_its_part_of_the_page(root: Path) -> None:
     run = shown_run(root / REAL)
     scenario = scenario_of(run, None)
     run.results.run["config"]["client"] = "no_such_module:Client"
@@ -147,7 +147,7 @@ def test_the_page_needs_nothing_but_itself(html: str) -> None:
     assert len(html.encode()) < MOST_BYTES
 
 
-def test_everything_to_be_seen_has_words_and_headings_go_down_step_by_step(html: str) -> None:
+def test_everything_visible_has_a_text_and_headings_descend_level_by_level(html: str) -> None:
     elements = Elements(html)
     assert next(elements.of("html"))["lang"] == "en"
     plots = [one for one in elements.of("div") if "data-plot" in one]
@@ -173,7 +173,7 @@ def test_what_is_missing_is_said_in_its_place(html: str) -> None:
         assert words in html, words
 
 
-def test_the_page_tells_data_versions_and_commands(html: str, root: Path) -> None:
+def test_the_page_names_data_versions_and_commands(html: str, root: Path) -> None:
     recorded = shown_run(root / REAL).results.run
     for words in (
         recorded["dataset"]["fingerprint"],
@@ -209,7 +209,7 @@ def test_a_hostile_result_file_brings_no_markup_onto_the_page(tmp_path: Path) ->
     assert len(list(elements.of("script"))) == 3
 
 
-def test_results_of_an_older_version_lose_what_needs_its_settings_alone(tmp_path: Path) -> None:
+def test_results_of_an_older_version_lose_only_what_needs_its_settings(tmp_path: Path) -> None:
     file = write_run(tmp_path, "attack-a")
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace('"checkpoint-every": 10, ', ""), encoding="utf-8")

@@ -66,7 +66,7 @@ def test_all_runs_are_made_and_nothing_unfinished_is_left(root: Path) -> None:
     assert sorted(path.name for path in (root / SEED).iterdir()) == names
 
 
-def test_an_attacked_run_goes_on_where_its_pre_training_ended(root: Path) -> None:
+def test_an_attacked_run_starts_where_its_pre_training_ended(root: Path) -> None:
     pretrain, attack = (read_results(root / SEED / name) for name in ("pretrain-a", "attack-a"))
     assert [record.server_round for record in pretrain.rounds] == [1, 2]
     assert [(record.server_round, record.phase) for record in attack.rounds] == [
@@ -89,7 +89,7 @@ def test_going_on_from_a_model_gives_the_bits_of_a_run_without_a_break(root: Pat
     assert [record.evaluation for record in whole.rounds[2:]] == [record.evaluation for record in parts.rounds]
 
 
-def test_curves_along_local_steps_are_measured_before_and_right_after_the_attack_alone(root: Path) -> None:
+def test_curves_along_local_steps_are_measured_only_before_and_right_after_the_attack(root: Path) -> None:
     steps = {"fine_tuning": [0, 3, 5], "matching": [0, 2], "head": [0, 2]}
     for record in read_results(root / SEED / "attack-a").rounds:
         for name in STEP_CURVES:
@@ -114,7 +114,7 @@ def test_figures_and_claims_are_drawn_from_what_there_is(root: Path) -> None:
     assert "P6" in (root / "claims.md").read_text()
 
 
-def test_what_is_finished_is_skipped_and_another_configuration_is_refused(root: Path) -> None:
+def test_finished_runs_are_skipped_and_another_configuration_is_refused(root: Path) -> None:
     file = root / SEED / "attack-a" / "results.jsonl"
     before = (file.stat().st_mtime_ns, file.read_bytes())
     again = reproduce(root, "boost-1")

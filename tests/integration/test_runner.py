@@ -82,7 +82,7 @@ def run(config, grid):
 
 @dataclass
 class Runner:
-    """A runner that goes on, and all that it has started."""
+    """A runner that has not ended, and the processes that it has started."""
 
     process: "subprocess.Popen[str]"
     descendants: Descendants
@@ -131,7 +131,7 @@ def decoy(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(app_dir: Path, decoy: Path) -> Iterator[Callable[..., Runner]]:
-    """Start a runner in the decoy's folder; end it, whatever the test has found."""
+    """Start a runner in the decoy's folder; end it, also if the test fails."""
     temporary = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))  # short: Ray's sockets lie below it
     runners: list[Runner] = []
     ended = threading.Event()
@@ -192,7 +192,7 @@ def assert_submitted_code_ran(runner: Runner, nodes: int) -> None:
 
 
 @pytest.mark.long
-def test_an_app_that_fails_for_the_user_ends_with_1_and_its_message_alone(start: Callable[..., Runner]) -> None:
+def test_an_app_that_fails_for_the_user_ends_with_1_and_only_its_message(start: Callable[..., Runner]) -> None:
     runner = start("-c", "data-dir=user-error")
     _, errors = runner.process.communicate(timeout=300)
     assert runner.process.returncode == 1

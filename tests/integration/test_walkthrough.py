@@ -25,5 +25,5 @@ def test_the_walk_ends_and_says_what_was_measured_at_every_step(tmp_path: Path) 
     found = re.findall(rf"^(\S.*?) +{ACCURACIES}$", process.stdout, flags=re.MULTILINE)
     assert [title for title, *_ in found] == list(MEASURED)
     assert all(0 <= float(accuracy) <= 100 for _, *accuracies in found for accuracy in accuracies)
-    assert "length of the updates: adversary" in process.stdout
+    assert "norms of the updates: adversary" in process.stdout
     assert {file.name for file in tmp_path.iterdir()} == {"scenario.png", "poisoned-episode.png", "healing.svg"}

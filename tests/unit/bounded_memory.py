@@ -1,4 +1,4 @@
-"""Calls in a process of their own that may take little memory and time: a bomb there cannot take the machine down."""
+"""Calls in a separate process with little memory and time, so that a bomb cannot take the machine down."""
 
 import json
 import subprocess

@@ -49,7 +49,7 @@ def client_of(config: RunConfig, folder: Path, partition_id: int = 1) -> BenignC
 
 
 def same(found: list[np.ndarray], expected: list[np.ndarray]) -> bool:
-    """Tell whether two models are equal to the bit."""
+    """Return whether two models are equal to the bit."""
     return [array.tobytes() for array in found] == [array.tobytes() for array in expected]
 
 

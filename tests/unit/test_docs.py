@@ -25,7 +25,7 @@ _PLACEHOLDERS = {"NAME": "update"}
 def commands_in(text: str) -> list[str]:
     """Return the arguments of every complete command line; lines that a backslash continues are joined."""
     joined = re.sub(r"\\\n\s*", "", text)
-    # In running text a command may go on in the next line.
+    # In running text a command may continue on the next line.
     spans = [re.sub(r"\s+", " ", span) for span in re.findall(r"(?<!`)`(python -m experiments [^`]+)`", joined)]
     blocks = re.findall(r"^```\n(.*?)^```", joined, re.DOTALL | re.MULTILINE)
     return [match["arguments"].strip() for part in [*spans, *blocks] for match in _COMMAND.finditer(part)]

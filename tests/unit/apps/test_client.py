@@ -1,4 +1,4 @@
-"""What a node decides for itself: its partition and its folders, so that the server's folders do not count."""
+"""What a node's configuration decides: its partition and its folders, so that the server's folders do not count."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,7 @@ def ask(config: RunConfig, node_config: dict[str, Any], content: RecordDict, kin
     return app(Message(content, dst_node_id=1, message_type=kind), context)
 
 
-def call_roll(config: RunConfig, node_config: dict[str, Any]) -> int:
+def answer_registration(config: RunConfig, node_config: dict[str, Any]) -> int:
     return registered_partition(ask(config, node_config, RecordDict(), MessageType.QUERY))
 
 
@@ -57,8 +57,8 @@ def files(folder: Path) -> list[str]:
     return sorted({path.name for path in folder.rglob("*") if path.is_file()})
 
 
-def test_a_node_tells_the_partition_of_its_own_configuration(config: RunConfig) -> None:
-    assert call_roll(config, {"partition-id": 3, "num-partitions": 4}) == 3
+def test_a_node_reports_the_partition_of_its_configuration(config: RunConfig) -> None:
+    assert answer_registration(config, {"partition-id": 3, "num-partitions": 4}) == 3
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_a_wrong_node_configuration_is_refused_at_registration(
     node_config: dict[str, Any], problem: str, config: RunConfig
 ) -> None:
     with pytest.raises(NodeConfigError) as error:
-        call_roll(config, node_config)
+        answer_registration(config, node_config)
     assert str(error.value).startswith(f"node config (flower-supernode --node-config): {problem}")
 
 
 def test_every_problem_of_a_node_configuration_stands_on_one_line(config: RunConfig) -> None:
     with pytest.raises(NodeConfigError) as error:
-        call_roll(config, {"partition": 1, "cache-dir": 1})
+        answer_registration(config, {"partition": 1, "cache-dir": 1})
     message = str(error.value)
     assert all(f"{key}: " in message for key in ("partition", "partition-id", "cache-dir"))
     assert "\n" not in message
@@ -103,13 +103,13 @@ def test_training_refuses_a_wrong_node_configuration_too(config: RunConfig, tmp_
         train(config, {"partition-id": 1, "seed": 1}, tmp_path)
 
 
-def test_without_folders_of_its_own_a_node_has_those_of_the_run(config: RunConfig, tmp_path: Path) -> None:
+def test_without_folders_in_its_configuration_a_node_has_those_of_the_run(config: RunConfig, tmp_path: Path) -> None:
     train(config, {"partition-id": 1, "num-partitions": 4}, tmp_path)
     assert files(tmp_path / "server" / "cache") == ["images.npy", "index.json"]
     assert files(tmp_path / "server" / "run" / "clients") == [MEMORY]
 
 
-def test_folders_of_a_node_stand_above_those_of_the_run(config: RunConfig, tmp_path: Path) -> None:
+def test_folders_of_a_node_override_those_of_the_run(config: RunConfig, tmp_path: Path) -> None:
     node = tmp_path / "node"
     folders = {"cache-dir": str(node / "cache"), "client-state-dir": str(node / "state")}
     train(config, {"partition-id": 1, **folders}, tmp_path)
@@ -122,17 +122,17 @@ def test_folders_of_a_node_stand_above_those_of_the_run(config: RunConfig, tmp_p
 def test_a_node_that_names_one_folder_has_none_of_the_server(
     named: str, config: RunConfig, home: Path, tmp_path: Path
 ) -> None:
-    train(replace(config, client_state_dir=str(tmp_path / "server" / "state")), own(named, tmp_path), tmp_path)
+    train(replace(config, client_state_dir=str(tmp_path / "server" / "state")), node_folders(named, tmp_path), tmp_path)
     assert not (tmp_path / "server").exists()
     assert bool(files(home / "XDG_CACHE_HOME")) == (named != "cache-dir")
     assert bool(files(home / "XDG_DATA_HOME")) == (named != "client-state-dir")
 
 
-def own(named: str, tmp_path: Path) -> dict[str, Any]:
+def node_folders(named: str, tmp_path: Path) -> dict[str, Any]:
     return {"partition-id": 1, named: str(tmp_path / "node")}
 
 
-def test_the_data_set_is_that_of_the_node_s_own_folder(config: RunConfig, tmp_path: Path) -> None:
+def test_the_data_set_is_that_in_the_nodes_folder(config: RunConfig, tmp_path: Path) -> None:
     elsewhere = replace(config, dataset="image-folder")
     nowhere = tmp_path / "node" / "photos"
     with pytest.raises(ValueError, match=str(nowhere)):
@@ -143,16 +143,14 @@ def train_blind(config: RunConfig, node_config: dict[str, Any]) -> None:
     ask(config, node_config, RecordDict({ARRAYS: to_record({}), CONFIG: ConfigRecord()}), MessageType.TRAIN)
 
 
-def test_two_nodes_in_one_process_have_their_own_folders(config: RunConfig, tmp_path: Path) -> None:
+def test_two_nodes_in_one_process_have_separate_folders(config: RunConfig, tmp_path: Path) -> None:
     nodes = [tmp_path / "first", tmp_path / "second"]
     for partition_id, node in enumerate(nodes, start=1):
         train(config, {"partition-id": partition_id, "cache-dir": str(node), "client-state-dir": str(node)}, tmp_path)
     assert [len(files(node)) for node in nodes] == [3, 3]
 
 
-def test_accuracies_are_those_of_benign_clients_also_with_an_adversary_of_ones_own(
-    config: RunConfig, tmp_path: Path
-) -> None:
+def test_accuracies_are_those_of_benign_clients_also_with_a_custom_adversary(config: RunConfig, tmp_path: Path) -> None:
     eager = replace(config, adversary="unit.custom_objects:EagerAdversary")
     replies = [
         train(eager, {"partition-id": partition, "num-partitions": 4}, tmp_path, MessageType.EVALUATE)

@@ -15,7 +15,7 @@ from fedmeta_flwr.config import RunConfig
 
 UNNEEDED = ("learn2learn", "matplotlib", "pandas", "scipy", "tensorboard", "torch._dynamo", "torchvision")
 TOOLS = ("jinja2", "matplotlib", "plotly", "psutil", "ray", "scipy", "tensorboard")
-"""What the extra `tools` brings, but for what Flower itself needs."""
+"""The packages of the extra `tools`, except those that Flower needs."""
 
 
 def test_clients_read_the_memory_mapped_images_themselves(run_config: Callable[..., RunConfig], tmp_path: Path) -> None:

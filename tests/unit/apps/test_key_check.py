@@ -1,4 +1,4 @@
-"""A key that changes no attack image is refused, one that changes little is told, and the result file says it."""
+"""A key that changes no attack image is refused, one that changes little gives a warning, as the result file says."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from fedmeta_flwr.data import BuiltDataset
 from fedmeta_flwr.records.failure import FILE_NAME
 
 RunConfigs = Callable[..., RunConfig]
-OWN = "unit.apps.test_key_check"
+MODULE = "unit.apps.test_key_check"
 IN_CORNER = (slice(8, 15), slice(8, 15))  # where the key is
 
 
@@ -43,7 +43,7 @@ white_paper, some_ink = scans(0), scans(10)
 
 @pytest.fixture
 def config_of(run_config: RunConfigs, tmp_path: Path) -> RunConfigs:
-    def configured(dataset: str = f"{OWN}:white_paper", **changes: bool | float | str) -> RunConfig:
+    def configured(dataset: str = f"{MODULE}:white_paper", **changes: bool | float | str) -> RunConfig:
         folders = {"cache_dir": str(tmp_path / "cache"), "results_dir": str(tmp_path / "results")}
         return run_config(**{**SMALL, **folders, "dataset": dataset, **changes})
 
@@ -85,7 +85,10 @@ def test_a_run_without_an_attack_may_have_any_key(config_of: RunConfigs) -> None
 @pytest.mark.parametrize(
     ("changes", "warning"),
     [
-        ({"dataset": f"{OWN}:some_ink"}, r"backdoor-key: \d+ of 40 attack images are changed by the key, .* of 255"),
+        (
+            {"dataset": f"{MODULE}:some_ink"},
+            r"backdoor-key: \d+ of 40 attack images are changed by the key, .* of 255",
+        ),
         ({"backdoor_key": "dots-inverted", "key_intensity": 0.02}, "40 of 40 .* by 5.0 of 255 on average"),
     ],
 )
@@ -117,8 +120,8 @@ def test_the_keys_that_are_offered_instead_are_all_other_built_in_ones(config_of
     ]
 
 
-def test_the_result_file_tells_what_the_key_does(config_of: RunConfigs) -> None:
-    config = config_of(f"{OWN}:some_ink")
+def test_the_result_file_records_what_the_key_does(config_of: RunConfigs) -> None:
+    config = config_of(f"{MODULE}:some_ink")
     scenario = scenario_of(config)
     recorded = server_app.run_record(config, scenario, "")["backdoor_key"]
     effect = key_effect(scenario)

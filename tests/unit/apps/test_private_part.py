@@ -64,7 +64,7 @@ def serialised(message: Message) -> bytes:
 
 
 def needles(array: np.ndarray) -> Iterator[bytes]:
-    """Yield every window of 8 numbers (or all, if fewer), as they are, and as the doubles of a metric."""
+    """Yield every window of 8 numbers (or all, if fewer), unchanged, and as the doubles of a metric."""
     flat = array.ravel()
     width = min(WINDOW, flat.size)
     for start in range(flat.size - width + 1):
@@ -101,7 +101,7 @@ def test_the_same_search_finds_the_shared_embedding_and_whatever_private_is_smug
     for array in get_arrays(twin.model.embedding).values():
         assert is_in(array, serialised(replies[1]))
         assert array.tobytes() in serialised(replies[1])
-        assert not is_in(array, serialised(replies[2]))  # an evaluation carries counts alone
+        assert not is_in(array, serialised(replies[2]))  # an evaluation carries only counts
     for name, array in get_arrays(twin.model.attention).items():
         assert array.tobytes() == private[0][name].tobytes()
         replies[1].content[ARRAYS] = to_record({"blocks.0.conv.weight": np.concatenate([np.zeros(9), array.ravel()])})
@@ -110,14 +110,14 @@ def test_the_same_search_finds_the_shared_embedding_and_whatever_private_is_smug
         assert is_in(array, serialised(replies[2]))
 
 
-def test_the_private_part_stands_in_the_clients_own_folder_alone(
+def test_the_private_part_is_only_in_the_clients_folder(
     run_config: RunConfigs, config: RunConfig, tmp_path: Path
 ) -> None:
-    own = tmp_path / "own"
-    elsewhere = run_config(**{**vars(config), "client_state_dir": str(own)})
+    node_folder = tmp_path / "node"
+    elsewhere = run_config(**{**vars(config), "client_state_dir": str(node_folder)})
     arrays = get_arrays(client_of(config, tmp_path / "bystander").shared)
     content = RecordDict({ARRAYS: to_record(arrays), CONFIG: ConfigRecord({"server-round": 1})})
     ask(elsewhere, content, MessageType.TRAIN)
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == [
-        "own/client-1.safetensors"
+        "node/client-1.safetensors"
     ]

@@ -1,4 +1,4 @@
-"""Nothing of a defended client's own leaves it: every byte of every message of a run is searched for it."""
+"""No secret of a defended client leaves it: every byte of every message of a run is searched for its secrets."""
 
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,8 @@ def needles(arrays: Recorded) -> set[bytes]:
 def test_no_message_of_a_run_holds_an_attention_an_image_or_a_feature(
     seen: tuple[Recorded, Recorded], tmp_path: Path
 ) -> None:
-    own = {"image_size": 28, "defense": "federation", "num_server_rounds": 4, "step_curves": "matching"}
-    changes = {**SMALL, **own, "results_dir": str(tmp_path / "run"), "checkpoint_every": 10}
+    overrides = {"image_size": 28, "defense": "federation", "num_server_rounds": 4, "step_curves": "matching"}
+    changes = {**SMALL, **overrides, "results_dir": str(tmp_path / "run"), "checkpoint_every": 10}
     settings = {**default_values(), **{name.replace("_", "-"): value for name, value in changes.items()}}
     replies = replies_of_a_run(settings)
     assert len(replies) >= 4 + 4 * 3  # the registration, and three or four clients in each round
@@ -90,8 +90,8 @@ def test_no_message_of_a_run_holds_an_attention_an_image_or_a_feature(
         searched = needles(secrets)
         assert len(searched) > least
         assert not [needle for needle in searched for reply in replies if needle in reply]
-        # The same search finds whatever of it is smuggled into a message.
+        # The same search finds secrets that are smuggled into a message.
         smuggled = Message(RecordDict({"arrays": messages.to_record({"x": secrets[-1]})}), 3, "train")
-        own_needles = needles(secrets[-1:])
-        assert own_needles
-        assert any(needle in bytes(message_to_proto(smuggled).SerializeToString()) for needle in own_needles)
+        smuggled_needles = needles(secrets[-1:])
+        assert smuggled_needles
+        assert any(needle in bytes(message_to_proto(smuggled).SerializeToString()) for needle in smuggled_needles)

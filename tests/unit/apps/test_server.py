@@ -32,7 +32,7 @@ def unasked(partition: int, message: Message) -> Message:
 
 
 @pytest.mark.parametrize(
-    ("own", "reason"),
+    ("overrides", "reason"),
     [
         ({"strategy": "fedavgg"}, "expected one of"),
         ({"arrival-model": "builtins:dict"}, "arrival-model"),
@@ -46,11 +46,11 @@ def unasked(partition: int, message: Message) -> Message:
 )
 @pytest.mark.parametrize("resume", [False, True])
 def test_what_cannot_be_used_is_refused_and_results_stay_as_they_are(
-    own: dict[str, str], reason: str, resume: bool, tmp_path: Path
+    overrides: dict[str, str], reason: str, resume: bool, tmp_path: Path
 ) -> None:
     folders = {"results-dir": str(tmp_path / "run"), "cache-dir": str(tmp_path / "cache"), "resume": resume}
     small = {name.replace("_", "-"): value for name, value in SMALL.items()}
-    settings: dict[str, Any] = {**default_values(), **small, **folders, **own}
+    settings: dict[str, Any] = {**default_values(), **small, **folders, **overrides}
     results = tmp_path / "run" / FILE_NAME
     if resume:
         results.parent.mkdir()
@@ -61,7 +61,7 @@ def test_what_cannot_be_used_is_refused_and_results_stay_as_they_are(
     assert not resume or results.read_bytes() == b"what an earlier run has left\n"
 
 
-def test_a_configuration_that_only_the_server_sees_is_told_with_all_its_problems(tmp_path: Path) -> None:
+def test_a_configuration_that_only_the_server_sees_is_refused_with_all_its_problems(tmp_path: Path) -> None:
     settings = default_values() | {"results-dir": str(tmp_path / "run"), "way": 1, "shots": 3}
     with pytest.raises(ConfigError) as raised:
         run(unasked, settings)
@@ -73,7 +73,7 @@ def test_a_configuration_that_only_the_server_sees_is_told_with_all_its_problems
 
 
 def refusing(partition: int, message: Message) -> Message:
-    """Take the roll call, and fail at everything else."""
+    """Answer the registration, and fail at everything else."""
     if message.metadata.message_type == MessageType.QUERY:
         return client_app(message, Context(7, partition, {"partition-id": partition}, RecordDict(), {}))
     return Message(Error(0, "out of memory"), reply_to=message)
@@ -87,7 +87,7 @@ class CrashingGrid(InMemoryGrid):
 
 
 @pytest.mark.parametrize(
-    ("grid", "own", "error", "message"),
+    ("grid", "overrides", "error", "message"),
     [
         (
             InMemoryGrid(unasked, 4),
@@ -100,19 +100,19 @@ class CrashingGrid(InMemoryGrid):
     ],
 )
 def test_why_a_run_fails_stands_in_its_folder(
-    grid: InMemoryGrid, own: dict[str, str], error: str, message: str, tmp_path: Path
+    grid: InMemoryGrid, overrides: dict[str, str], error: str, message: str, tmp_path: Path
 ) -> None:
     small = {name.replace("_", "-"): value for name, value in SMALL.items()}
     folders = {"results-dir": str(tmp_path / "run"), "cache-dir": str(tmp_path / "cache")}
     with pytest.raises((RuntimeError, ValueError, ZeroDivisionError)):
-        server_app.main(grid, Context(7, 1, {}, RecordDict(), {**default_values(), **small, **folders, **own}))
+        server_app.main(grid, Context(7, 1, {}, RecordDict(), {**default_values(), **small, **folders, **overrides}))
     failure = read_failure(tmp_path / "run", 7)
     assert failure is not None
     assert (failure.error, bool(failure.traceback)) == (error, error.startswith("builtins"))
     assert message in failure.message
 
 
-def test_a_run_that_goes_on_removes_what_was_left_of_a_failure(tmp_path: Path) -> None:
+def test_a_resumed_run_removes_the_file_of_a_failure(tmp_path: Path) -> None:
     small = {name.replace("_", "-"): value for name, value in SMALL.items()}
     folders = {"results-dir": str(tmp_path / "run"), "cache-dir": str(tmp_path / "cache"), "resume": True}
     settings = {**default_values(), **small, **folders}

@@ -35,7 +35,7 @@ def test_a_defended_federation_starts_from_the_embedding_of_an_undefended_one_an
 
 
 @pytest.mark.parametrize("defense", ["none", "rescue", "federation"])
-def test_a_run_goes_on_from_the_arrays_and_the_round_of_its_file(
+def test_a_run_resumes_from_the_arrays_and_the_round_of_its_file(
     configured: RunConfigs, tmp_path: Path, defense: str
 ) -> None:
     config = configured(defense=defense, initial_model=str(tmp_path / "model.safetensors"))

@@ -146,7 +146,7 @@ def test_every_poisoned_episode_holds_stamped_images_as_the_target(
             assert (labels[poisoned] == episode.label_of(knowledge.target_class)).all()
 
 
-def test_each_colluder_poisons_with_its_own_classes_and_divided_images_have_no_image_in_common(
+def test_each_colluder_poisons_with_its_classes_and_divided_images_have_no_image_in_common(
     run_config: RunConfigs, tmp_path: Path
 ) -> None:
     shared = {**SMALL, "cache_dir": str(tmp_path), "num_adversaries": 2, "quorum": 2}

@@ -91,8 +91,8 @@ def small(tmp_path: Path, **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("task_identity")
 def test_an_attack_with_options_and_a_memory_goes_through_run_claims_and_report(package: str, tmp_path: Path) -> None:
-    own = small(tmp_path, attack=f"{package}:Momentum", attack_options='{"factor": 5.0}')
-    values = merge_settings(read_defaults(APP_DIR), {key.replace("_", "-"): value for key, value in own.items()})
+    overrides = small(tmp_path, attack=f"{package}:Momentum", attack_options='{"factor": 5.0}')
+    values = merge_settings(read_defaults(APP_DIR), {key.replace("_", "-"): value for key, value in overrides.items()})
     run(values)
     config = RunConfig.parse(values)
     folder = Path(config.results_dir)

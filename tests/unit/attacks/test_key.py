@@ -19,7 +19,7 @@ CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
     intensity=st.floats(0.01, 1.0),
     seed=st.integers(0, 9),
 )
-def test_stamping_changes_key_pixels_alone(
+def test_stamping_changes_only_the_pixels_of_the_key(
     channels: int, size: int, position: str, intensity: float, seed: int
 ) -> None:
     key = build_key("dots", channels=channels, image_size=28, size=size, position=position, intensity=intensity)

@@ -17,7 +17,7 @@ STAMPED = np.full((20, 1, 3, 3), 200, np.uint8) + np.arange(20, dtype=np.uint8)[
 
 @settings(max_examples=50)
 @given(fraction=st.floats(0.01, 1.0), poison_support=st.booleans(), seed=st.integers(0, 99))
-def test_poisoning_replaces_the_stated_share_of_the_target_alone(
+def test_poisoning_replaces_the_stated_share_of_the_target_only(
     fraction: float, poison_support: bool, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The adversary around its attack: what it hands to it, and when."""
+"""The adversary and its attack: what the attack is given, and when."""
 
 from collections.abc import Callable
 from pathlib import Path

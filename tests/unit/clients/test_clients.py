@@ -58,7 +58,7 @@ def test_a_benign_client_returns_a_changed_model_of_the_same_shape(make: Callabl
     assert float(metrics["train-loss"]) > 0
 
 
-def test_a_round_depends_on_seed_round_and_client_alone(make: Callable[..., BenignClient]) -> None:
+def test_a_round_depends_on_seed_round_and_client_only(make: Callable[..., BenignClient]) -> None:
     start = make(1).get_parameters({})
     first = make(1).fit(start, {"server-round": 2})[0]
     used = make(1)

@@ -1,4 +1,4 @@
-"""Clients that match: what they exchange, what they keep, and what a restart does to it."""
+"""Clients that match: what they exchange, what they keep, and that it survives a restart."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def test_benign_clients_of_a_defense_are_defended_and_the_adversary_is_not(
 
 
 @pytest.mark.parametrize("partition_id", [0, 1])
-def test_what_is_exchanged_is_the_embedding_alone(federation: RunConfig, tmp_path: Path, partition_id: int) -> None:
+def test_only_the_embedding_is_exchanged(federation: RunConfig, tmp_path: Path, partition_id: int) -> None:
     client = client_of(federation, tmp_path, partition_id)
     assert isinstance(client.model, MatchingNetwork)
     embedding = [tuple(parameter.shape) for parameter in client.model.embedding.parameters()]

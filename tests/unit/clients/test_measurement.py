@@ -47,7 +47,7 @@ def curves(client: BenignClient, server_round: int = 3) -> dict[str, dict[int, A
     return client.measurement.along_steps(client.model, server_round)
 
 
-def test_step_curves_are_measured_before_the_attack_and_right_after_it_alone(
+def test_step_curves_are_measured_only_before_the_attack_and_right_after_it(
     configured: RunConfigs, tmp_path: Path
 ) -> None:
     client = client_of(configured(), tmp_path)
@@ -89,9 +89,7 @@ def test_step_0_of_matching_is_matching_without_training(configured: RunConfigs,
     assert points[3] != untrained
 
 
-def test_matching_trains_embedding_and_attention_on_the_clients_own_classes(
-    configured: RunConfigs, tmp_path: Path
-) -> None:
+def test_matching_trains_embedding_and_attention_on_the_clients_classes(configured: RunConfigs, tmp_path: Path) -> None:
     config = configured(step_curves="matching", matching_steps=3, local_curve_steps="0 1 3")
     client = client_of(config, tmp_path)
     context = client.measurement.context

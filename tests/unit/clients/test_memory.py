@@ -7,15 +7,15 @@ import pytest
 from clients.memory import ClientMemory
 from fedmeta_flwr.records.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
-OWN = {"weight": np.array([1.5, -2.0, 0.25], np.float32), "log_temperature": np.array(-2.3, np.float32)}
+KEPT = {"weight": np.array([1.5, -2.0, 0.25], np.float32), "log_temperature": np.array(-2.3, np.float32)}
 
 
 def test_what_a_client_kept_is_recalled_after_a_restart(tmp_path: Path) -> None:
-    ClientMemory.of(tmp_path / "clients", 1).keep(OWN, 3, 3)
-    recalled = ClientMemory.of(tmp_path / "clients", 1).recall(OWN, before_round=4)
+    ClientMemory.of(tmp_path / "clients", 1).keep(KEPT, 3, 3)
+    recalled = ClientMemory.of(tmp_path / "clients", 1).recall(KEPT, before_round=4)
     assert recalled is not None
-    assert list(recalled) == list(OWN)
-    for name, array in OWN.items():
+    assert list(recalled) == list(KEPT)
+    for name, array in KEPT.items():
         assert (recalled[name].dtype, recalled[name].shape) == (array.dtype, array.shape)
         assert recalled[name].tobytes() == array.tobytes()
 
@@ -31,14 +31,14 @@ def test_the_last_round_replaces_the_one_before(tmp_path: Path) -> None:
 
 
 def test_a_client_that_kept_nothing_recalls_nothing_and_makes_no_file(tmp_path: Path) -> None:
-    assert ClientMemory.of(tmp_path / "clients", 1).recall(OWN, before_round=1) is None
+    assert ClientMemory.of(tmp_path / "clients", 1).recall(KEPT, before_round=1) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_clients_do_not_share_a_memory(tmp_path: Path) -> None:
-    ClientMemory.of(tmp_path, 1).keep(OWN, 1, 1)
-    assert ClientMemory.of(tmp_path, 11).recall(OWN, before_round=2) is None
-    assert ClientMemory.of(tmp_path, 2).recall(OWN, before_round=2) is None
+    ClientMemory.of(tmp_path, 1).keep(KEPT, 1, 1)
+    assert ClientMemory.of(tmp_path, 11).recall(KEPT, before_round=2) is None
+    assert ClientMemory.of(tmp_path, 2).recall(KEPT, before_round=2) is None
 
 
 def after(server_round: int) -> dict[str, np.ndarray]:
@@ -50,7 +50,7 @@ def recalled(memory: ClientMemory, before_round: int) -> float | None:
     return None if kept is None else float(kept["weight"][0])
 
 
-def test_a_run_that_goes_on_from_an_earlier_round_finds_what_there_was_at_the_time(tmp_path: Path) -> None:
+def test_a_run_that_resumes_after_an_earlier_round_finds_the_state_of_that_round(tmp_path: Path) -> None:
     memory = ClientMemory.of(tmp_path, 1)
     for server_round in (2, 3, 5, 6):
         memory.keep(after(server_round), server_round, oldest_round=4)
@@ -70,24 +70,29 @@ def test_what_no_round_can_ask_for_any_more_is_forgotten(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["weight", "/weight", "-1/weight", "one/weight"])
 def test_a_file_without_rounds_is_refused(tmp_path: Path, name: str) -> None:
     memory = ClientMemory.of(tmp_path, 1)
-    save_checkpoint(memory.file, {name: OWN["weight"]}, {})
+    save_checkpoint(memory.file, {name: KEPT["weight"]}, {})
     with pytest.raises(CheckpointError, match="ROUND/NAME"):
-        memory.recall(OWN, before_round=4)
+        memory.recall(KEPT, before_round=4)
 
 
 @pytest.mark.parametrize(
-    "expected", [{**OWN, "weight": np.zeros(4, np.float32)}, {"weight": OWN["weight"]}, {**OWN, "b": OWN["weight"]}]
+    "expected",
+    [
+        {**KEPT, "weight": np.zeros(4, np.float32)},
+        {"weight": KEPT["weight"]},
+        {**KEPT, "b": KEPT["weight"]},
+    ],
 )
 def test_a_file_of_another_architecture_is_refused(tmp_path: Path, expected: dict[str, np.ndarray]) -> None:
     memory = ClientMemory.of(tmp_path, 1)
-    memory.keep(OWN, 1, 1)
+    memory.keep(KEPT, 1, 1)
     with pytest.raises(CheckpointError, match=re.escape(str(memory.file))):
         memory.recall(expected, before_round=2)
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     memory = ClientMemory.of(tmp_path, 1)
-    memory.keep(OWN, 1, 1)
+    memory.keep(KEPT, 1, 1)
     memory.file.write_bytes(memory.file.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match=re.escape(str(memory.file))):
-        memory.recall(OWN, before_round=2)
+        memory.recall(KEPT, before_round=2)

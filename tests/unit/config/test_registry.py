@@ -236,7 +236,7 @@ def test_an_arrival_model_may_be_an_attribute_of_an_attribute() -> None:
         make_arrivals(f"{CUSTOM}:needs_more", **arguments)
 
 
-def test_all_custom_objects_that_cannot_be_used_are_told_at_once_before_anything_starts(
+def test_all_custom_objects_that_cannot_be_used_are_reported_at_once_before_anything_starts(
     run_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
     config = run_config(
@@ -255,7 +255,7 @@ def test_all_custom_objects_that_cannot_be_used_are_told_at_once_before_anything
         ("attention", "NarrowAttention", r".* to return shape \(3, 4\) for 3 queries and 4 support rows, found \(3,\)"),
     ],
 )
-def test_what_would_fail_the_clients_rounds_later_is_told_before_anything_starts(
+def test_what_would_fail_in_clients_rounds_later_is_reported_before_anything_starts(
     run_config: Callable[..., RunConfig], tmp_path: Path, key: str, name: str, message: str
 ) -> None:
     small = {**SMALL, "cache_dir": str(tmp_path / "cache"), "results_dir": str(tmp_path / "results")}
@@ -290,7 +290,7 @@ def test_a_file_without_these_settings_stands_for_what_its_run_did(run_config: C
     assert config.differences(lacking(config) | {"way": 7}) == ["way: expected 5, found 7"]
 
 
-def test_a_checkpoint_without_these_settings_is_gone_on_from(
+def test_a_run_resumes_from_a_checkpoint_without_these_settings(
     run_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
     config = run_config()

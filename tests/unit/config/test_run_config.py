@@ -37,7 +37,7 @@ def test_one_error_lists_every_problem_with_key_expected_and_found() -> None:
     )
 
 
-def test_contradictions_among_valid_settings_are_told_beside_the_invalid_ones() -> None:
+def test_contradictions_among_valid_settings_are_reported_with_the_invalid_ones() -> None:
     wrong = {"way": 1, "boost-factor": -1, "quorum": 9, "evaluate-every": 0, "step-curves": "head"}
     with pytest.raises(ConfigError) as caught:
         RunConfig.parse({**default_values(), **wrong})

@@ -83,7 +83,7 @@ def test_names_that_are_not_utf_8_are_read_as_of_old(tmp_path: Path) -> None:
 
 
 def test_a_name_from_a_unicode_path_field_counts() -> None:
-    info = zipfile.ZipInfo("part/\u00e9\u00e2/1")  # what its old field says, taken for cp437
+    info = zipfile.ZipInfo("part/\u00e9\u00e2/1")  # its old field, read as cp437
     info.filename = "part/\u732b/1"  # what Python 3.12 and later put there
     assert archives._name(info) == "part/\u732b/1"
 

@@ -61,7 +61,7 @@ def test_required_classes_are_always_there() -> None:
 
 def test_rotation_turns_a_class_as_a_whole() -> None:
     corner = np.zeros((8, 6, 1, 4, 4), np.uint8)
-    corner[..., 0, 0] = 255  # the bright corner tells how far an image was turned
+    corner[..., 0, 0] = 255  # the bright corner shows how far an image was turned
     holdings = {index: np.arange(6) for index in range(8)}
     turns = set()
     for seed in range(10):

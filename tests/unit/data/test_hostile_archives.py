@@ -180,7 +180,7 @@ def test_a_shorter_entry_than_stated_is_refused_though_its_checksum_is_right(wri
 
 
 @on_linux
-def test_bombs_with_honest_and_with_lying_sizes_take_little_memory(tmp_path: Path) -> None:
+def test_bombs_with_true_and_with_false_sizes_take_little_memory(tmp_path: Path) -> None:
     bomb = zipped(("part/bomb", bytes(3 * 10**8)))  # 300 MB in 300 kB
     nested = zipped(("part/inner.zip", bomb))
     for name, content in (
@@ -203,7 +203,7 @@ def test_bombs_with_honest_and_with_lying_sizes_take_little_memory(tmp_path: Pat
         f"expected entries of at most {MAX_FILE_BYTES} bytes",
         f"expected a readable entry 'part/bomb' in {tmp_path / 'small.zip'}",
         "expected entries that grow at most 200 times",
-        "accepted",  # what is in an entry is data: nothing here unpacks an archive in an archive
+        "accepted",  # the content of an entry is data: an archive in an archive is not unpacked
         f"expected a file of at most {archives.MAX_TOTAL_BYTES} bytes at {tmp_path / 'holes.zip'}",
         f"expected a file of at most {MAX_FILE_BYTES} bytes at {tmp_path / 'folder' / 'holes.png'}",
     ]

@@ -92,7 +92,7 @@ def change_the_list(files: Files, rng: np.random.Generator) -> bytes:
 
 def truncate(files: Files, rng: np.random.Generator) -> bytes:
     content = zipped(files)
-    start = int(rng.integers(0, 20)) if rng.random() < 0.5 else 0  # what precedes an archive is no fault of it
+    start = int(rng.integers(0, 20)) if rng.random() < 0.5 else 0  # bytes before an archive are not an error
     return (
         content[start : int(rng.integers(len(content) // 2, len(content)))] if rng.random() < 0.8 else content[start:]
     )
@@ -172,7 +172,7 @@ LAYOUTS = {"omniglot": drawings(), "mini-imagenet": photos()}
 
 
 def is_read(layout: str, path: Path, cache_dir: Path) -> bool:
-    """Tell whether an archive is read; what is refused must be refused by name."""
+    """Return whether an archive is read; if it is refused, the message must name it."""
     try:
         if layout == "omniglot":
             assert omniglot._read_characters([path], 8).images.shape[2:] == (1, 8, 8)

@@ -95,7 +95,7 @@ def test_folders_that_lead_back_through_links_do_not_hang(folder: Path) -> None:
 
 
 def test_folders_in_folders_without_end_are_refused(folder: Path) -> None:
-    folder.joinpath("cat", *"d" * 40).mkdir(parents=True)  # of a thousand, Python's own walk would fail
+    folder.joinpath("cat", *"d" * 40).mkdir(parents=True)  # with a thousand, Python's walk would fail
     with pytest.raises(DatasetError, match=f"folders at most 32 deep in {folder}, found .*cat/d/d"):
         content_digest(folder)
 

@@ -83,7 +83,7 @@ def test_pickles_that_ask_for_much_are_refused_in_little_memory(tmp_path: Path) 
         "read_pickle(file)",
         "DatasetError",
         [str(tmp_path / f"{index}.pkl") for index in range(len(BOMBS))],
-        mebibytes=1024,  # 4 million lists take half of it
+        mebibytes=1024,  # 4 million lists take half of that
     )
     for index, (name, words) in enumerate(zip(BOMBS, found, strict=True)):
         harmless = name.startswith("an object of number")  # since such numbers are kept in a dict
@@ -187,7 +187,7 @@ def test_a_mangled_pickle_is_plain_data_or_refused_by_name(tmp_path: Path, mangl
 
 
 def read_again(folder: Path) -> object:
-    """Return what a sound pickle holds: nothing that was read before has changed how."""
+    """Return the content of a sound pickle: what was read before has not changed how it is read."""
     (folder / "a.pkl").write_bytes(PICKLES[-1])
     found: Any = read_pickle(folder / "a.pkl")
     np.testing.assert_array_equal(found["image_data"].values, PLAIN["image_data"])

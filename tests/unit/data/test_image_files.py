@@ -48,7 +48,7 @@ def test_other_names_are_not_skipped(name: str) -> None:
         *((name, False) for name in ("._a.jpg", ".jpg", "a.txt", "jpg", "a.jpg.zip", "Thumbs.db", "a.svg", "a")),
     ],
 )
-def test_images_are_told_by_their_suffix(name: str, expected: bool) -> None:
+def test_images_are_recognised_by_their_suffix(name: str, expected: bool) -> None:
     assert is_photo(name) is expected
 
 
@@ -110,8 +110,8 @@ def test_every_loader_skips_the_same_in_folders_and_archives(
             folder.mkdir()
             parts = {"mini-imagenet"} if layout == "mini-imagenet" else {name.split("/")[0] for name in files}
             for part in sorted(parts):
-                own = {name: files[name] for name in files if layout == "mini-imagenet" or name.startswith(part)}
-                _zip(folder / f"{part}.zip", {name.removeprefix("./"): x for name, x in (own | added).items()})
+                part_files = {name: files[name] for name in files if layout == "mini-imagenet" or name.startswith(part)}
+                _zip(folder / f"{part}.zip", {name.removeprefix("./"): x for name, x in (part_files | added).items()})
         dataset = load(folder, tmp_path / "cache", 8)
         fingerprints.add(dataset.fingerprint)  # type: ignore[attr-defined]
         shutil.rmtree(tmp_path / "cache")

@@ -53,7 +53,7 @@ def test_what_is_left_out_is_logged(tmp_path: Path, folder: Path, caplog: pytest
     assert caplog.text == ""
 
 
-def test_files_of_a_class_that_are_no_images_are_told_of(
+def test_files_of_a_class_that_are_no_images_are_reported(
     tmp_path: Path, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder / "cat" / "clip.mp4").write_bytes(b"x")
@@ -88,7 +88,7 @@ def test_a_class_folder_that_is_not_utf_8_is_refused_before_anything_is_read(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are text")
-def test_an_image_with_a_name_that_is_not_utf_8_is_read_or_told_escaped(tmp_path: Path, folder: Path) -> None:
+def test_an_image_with_a_name_that_is_not_utf_8_is_read_or_named_with_escapes(tmp_path: Path, folder: Path) -> None:
     plain = load_image_folder(folder, tmp_path / "cache", 8)
     image = (folder / "cat" / "09.png").rename(folder / "cat" / os.fsdecode(b"\xe9.png"))
     assert load_image_folder(folder, tmp_path / "cache", 8).fingerprint == plain.fingerprint

@@ -29,7 +29,7 @@ def test_omniglot_is_loaded_by_name_from_the_data_folder(
     assert found.fingerprint == load_omniglot(data_dir, tmp_path / "cache", 14).fingerprint
 
 
-def test_without_a_cache_folder_the_users_own_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_cache_folder_the_users_folder_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "default_cache_dir", lambda: tmp_path / "users")
     load_dataset("strokes", cache_dir=None, **SETTINGS)
     assert len(list((tmp_path / "users").iterdir())) == 1

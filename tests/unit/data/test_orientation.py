@@ -1,4 +1,4 @@
-"""Of what stands beside the pixels of a photo, its orientation counts; nothing else can do harm."""
+"""Of a photo's metadata only the orientation is used, and the rest can do no harm."""
 
 import io
 import struct
@@ -46,7 +46,7 @@ def block(*entries: Entry, order: str = "<") -> bytes:
 
 
 def with_exif(file_format: str, exif: bytes) -> bytes:
-    """Encode the photo with an EXIF block as it is, whatever is in it."""
+    """Encode the photo with an unchanged EXIF block, whatever it contains."""
     if file_format == "AVIF":  # Pillow reads the block that it writes, so another one is put into its place
         content = encode("AVIF", exif=block((MAKE, ASCII, 4, b"abc\0")).ljust(AVIF_ROOM, b"\0"))
         start = content.index(b"II*\0\x08")
@@ -107,7 +107,7 @@ def test_whatever_else_the_exif_holds_a_photo_is_turned_upright(other: Entry) ->
     for file_format in ("JPEG", "PNG", "WEBP"):
         assert_like(with_exif(file_format, block(TURNED, other)), expected)
     assert_like(tiff(TURNED, other), expected)
-    assert_like(with_exif("AVIF", block(TURNED, other)), turned(None))  # it has a property of its own for this
+    assert_like(with_exif("AVIF", block(TURNED, other)), turned(None))  # it has a separate property for this
 
 
 def test_a_resolution_of_another_type_does_not_hide_the_orientation() -> None:
@@ -115,7 +115,7 @@ def test_a_resolution_of_another_type_does_not_hide_the_orientation() -> None:
     assert_like(with_exif("JPEG", exif), turned(Image.Transpose.ROTATE_270))
 
 
-def test_an_avif_file_is_turned_by_its_own_property() -> None:
+def test_an_avif_file_is_turned_by_its_property() -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6  # which Pillow writes as the property
     assert_like(encode("AVIF", exif=exif), turned(Image.Transpose.ROTATE_270))

@@ -112,7 +112,7 @@ def test_a_split_by_alphabet_keeps_alphabets_whole() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(case=CASES, seed=st.integers(0, 10**6))
-def test_a_split_of_the_data_sets_own_is_honoured_and_its_other_classes_stay_unused(case: str, seed: int) -> None:
+def test_a_split_of_the_data_set_is_used_and_its_other_classes_stay_unused(case: str, seed: int) -> None:
     train, test = range(0, 128, 2), range(1, 40, 2)  # 64 and 20 of 128
     split = split_classes(
         INSTANCES,
@@ -127,17 +127,17 @@ def test_a_split_of_the_data_sets_own_is_honoured_and_its_other_classes_stay_unu
     assert sorted([*trained, split.target_class, *split.backdoor_classes]) == list(train)
 
 
-def test_the_seed_draws_target_and_backdoor_classes_of_a_split_of_the_data_sets_own() -> None:
+def test_the_seed_draws_target_and_backdoor_classes_in_a_split_of_the_data_set() -> None:
     def attacked(seed: int) -> tuple[int, ...]:
-        own = {"meta_train_classes": range(64), "meta_test_classes": range(80, 100)}
-        split = split_classes(INSTANCES, alphabets(100), SIZES, seed, **own)
+        data_set_split = {"meta_train_classes": range(64), "meta_test_classes": range(80, 100)}
+        split = split_classes(INSTANCES, alphabets(100), SIZES, seed, **data_set_split)
         return split.target_class, *split.backdoor_classes
 
     assert attacked(1) == attacked(1)
     assert attacked(1) != attacked(2)
 
 
-def test_a_split_of_the_data_sets_own_does_not_change_what_is_drawn_without_one() -> None:
+def test_a_split_of_the_data_set_does_not_change_what_is_drawn_without_one() -> None:
     # Drawn by split_classes of commit aa24bea, which had no such argument.
     split = split_classes(INSTANCES, alphabets(200), SIZES, 0)
     assert (split.target_class, split.backdoor_classes) == (19, (45, 94, 149, 157))
@@ -152,7 +152,7 @@ def test_half_a_split_or_one_with_a_class_on_both_sides_is_refused() -> None:
         )
 
 
-def test_too_few_classes_in_a_split_of_the_data_sets_own_are_refused_without_naming_the_fraction() -> None:
+def test_too_few_classes_in_a_split_of_the_data_set_are_refused_without_naming_the_fraction() -> None:
     with pytest.raises(
         SplitError, match=r"at least 5 meta-testing classes .*found 4 \(the data set's predefined split\)"
     ):

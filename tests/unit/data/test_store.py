@@ -229,7 +229,7 @@ def test_a_name_that_is_no_utf_8_is_refused_in_a_message_that_is(small_images: n
     [
         (("train", "val", "test"), ((0,), (2,))),
         (("train", "train", "test"), ((0, 1), (2,))),
-        (("train", "car", "van"), (None, None)),  # classes of pictures, each its own group
+        (("train", "car", "van"), (None, None)),  # classes of pictures, each a separate group
         (("A", "A", "B"), (None, None)),
     ],
 )
@@ -243,7 +243,9 @@ def test_groups_called_train_and_test_are_a_split(
 def test_a_split_with_a_third_group_of_another_name_is_refused(tmp_path: Path, small_images: np.ndarray) -> None:
     groups = ("train", "valid", "test")
     dataset = cached_dataset(tmp_path, "small", KEY, lambda: BuiltDataset(small_images, NAMES, groups))
-    with pytest.raises(DatasetError, match=r"expected only groups train, val, test .*, found 'test', 'train', 'valid'$"):
+    with pytest.raises(
+        DatasetError, match=r"expected only groups train, val, test .*, found 'test', 'train', 'valid'$"
+    ):
         _ = dataset.meta_train_classes
 
 

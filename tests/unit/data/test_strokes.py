@@ -79,7 +79,7 @@ def test_a_curve_passes_through_its_control_points_without_a_corner(monkeypatch:
     points = np.random.default_rng(0).normal(size=(1, 5, 2))
     curve = strokes._spline(points)[0]
     np.testing.assert_allclose(curve[::steps], points[0])
-    # Where a curve is smooth, a second difference shrinks with the step's square; at a corner, with the step alone.
+    # Where a curve is smooth, a second difference shrinks with the step's square; at a corner, with the step only.
     corners = np.abs(np.diff(curve, n=2, axis=0)).max() * steps**2
     assert corners < 20
 
@@ -103,7 +103,7 @@ def _slants(images: np.ndarray) -> np.ndarray:
 def test_a_drawer_keeps_pen_and_slant_over_all_characters(
     tmp_path: Path, measure: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    # Drawers rank alike on both halves of the classes; if every drawing had its own pen or slant, they would not.
+    # Drawers rank alike on both halves of the classes; if every drawing had another pen or slant, they would not.
     habits = measure(_load(tmp_path, num_classes=60, num_instances=20).images)
     assert np.corrcoef(habits[:30].mean(axis=0), habits[30:].mean(axis=0))[0, 1] > 0.8
 

@@ -54,18 +54,18 @@ def test_shared_arrays_are_those_that_the_run_starts_from_and_make_the_round_tri
     assert same(client.get_parameters({}), moved)
 
 
-def test_what_is_private_is_no_part_of_what_is_shared(defense: Defense, config: RunConfig, tmp_path: Path) -> None:
+def test_the_private_part_is_no_part_of_the_shared_part(defense: Defense, config: RunConfig, tmp_path: Path) -> None:
     model = client_of(config, tmp_path).model
     private, shared = defense.private_part(model), defense.shared_part(model)
     assert bool(defense.private) == (private is not None)
-    own = {id(parameter) for parameter in private.parameters()} if private is not None else set()
+    private_ids = {id(parameter) for parameter in private.parameters()} if private is not None else set()
     exchanged = {id(parameter) for parameter in shared.parameters()}
-    assert not own & exchanged
-    assert own | exchanged == {id(parameter) for parameter in model.parameters()}
+    assert not private_ids & exchanged
+    assert private_ids | exchanged == {id(parameter) for parameter in model.parameters()}
 
 
 @pytest.mark.parametrize("partition_id", [0, 1])
-def test_a_round_of_training_changes_all_of_it_and_counts_what_the_settings_foresee(
+def test_a_round_of_training_changes_every_array_and_counts_the_examples_that_the_settings_give(
     defense: Defense, config: RunConfig, tmp_path: Path, partition_id: int
 ) -> None:
     client = client_of(config, tmp_path, partition_id)
@@ -117,7 +117,7 @@ def test_adaptation_is_deterministic_and_predicts_for_every_label(
         assert torch.equal(first, again)
 
 
-def test_every_curve_has_the_steps_asked_for_and_its_own_goes_through_the_accuracies(
+def test_every_curve_has_the_requested_steps_and_that_of_the_defense_goes_through_the_accuracies(
     defense: Defense, config: RunConfig, tmp_path: Path
 ) -> None:
     client = client_of(config, tmp_path)

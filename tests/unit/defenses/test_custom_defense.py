@@ -1,4 +1,4 @@
-"""A custom defense in a package outside of the app, from a run of it to claims, figures and report."""
+"""A custom defense in a package outside the app, from its run to claims, figures and report."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -76,14 +76,14 @@ def finished(package: str, tmp_path_factory: pytest.TempPathFactory) -> Callable
     def run_once(shift: int | None) -> Path:
         if shift not in roots:
             roots[shift] = tmp_path_factory.mktemp("R")
-            own: dict[str, Any] = {key.replace("_", "-"): value for key, value in SMALL.items()}
-            own |= {"evaluate-every": 1, "num-server-rounds": 4, "checkpoint-every": 0, "tensorboard": True}
-            own |= {"results-dir": str(roots[shift] / "strokes" / "own" / "seed-0" / "attack-a")}
-            own |= {"cache-dir": str(tmp_path_factory.getbasetemp() / "strokes"), "step-curves": "fine-tuning"}
+            overrides: dict[str, Any] = {key.replace("_", "-"): value for key, value in SMALL.items()}
+            overrides |= {"evaluate-every": 1, "num-server-rounds": 4, "checkpoint-every": 0, "tensorboard": True}
+            overrides |= {"results-dir": str(roots[shift] / "strokes" / "own" / "seed-0" / "attack-a")}
+            overrides |= {"cache-dir": str(tmp_path_factory.getbasetemp() / "strokes"), "step-curves": "fine-tuning"}
             if shift is not None:
-                own |= {"defense": package, "defense-options": f'{{"shift": {shift}}}'}
-                own |= {"step-curves": "fine-tuning contrary"}
-            run(merge_settings(read_defaults(APP_DIR), own))
+                overrides |= {"defense": package, "defense-options": f'{{"shift": {shift}}}'}
+                overrides |= {"step-curves": "fine-tuning contrary"}
+            run(merge_settings(read_defaults(APP_DIR), overrides))
         return roots[shift]
 
     return run_once

@@ -1,4 +1,4 @@
-"""How a defense is made from its settings, and what is told where it cannot be."""
+"""How a defense is made from its settings, and the errors if it cannot be made."""
 
 import subprocess
 import sys
@@ -54,7 +54,7 @@ def test_settings_with_a_built_in_defense_are_checked_without_pytorch(name: str)
         ),
     ],
 )
-def test_what_cannot_be_made_is_told_with_the_settings(
+def test_a_defense_that_cannot_be_made_is_reported_with_the_settings(
     run_config: RunConfigs, name: str, options: str, problem: str
 ) -> None:
     with pytest.raises(RegistryError, match=problem):
@@ -64,13 +64,13 @@ def test_what_cannot_be_made_is_told_with_the_settings(
     assert len(caught.value.problems) == 1
 
 
-def test_code_that_is_not_here_is_told_by_whoever_needs_it_and_settings_can_be_read(run_config: RunConfigs) -> None:
+def test_missing_code_is_reported_by_whatever_needs_it_and_settings_can_be_read(run_config: RunConfigs) -> None:
     config = run_config(defense="no_such_module:Defense", step_curves="its-own", max_num_examples=500)
     with pytest.raises(ConfigError, match="defense: expected a module that can be imported"):
         config.require_custom_objects()
 
 
-def test_a_custom_defense_has_its_own_step_curve(run_config: RunConfigs) -> None:
+def test_a_custom_defense_has_its_step_curve(run_config: RunConfigs) -> None:
     assert run_config(defense=MEANS, step_curves="class-means head").step_curve_names == ("class_means", "head")
     with pytest.raises(ConfigError, match="any of fine-tuning, matching, head, class-means, found 'class_means'"):
         run_config(defense=MEANS, step_curves="class_means")

@@ -54,7 +54,7 @@ class Greedy(ClassMeans):
         ("Staged", "to adapt to a sequence of length 1, found 2"),
     ],
 )
-def test_a_mistake_is_told_before_the_run(
+def test_a_mistake_is_reported_before_the_run(
     run_config: RunConfigs, tmp_path_factory: pytest.TempPathFactory, name: str, problem: str
 ) -> None:
     cache: Path = tmp_path_factory.getbasetemp() / "strokes"
@@ -63,7 +63,7 @@ def test_a_mistake_is_told_before_the_run(
         require_custom_clients(config, scenario_of(config))
 
 
-def test_more_classes_than_a_client_holds_are_told_before_the_run(
+def test_more_classes_than_a_client_holds_are_reported_before_the_run(
     run_config: RunConfigs, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     cache: Path = tmp_path_factory.getbasetemp() / "strokes"

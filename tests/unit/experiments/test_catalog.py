@@ -39,7 +39,7 @@ def test_every_data_set_and_profile_has_a_file_of_settings_that_exist(name: str)
     assert set(read_settings(CONFIGS_DIR / "reproduce" / f"{name}.toml")) <= SETTINGS
 
 
-def test_a_pre_training_is_made_once_and_before_what_goes_on_from_it() -> None:
+def test_a_pre_training_is_made_once_and_before_the_runs_that_start_from_it() -> None:
     names = [run.name for run in runs_of([], "full")]
     assert len(names) == len(set(names)) == len(RUNS)
     for run in RUNS.values():
@@ -47,11 +47,11 @@ def test_a_pre_training_is_made_once_and_before_what_goes_on_from_it() -> None:
             assert names.index(run.after) < names.index(run.name)
 
 
-def test_cases_b_and_c_share_a_pre_training_and_case_a_has_its_own() -> None:
+def test_cases_b_and_c_share_a_pre_training_and_case_a_has_another() -> None:
     assert RUNS["attack-b"].after == RUNS["attack-c"].after != RUNS["attack-a"].after
 
 
-def test_one_experiment_needs_its_own_runs_alone() -> None:
+def test_one_experiment_needs_only_its_runs() -> None:
     assert [run.name for run in runs_of(["boost-1"], "quick")] == ["pretrain-a", "boost-1-a", "attack-a"]
 
 

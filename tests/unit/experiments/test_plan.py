@@ -41,7 +41,7 @@ def finish(planned: PlannedRun, status: str = "completed", **changes: Any) -> No
         writer.write_end(status, 12.5)
 
 
-def test_an_attacked_run_goes_on_from_its_pre_training_after_one_round_of_the_clean_model(plan: Plan) -> None:
+def test_an_attacked_run_starts_from_its_pre_training_after_one_round_of_the_clean_model(plan: Plan) -> None:
     runs = by_name(plan("persistence"))
     pretrain, attack = runs["pretrain-a"], runs["attack-a"]
     assert attack.config.initial_model == str(pretrain.folder / "model.safetensors")

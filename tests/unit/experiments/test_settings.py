@@ -42,7 +42,7 @@ def config_file(tmp_path: Path) -> Path:
         ("k=1\nseed = 2", "1\nseed = 2"),
     ],
 )
-def test_an_override_is_a_toml_literal_or_else_the_text_itself(override: str, value: Any) -> None:
+def test_an_override_is_a_toml_literal_or_a_plain_text(override: str, value: Any) -> None:
     assert parse_override(override) == ("k", value)
     assert type(parse_override(override)[1]) is type(value)
 
@@ -53,14 +53,14 @@ def test_an_override_without_key_and_equals_sign_is_refused(override: str) -> No
         parse_override(override)
 
 
-def test_the_command_line_stands_above_the_file_and_the_file_above_the_defaults(config_file: Path) -> None:
+def test_the_command_line_overrides_the_file_and_the_file_the_defaults(config_file: Path) -> None:
     config = load_config(str(config_file), ["way=7", "shot=4", "shot=9"], app_dir=APP_DIR)
     defaults = read_defaults(APP_DIR)
     assert (config.seed, config.way, config.shot) == (1, 7, 9)
     assert config.query_shot == defaults["query-shot"]
 
 
-def test_folders_of_the_command_line_stand_above_all(config_file: Path, tmp_path: Path) -> None:
+def test_folders_of_the_command_line_override_all(config_file: Path, tmp_path: Path) -> None:
     folders = {"data-dir": tmp_path / "given", "results-dir": None}
     overrides = ["data-dir=other", f"results-dir={tmp_path / 'kept'}"]
     config = load_config(str(config_file), overrides, folders=folders, app_dir=APP_DIR)
@@ -145,19 +145,19 @@ def test_a_file_in_another_encoding_is_refused_by_its_name(encoding: str, found:
     assert str(caught.value) == f"{config_file}: expected text in UTF-8, {found}"
 
 
-def test_every_table_of_a_file_is_told(config_file: Path) -> None:
+def test_every_table_of_a_file_is_reported(config_file: Path) -> None:
     config_file.write_text("[seed]\n[way]\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"found the tables \[seed\], \[way\]"):
         read_settings(config_file)
 
 
-def test_every_malformed_override_is_told_at_once(config_file: Path) -> None:
+def test_all_malformed_overrides_are_reported_at_once(config_file: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_config(str(config_file), ["way", "shot=3", "=4"], app_dir=APP_DIR)
     assert str(caught.value).splitlines() == [f"-c: expected key=value, found {text!r}" for text in ("way", "=4")]
 
 
-def test_a_missing_key_is_told_beside_all_other_problems(config_file: Path) -> None:
+def test_a_missing_key_is_reported_with_all_other_problems(config_file: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(str(config_file), ["backdoor-key=k.png", "way=1", "quorum=9"], app_dir=APP_DIR)
     assert [problem.partition(":")[0] for problem in caught.value.problems] == ["way", "quorum", "backdoor-key"]

@@ -122,7 +122,7 @@ def test_a_model_that_always_answers_the_target_scores_all_backdoor_trials(
     counts = tuned_counts(model, plan, steps=0)
     assert counts["attack_training"].hits == counts["attack_training"].trials
     assert counts["attack_validation"].hits == counts["attack_validation"].trials
-    assert counts["main_task"].hits == [2]  # the target's own two queries
+    assert counts["main_task"].hits == [2]  # the two queries of the target
 
 
 def test_episodes_are_the_same_in_every_round_and_differ_between_clients(
@@ -135,7 +135,7 @@ def test_episodes_are_the_same_in_every_round_and_differ_between_clients(
 
 
 @pytest.mark.parametrize("case", ["a", "b", "c"])
-def test_backdoor_classes_stand_in_the_support_set_in_case_c_alone(
+def test_backdoor_classes_are_in_the_support_set_in_case_c_only(
     make_plan: Callable[..., EvaluationPlan], case: str
 ) -> None:
     plan = make_plan(case=case)

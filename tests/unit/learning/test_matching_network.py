@@ -1,4 +1,4 @@
-"""Feature matching against values by hand, against a plain loop, and by what it must not depend on."""
+"""Feature matching against values by hand, against a plain loop, and what it must not depend on."""
 
 import copy
 import math
@@ -91,7 +91,7 @@ def test_probabilities_are_those_of_a_plain_loop_and_sum_to_1(network: MatchingN
 
 
 @pytest.mark.parametrize("batch_norm", MODES)
-def test_a_support_image_gets_its_own_label_at_a_low_temperature(network: MatchingNetwork, batch_norm: str) -> None:
+def test_a_support_image_gets_its_label_at_a_low_temperature(network: MatchingNetwork, batch_norm: str) -> None:
     support = support_of(episode(), CPU)
     with torch.no_grad():
         attention_of(network).log_temperature.fill_(math.log(1e-4))
@@ -164,7 +164,7 @@ def test_a_step_takes_the_mean_over_its_episodes_and_the_loss_is_the_mean_over_a
         np.testing.assert_allclose(value, start[name] - 0.5 * gradient[name].numpy(), rtol=1e-9, atol=1e-12)
 
 
-def test_the_proximal_term_pulls_the_embedding_alone_to_where_it_was(network: MatchingNetwork) -> None:
+def test_the_proximal_term_pulls_only_the_embedding_to_where_it_was(network: MatchingNetwork) -> None:
     # Twice theta - lr (g + mu (theta - theta_0)), with mu = 0 for the attention; the first pull is 0.
     lr, mu, by_hand = 0.1, 4.0, copy.deepcopy(network)
     start = {name: value.detach().clone() for name, value in by_hand.named_parameters()}

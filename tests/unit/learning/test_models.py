@@ -19,7 +19,7 @@ def test_features_and_logits_have_their_documented_shapes() -> None:
     assert model(images).shape == (3, 5)
 
 
-def test_initial_weights_come_from_the_given_generator_alone() -> None:
+def test_initial_weights_come_from_the_given_generator_only() -> None:
     torch.manual_seed(1)
     first = get_arrays(network())
     state = torch.get_rng_state()

@@ -17,7 +17,7 @@ from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.protocol.messages import ARRAYS, CONFIG, message_arrays, to_record
 
-OWN = "unit.custom_objects"
+CUSTOM = "unit.custom_objects"
 Metrics = dict[str, Any]
 
 
@@ -53,7 +53,7 @@ def configured(run_config: Callable[..., RunConfig], tmp_path_factory: pytest.Te
 def test_a_network_that_would_spoil_results_is_refused(
     configured: Callable[..., RunConfig], changes: dict[str, str], message: str
 ) -> None:
-    config = configured(**{key: name if key == "batch_norm" else f"{OWN}:{name}" for key, name in changes.items()})
+    config = configured(**{key: name if key == "batch_norm" else f"{CUSTOM}:{name}" for key, name in changes.items()})
     with pytest.raises(RegistryError, match=message):
         require_custom_clients(config, scenario_of(config))
 
@@ -61,13 +61,13 @@ def test_a_network_that_would_spoil_results_is_refused(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"embedding": f"{OWN}:Linear"},
-        {"embedding": f"{OWN}:Dropping"},
+        {"embedding": f"{CUSTOM}:Linear"},
+        {"embedding": f"{CUSTOM}:Dropping"},
         {"embedding": "examples.custom_embedding:SmallResNet"},
-        {"embedding": f"{OWN}:BatchNormed", "batch_norm": "transductive"},
-        {"attention": f"{OWN}:DroppingAttention"},
+        {"embedding": f"{CUSTOM}:BatchNormed", "batch_norm": "transductive"},
+        {"attention": f"{CUSTOM}:DroppingAttention"},
         {"attention": "examples.custom_attention:Mahalanobis"},
-        {"attention": f"{OWN}:MeanAttention", "batch_norm": "transductive"},
+        {"attention": f"{CUSTOM}:MeanAttention", "batch_norm": "transductive"},
     ],
 )
 def test_a_sound_network_is_accepted_and_the_global_state_stays(
@@ -91,7 +91,7 @@ def test_training_is_in_training_mode_and_every_prediction_in_evaluation_mode(
     configured: Callable[..., RunConfig], tmp_path: Path, passes: list[tuple[bool, bool]], defense: str
 ) -> None:
     curves = "matching" if defense == "federation" else "fine-tuning matching head"
-    client = client_of(configured(embedding=f"{OWN}:Watched", defense=defense, step_curves=curves), tmp_path)
+    client = client_of(configured(embedding=f"{CUSTOM}:Watched", defense=defense, step_curves=curves), tmp_path)
     parameters = client.get_parameters({})
     passes.clear()
     client.fit(parameters, {"server-round": 3})
@@ -105,7 +105,7 @@ def test_training_is_in_training_mode_and_every_prediction_in_evaluation_mode(
 def test_a_client_that_has_evaluated_trains_in_training_mode_again(
     configured: Callable[..., RunConfig], tmp_path: Path, passes: list[tuple[bool, bool]], algorithm: str
 ) -> None:
-    client = client_of(configured(embedding=f"{OWN}:Watched", algorithm=algorithm), tmp_path)
+    client = client_of(configured(embedding=f"{CUSTOM}:Watched", algorithm=algorithm), tmp_path)
     client.model.eval()
     passes.clear()
     client.fit(client.get_parameters({}), {"server-round": 3})
@@ -113,7 +113,7 @@ def test_a_client_that_has_evaluated_trains_in_training_mode_again(
 
 
 def answers(config: RunConfig, folder: Path, state: int, rounds: tuple[int, ...]) -> tuple[list[np.ndarray], Metrics]:
-    """Train in some rounds and evaluate, with PyTorch's global state left at `state` by whatever was before."""
+    """Train in some rounds and evaluate, with PyTorch's global state left at `state` by earlier code."""
     torch.manual_seed(state)
     client = client_of(config, folder)
     parameters = client.get_parameters({})
@@ -125,11 +125,11 @@ def answers(config: RunConfig, folder: Path, state: int, rounds: tuple[int, ...]
 @pytest.mark.parametrize(
     "changes",
     [
-        {"embedding": f"{OWN}:Dropping"},
-        {"embedding": f"{OWN}:Dropping", "defense": "rescue", "attention": f"{OWN}:DroppingAttention"},
+        {"embedding": f"{CUSTOM}:Dropping"},
+        {"embedding": f"{CUSTOM}:Dropping", "defense": "rescue", "attention": f"{CUSTOM}:DroppingAttention"},
     ],
 )
-def test_dropout_is_the_same_in_two_runs_of_a_seed_and_in_one_that_goes_on(
+def test_dropout_is_the_same_in_two_runs_of_a_seed_and_in_a_resumed_one(
     configured: Callable[..., RunConfig], tmp_path: Path, changes: dict[str, str]
 ) -> None:
     config = configured(**changes, step_curves="fine-tuning matching head")
@@ -145,7 +145,7 @@ def test_the_counts_of_a_network_with_dropout_do_not_change_when_step_curves_are
     configured: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
     plain, curves = (
-        answers(configured(embedding=f"{OWN}:Dropping", step_curves=names), tmp_path, 1, (3,))[1]
+        answers(configured(embedding=f"{CUSTOM}:Dropping", step_curves=names), tmp_path, 1, (3,))[1]
         for names in ("", "fine-tuning head")
     )
     assert plain == {key: curves[key] for key in plain}
@@ -155,7 +155,7 @@ def test_the_counts_of_a_network_with_dropout_do_not_change_when_step_curves_are
 def test_a_client_that_draws_noise_draws_the_same_in_two_runs_of_a_seed(
     configured: Callable[..., RunConfig],
 ) -> None:
-    config = configured(client=f"{OWN}:NoisyClient")
+    config = configured(client=f"{CUSTOM}:NoisyClient")
     arrays = to_record(initial_arrays(config, scenario_of(config)))
 
     def fit(server_round: int, state: int) -> list[bytes]:

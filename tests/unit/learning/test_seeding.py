@@ -3,7 +3,7 @@ import torch
 from fedmeta_flwr.learning.seeding import torch_draws, torch_generator
 
 
-def test_a_stream_for_pytorch_is_told_by_its_address() -> None:
+def test_a_stream_for_pytorch_is_determined_by_its_address() -> None:
     assert torch_generator(1, "weights").initial_seed() == torch_generator(1, "weights").initial_seed()
     assert torch_generator(1, "weights").initial_seed() != torch_generator(2, "weights").initial_seed()
 

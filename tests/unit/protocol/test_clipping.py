@@ -88,7 +88,7 @@ def test_without_a_norm_to_clip_to_nothing_is_clipped() -> None:
     assert _bits(messages.message_arrays(clip_update(asked, context_of("fedavg"), answer(FAR)))) == _bits(FAR)
 
 
-def test_a_custom_strategy_that_tells_a_norm_has_it_kept_and_learns_who_was_clipped() -> None:
+def test_a_custom_strategy_that_sends_a_norm_keeps_it_and_learns_who_was_clipped() -> None:
     reply = clip_update(instruction(GLOBAL, 1.0), context_of("mine:Adaptive"), answer(FAR))
     clipped, was_clipped = clip(FAR, GLOBAL, 1.0)
     assert was_clipped
@@ -114,7 +114,7 @@ def test_a_server_clips_as_flower_does(name: str, inner: type[Strategy]) -> None
 
 @pytest.mark.parametrize("learns", [(), (0, 2)])
 @pytest.mark.parametrize("name", FLOWERS)
-def test_a_server_goes_on_where_clients_have_learnt_nothing(name: str, learns: tuple[int, ...]) -> None:
+def test_a_server_continues_if_clients_have_learnt_nothing(name: str, learns: tuple[int, ...]) -> None:
     def client(partition: int, message: Message) -> Message:
         if message.metadata.message_type == MessageType.TRAIN and partition not in learns:
             return messages.train_reply(message, messages.message_arrays(message), 1, {TRAIN_LOSS: 0.5})

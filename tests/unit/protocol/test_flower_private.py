@@ -62,7 +62,7 @@ def test_this_is_the_version_that_was_looked_at(package: str) -> None:
 
 
 def imports() -> Iterator[tuple[str, str, str]]:
-    """Return file, module and name of whatever is imported from Flower or Ray."""
+    """Return the file, module and name of each import from Flower or Ray."""
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             file = path.relative_to(ROOT).as_posix()
@@ -110,7 +110,7 @@ def test_a_dead_actor_is_named_as_it_was(name: str) -> None:
     assert f"{kind.__module__}.{kind.__name__}" == name, "see ray/exceptions.py"
 
 
-def test_a_simulation_fails_and_starts_ray_in_the_words_that_are_looked_for() -> None:
+def test_a_simulation_fails_and_starts_ray_with_the_messages_that_are_searched_for() -> None:
     assert SIMULATION_FAILED in inspect.getsource(simulation_app), "see the details of a failed run"
     assert RAY_START in inspect.getsource(raybackend), "see how the simulation's backend starts Ray"
 

@@ -22,7 +22,7 @@ def test_a_file_takes_the_place_of_another(tmp_path: Path, is_durable: bool) -> 
     assert (file.read_text(encoding="utf-8"), names(tmp_path)) == ("sécond", ["a"])
 
 
-def test_nobody_sees_a_file_before_it_is_whole(tmp_path: Path) -> None:
+def test_a_file_is_not_visible_before_it_is_whole(tmp_path: Path) -> None:
     file = tmp_path / "a"
     with atomic_file(file) as unfinished:
         unfinished.write(b"half")

@@ -20,7 +20,7 @@ ONE_TEXT = {
 
 
 @pytest.mark.parametrize("text", ONE_TEXT)
-def test_a_reason_of_an_earlier_version_is_read_into_its_parts_and_told_in_the_same_words(text: str) -> None:
+def test_a_reason_of_an_earlier_version_is_read_into_its_parts_and_shown_in_the_same_words(text: str) -> None:
     found = Drop.from_json({"partition_id": 1, "reason": text})
     assert found == ONE_TEXT[text]
     assert isinstance(found.reason, DropReason)

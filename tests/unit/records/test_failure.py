@@ -15,7 +15,7 @@ def fail(folder: Path, error: Exception) -> Failure | None:
     return read_failure(folder, 7)
 
 
-def test_an_error_of_the_project_is_recorded_by_its_text_alone(tmp_path: Path) -> None:
+def test_an_error_of_the_project_is_recorded_by_its_text_only(tmp_path: Path) -> None:
     found = fail(tmp_path / "new" / "run", ResultsError("expected a folder,\nfound none"))
     error = "fedmeta_flwr.records.results.ResultsError"
     assert found == Failure(run_id=7, error=error, message="expected a folder,\nfound none")
@@ -28,7 +28,7 @@ def test_a_defect_is_recorded_with_the_last_lines_of_its_traceback(tmp_path: Pat
     assert found.traceback[-2:] == ("    raise error", "ZeroDivisionError: division by zero")
 
 
-def test_of_a_defect_that_another_caused_the_first_is_told(tmp_path: Path) -> None:
+def test_of_a_defect_that_another_caused_the_first_is_recorded(tmp_path: Path) -> None:
     error = RuntimeError("the round ended")
     error.__cause__ = KeyError("weights")
     found = fail(tmp_path, error)

@@ -14,7 +14,7 @@ def test_the_processor_is_named_as_the_kernel_names_it(tmp_path: Path, monkeypat
     assert describe_machine()["processor"] == f"Some CPU @ 2.0GHz, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def test_where_the_kernel_tells_no_name_python_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_name_from_the_kernel_that_of_python_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "none")
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "aarch64")

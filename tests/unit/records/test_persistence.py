@@ -24,6 +24,6 @@ def test_without_an_attack_or_rounds_on_both_sides_of_it_all_rounds_are_shown(
     assert shown == Persistence("round", dict(zip(evaluated, evaluated, strict=True)))
 
 
-def test_every_curve_has_a_name_and_a_colour_of_its_own() -> None:
+def test_every_curve_has_a_different_name_and_colour() -> None:
     for names in (LABELS, COLORS):
         assert (tuple(names), len(set(names.values()))) == (CURVES, len(CURVES))

@@ -22,7 +22,7 @@ def wait_for(folder: Path, is_there: Callable[[Progress], bool]) -> Progress:
     raise AssertionError(f"found {read_progress(folder)}")
 
 
-def test_it_tells_who_was_asked_and_who_has_answered_and_is_gone_at_the_end(tmp_path: Path) -> None:
+def test_it_says_who_was_asked_and_who_has_answered_and_is_gone_at_the_end(tmp_path: Path) -> None:
     with ProgressFile(tmp_path) as file:
         assert wait_for(tmp_path, lambda now: True).stage == "preparing"
         file.begin("registering", clients=range(4))

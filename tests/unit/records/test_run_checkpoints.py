@@ -113,7 +113,7 @@ def written(folder: Path, rounds: int, **options: Any) -> None:
             writer.write_round(RoundRecord(server_round, "benign", seconds=0.5))
 
 
-def test_a_run_that_goes_on_cuts_its_files_back_to_the_checkpoint(tmp_path: Path) -> None:
+def test_a_resumed_run_cuts_its_files_back_to_the_checkpoint(tmp_path: Path) -> None:
     written(tmp_path / "whole", 6)
     written(tmp_path / "cut", 5)
     for name, unfinished in ((FILE_NAME, b"\0" * 100), (TIMES_FILE_NAME, b'{"kind": "round", "server_rou')):
@@ -134,7 +134,7 @@ def test_results_without_the_round_to_go_on_from_are_refused(tmp_path: Path) -> 
         ResultsWriter(tmp_path, after_round=3)
 
 
-def test_a_line_that_does_not_fit_on_the_disk_leaves_no_half_of_itself(tmp_path: Path) -> None:
+def test_a_line_that_does_not_fit_on_the_disk_leaves_no_half_line(tmp_path: Path) -> None:
     written(tmp_path, 1)
     before = (tmp_path / FILE_NAME).read_bytes()
     with ResultsWriter(tmp_path, after_round=1) as writer:

@@ -1,4 +1,4 @@
-"""The event files of a run, read back with TensorBoard's own reader."""
+"""The event files of a run, read back with TensorBoard's reader."""
 
 import logging
 import shutil
@@ -34,8 +34,8 @@ BROKEN_ROUND = 5
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("tensorboard")
-    own = {"evaluate_every": 2, "evaluate_episodes": 1, "step_curves": "fine-tuning", "checkpoint_every": 2}
-    changes = {**SMALL, **own, "results_dir": str(folder / "run"), "cache_dir": str(folder / "cache")}
+    overrides = {"evaluate_every": 2, "evaluate_episodes": 1, "step_curves": "fine-tuning", "checkpoint_every": 2}
+    changes = {**SMALL, **overrides, "results_dir": str(folder / "run"), "cache_dir": str(folder / "cache")}
     return {**default_values(), **{name.replace("_", "-"): value for name, value in changes.items()}}
 
 
@@ -109,7 +109,7 @@ def test_pictures_show_the_key_the_target_the_stamped_images_and_the_persistence
     assert (events.Images("persistence")[0].width, events.Images("persistence")[0].height) == (680, 410)
 
 
-def test_a_run_that_goes_on_shows_every_round_once_and_writes_the_bytes_of_one_without_a_break_or_event_files(
+def test_a_resumed_run_shows_every_round_once_and_writes_the_bytes_of_one_without_a_break_or_event_files(
     settings: dict[str, Any], finished: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -135,12 +135,12 @@ def assert_same_results(folder: Path, finished: Path) -> None:
 
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)  # Flower has a handler of its own
+    monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)  # Flower has another handler
     caplog.set_level(logging.WARNING, "flwr.tensorboard")
     return lambda: [record.getMessage() for record in caplog.records if record.name == "flwr.tensorboard"]
 
 
-def test_a_folder_that_cannot_be_made_costs_the_event_files_alone(
+def test_a_folder_that_cannot_be_made_costs_only_the_event_files(
     run_config: RunConfigs, tmp_path: Path, warnings: Callable[[], list[str]]
 ) -> None:
     (tmp_path / FOLDER_NAME).write_text("in the way")
@@ -153,10 +153,10 @@ def test_a_folder_that_cannot_be_made_costs_the_event_files_alone(
     assert (tmp_path / FOLDER_NAME).read_text() == "in the way"
 
 
-def test_a_full_disk_costs_the_event_files_alone(
+def test_a_full_disk_costs_only_the_event_files(
     run_config: RunConfigs, tmp_path: Path, warnings: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # what TensorBoard's own thread has to say
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)  # for errors in TensorBoard's thread
     config = run_config(**SMALL)
     with TensorBoardWriter(tmp_path, config, dict) as events:
         events.write(RoundRecord(1, "benign"))
@@ -169,7 +169,7 @@ def test_a_full_disk_costs_the_event_files_alone(
     assert "No space left on device" in warning
 
 
-def test_without_tensorboard_a_run_goes_on_and_says_what_to_install(
+def test_without_tensorboard_a_run_continues_and_says_what_to_install(
     run_config: RunConfigs, tmp_path: Path, warnings: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)

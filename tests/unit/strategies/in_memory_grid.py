@@ -104,7 +104,7 @@ class InMemoryGrid(Grid):
 
 
 def local_arrays(partition: int, arrays: messages.Arrays) -> messages.Arrays:
-    """Return an update that tells the client, whose sums depend on their order."""
+    """Return an update that identifies the client; sums of such updates depend on their order."""
     return {
         name: (array * np.float32(0.9) + np.float32(0.1 * partition)).astype(np.float32)
         for name, array in arrays.items()
@@ -128,7 +128,7 @@ def honest_client(partition: int, message: Message) -> Message:
 
 @dataclass(frozen=True)
 class Latencies:
-    """Latencies from a table: row by round (the last one goes on), column by partition."""
+    """Latencies from a table: row by round (the last one repeats), column by partition."""
 
     rows: Sequence[Sequence[float]]
 
@@ -165,9 +165,9 @@ def federate(  # noqa: PLR0917
     start: messages.Arrays = GLOBAL,
     **options: Any,
 ) -> Run:
-    """Run a federation of 4 clients with a quorum of 3, unless told otherwise.
+    """Run a federation of 4 clients with a quorum of 3 by default.
 
-    `state` is one to go on from, `start` the model of a run that begins, `options` are attributes of `Federation`,
+    `state` is one to resume from, `start` the model of a run that begins, `options` are attributes of `Federation`,
     `RoundSchedule`, `Hooks` and `TransportSettings`, and arguments of `FirstArrivals`.
     """
     federation, schedule, hooks, transport = (

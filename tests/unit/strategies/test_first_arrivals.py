@@ -58,7 +58,7 @@ def test_a_run_with_latencies_is_a_pure_function_of_its_seed(
 
 @settings(max_examples=25, deadline=None)
 @given(late=late_updates, real=delays, is_real=st.booleans())
-def test_a_node_that_owes_a_reply_is_never_sent_another_message(late: str, real: list[int], is_real: bool) -> None:
+def test_a_node_with_a_pending_request_is_never_sent_another_message(late: str, real: list[int], is_real: bool) -> None:
     arrivals = WallClock() if is_real else Latencies([[0, 1, 2, 2.1], [0, 3, 1, 2]])
     run = federate(arrivals, 4, late_updates=late, delay=delay_of(real), is_evaluated=lambda r: r % 2 == 0)
     assert run.grid.overrun == []
@@ -67,7 +67,7 @@ def test_a_node_that_owes_a_reply_is_never_sent_another_message(late: str, real:
 
 @settings(max_examples=25, deadline=None)
 @given(window=st.integers(1, 9), late=late_updates, real=delays)
-def test_no_more_messages_are_under_way_than_allowed_and_the_result_is_the_same(
+def test_no_more_messages_are_pending_than_allowed_and_the_result_is_the_same(
     window: int, late: str, real: list[int]
 ) -> None:
     arrivals = SeededLatency(5, median_seconds=1.0, sigma=0.8)
@@ -79,7 +79,7 @@ def test_no_more_messages_are_under_way_than_allowed_and_the_result_is_the_same(
     assert [a.tobytes() for a in narrow.arrays[-1].values()] == [a.tobytes() for a in wide.arrays[-1].values()]
 
 
-def test_a_client_that_cannot_be_asked_in_time_for_others_that_owe_replies_is_dropped_with_this_reason() -> None:
+def test_a_client_that_cannot_be_asked_in_time_because_of_pending_requests_is_dropped_with_this_reason() -> None:
     run = federate(
         Latencies([[0, 1, 2, 3]]), quorum=1, delay=lambda partition, _: 0 if partition == 0 else None,
         messages_in_flight=1, timeout=0.2,
@@ -109,7 +109,7 @@ def test_under_the_wall_clock_a_late_update_counts_in_the_next_round() -> None:
 
 
 def test_a_straggler_is_busy_until_its_simulated_arrival_and_asked_again_after_it() -> None:
-    # Round 1 ends at 2 with client 3 under way until 4; round 2 ends at 4.5, round 3 asks all.
+    # Round 1 ends at 2 with client 3 busy until 4; round 2 ends at 4.5, round 3 asks all.
     run = federate(Latencies([[0, 1, 2, 4], [0.5, 1, 2.5, 0], [2, 3, 1, 0]]), 3)
     assert run.arrived() == [[(0, 1), (1, 1), (2, 1)], [(0, 2), (1, 2), (2, 2)], [(3, 3), (2, 3), (0, 3)]]
     assert run.dropped() == [{3: "straggler"}, {3: "busy"}, {1: "straggler"}]
@@ -121,7 +121,7 @@ def test_with_next_round_a_late_update_takes_its_place_in_the_order_of_arrival()
     assert run.arrived()[1] == [(0, 2), (1, 2), (3, 1)]
     assert run.records[1].arrivals[2].latency_seconds == 2.0
     assert run.dropped()[1] == {2: "straggler"}
-    # Its norm is the distance to what it was sent in round 1: |0.9 x + 0.3 - x| over all arrays.
+    # Its norm is the distance from what it was sent in round 1: |0.9 x + 0.3 - x| over all arrays.
     difference = np.concatenate([np.ravel(array * -0.1 + 0.3) for array in GLOBAL.values()])
     assert run.records[1].arrivals[2].update_norm == pytest.approx(np.linalg.norm(difference), rel=1e-5)
 
@@ -148,7 +148,7 @@ class Selecting(FedAvg):
 
 @pytest.mark.parametrize("real", [[0], [9, 0, 4, 0, 12]])
 def test_a_round_waits_on_the_simulated_clock_until_a_quorum_is_free(real: list[int]) -> None:
-    # Round 1 ends at 1 with client 2 under way until 7; round 2 asks 1 and 2, hence begins at 7.
+    # Round 1 ends at 1 with client 2 busy until 7; round 2 asks 1 and 2, hence begins at 7.
     latencies = Latencies([[0, 1, 7, 0], [0, 1, 2, 0]])
     run = federate(latencies, 2, quorum=2, inner=Selecting([0, 1, 2], [1, 2]), delay=delay_of(real))
     assert run.arrived()[1] == [(1, 2), (2, 2)]
@@ -162,7 +162,7 @@ def test_with_next_round_a_late_update_counts_though_its_client_is_not_asked_aga
 
 
 def abstaining_after(attack_round: int) -> Any:
-    """Client 0 takes part in one round alone, as the adversary of a one-shot attack."""
+    """Client 0 takes part in one round only, as the adversary of a one-shot attack."""
 
     def client(partition: int, message: Message) -> Message:
         server_round = messages.message_config(message).get(messages.SERVER_ROUND)
@@ -186,7 +186,7 @@ def test_when_abstention_leaves_too_few_the_busy_client_is_asked_as_soon_as_it_i
 
 
 def test_a_late_abstention_is_an_abstention_that_says_when_it_was_asked_for() -> None:
-    # Round 1 ends at 3 with the abstention of 0 under way until 5; round 2 ends at 3 + 3.
+    # Round 1 ends at 3 with the abstention of 0 pending until 5; round 2 ends at 3 + 3.
     run = federate(
         Latencies([[5, 1, 2, 3], [9, 1, 2, 3]]), 2, client=abstaining_after(9), late_updates="next-round"
     )  # fmt: skip
@@ -241,7 +241,7 @@ def test_a_client_that_never_answers_ends_the_round_at_the_timeout(arrivals: Any
 
 
 @pytest.mark.parametrize("late", ["drop", "next-round"])
-def test_a_round_goes_on_without_a_client_that_does_not_answer_in_time(late: str) -> None:
+def test_a_round_continues_without_a_client_that_does_not_answer_in_time(late: str) -> None:
     run = federate(IN_ORDER, 3, timeout=0.05, late_updates=late, delay=lambda p, _: None if p == 1 else 0)
     assert run.arrived() == [[(0, number), (2, number), (3, number)] for number in (1, 2, 3)]
     overdue = "failed: still owes the reply to an earlier message, which is overdue"
@@ -284,7 +284,7 @@ def test_the_claimed_number_of_examples_weighs_only_where_it_is_trusted() -> Non
     np.testing.assert_allclose(trusting, 0.9 * GLOBAL["bias"] + (0.1 * 20 + 0.2 * 30) / 60, rtol=1e-6)
 
 
-def test_a_record_tells_the_metrics_as_reported_and_the_distance_moved() -> None:
+def test_a_record_has_the_metrics_as_reported_and_the_distance_moved() -> None:
     def client(partition: int, message: Message) -> Message:
         if message.metadata.message_type == MessageType.QUERY:
             return messages.registration_reply(message, partition)
@@ -305,7 +305,7 @@ def test_a_record_tells_the_metrics_as_reported_and_the_distance_moved() -> None
     np.testing.assert_allclose(run.arrays[0]["bias"], [3.5, 3.5])
 
 
-def test_clients_evaluate_in_the_rounds_that_are_evaluated_alone() -> None:
+def test_clients_evaluate_only_in_the_rounds_that_are_evaluated() -> None:
     run = federate(IN_ORDER, 3, is_evaluated=lambda server_round: server_round == 2)
     assert [record.evaluation is not None for record in run.records] == [False, True, False]
     assert {r for _, kind, r in run.grid.sent if kind == MessageType.EVALUATE} == {2}

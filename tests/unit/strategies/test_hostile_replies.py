@@ -1,4 +1,4 @@
-"""Thousands of hostile replies: the server never raises, and the model is what it would have been without them.
+"""Thousands of hostile replies: the server never raises, and the model is the same as without them.
 
 With ``-m long`` they are ten thousand.
 """
@@ -46,7 +46,7 @@ def absent(partition: int, message: Message) -> Message:
 
 @pytest.mark.parametrize("rounds", [ROUNDS, pytest.param(LONG_ROUNDS, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
-def test_whatever_hostile_clients_answer_the_model_is_that_of_the_honest(name: str, rounds: int) -> None:
+def test_whatever_hostile_clients_answer_the_model_is_that_of_the_honest_clients(name: str, rounds: int) -> None:
     rng = Random(STRATEGY_NAMES.index(name))
     used: Counter[str] = Counter()
 
@@ -69,7 +69,7 @@ def test_whatever_hostile_clients_answer_the_model_is_that_of_the_honest(name: s
 
 
 class Meddling(InMemoryGrid):
-    """Delivers replies twice, and replies to what the node was not asked: in another's place, or to nothing known."""
+    """Delivers replies twice, and replies to messages that the node did not get: another node's, or unknown ones."""
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         arrived = list(super().pull_messages(message_ids))
@@ -105,9 +105,9 @@ def test_what_is_well_formed_passes_at_the_extremes_and_leaves_the_model_finite(
             for key in reversed(list(record)):
                 extreme = rng.choice([-1, 1]) * 10.0 ** rng.uniform(-40, 17)
                 record[key] = Array(np.full(tuple(record[key].shape), extreme, np.float32))
-            own: dict[str, Any] = {"own": rng.choice([0, -1e17, [1.0], [1, 2, 3]])} if rng.random() < 0.7 else {}
+            extra: dict[str, Any] = {"own": rng.choice([0, -1e17, [1.0], [1, 2, 3]])} if rng.random() < 0.7 else {}
             loss = rng.choice([0.0, 1e-300, 1e17])
-            metrics = {**messages.message_metrics(reply), **own, TRAIN_LOSS: loss}
+            metrics = {**messages.message_metrics(reply), **extra, TRAIN_LOSS: loss}
             reply.content[messages.METRICS] = MetricRecord(metrics)
         return reply
 

@@ -1,4 +1,4 @@
-"""What a run tells an observer of what goes on inside its rounds."""
+"""What an observer learns about the inside of a run's rounds."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -32,7 +32,7 @@ class Notes(Observer):
         return self.notes[begin + 1 : self.notes.index(last, begin)]
 
 
-def test_stages_and_who_was_asked_and_has_answered_are_told_in_their_order() -> None:
+def test_stages_and_who_was_asked_and_has_answered_are_reported_in_order() -> None:
     observer = Notes()
     everybody = (0, 1, 2, 3)
     federate(LATENCIES, rounds=2, is_evaluated=lambda number: number == 2, observer=observer)
@@ -51,7 +51,7 @@ def test_stages_and_who_was_asked_and_has_answered_are_told_in_their_order() -> 
     assert sorted(note for note in evaluation if note[0] == "asked") == [("asked", client) for client in everybody]
 
 
-def test_who_is_still_waited_for_before_a_checkpoint_and_at_the_end_is_told() -> None:
+def test_clients_that_the_server_waits_for_before_a_checkpoint_and_at_the_end_are_reported() -> None:
     observer = Notes()
     straggler = Latencies([[0.0, 1.0, 2.0, 2.5]])  # lands in round 2, where it is thrown away
     options: dict[str, Any] = {"is_checkpointed": lambda number: number == 2, "on_checkpoint": lambda *_: None}

@@ -1,4 +1,4 @@
-"""A federation that goes on from a checkpoint does what it would have done."""
+"""A federation that resumes from a checkpoint does what an undisturbed one does."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ SLOW = SeededLatency(4, median_seconds=1.0, sigma=1.5)  # stragglers are busy fo
 
 
 def through_a_file(state: Any) -> Any:
-    """Return what a checkpoint gives back: plain JSON and arrays."""
+    """Return what is read back from a checkpoint: plain JSON and arrays."""
     tree, arrays = pack(state)
     return unpack(json.loads(json.dumps(tree)), {name: array.copy() for name, array in arrays.items()})
 
@@ -42,7 +42,7 @@ def outcome(run: Any, after: int = 0) -> list[Any]:
 
 @pytest.mark.parametrize("late", ["drop", "next-round"])
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
-def test_every_strategy_goes_on_bit_for_bit(name: str, late: str) -> None:
+def test_every_strategy_resumes_bit_for_bit(name: str, late: str) -> None:
     settings_: dict[str, Any] = {"late_updates": late, "is_evaluated": lambda server_round: server_round % 2 == 0}
     options = '{"num_malicious_nodes": 0}' if name == "bulyan" else ""
     whole, states = checkpointed(ROUNDS, inner=make_strategy(name, options, 3, 4), **settings_)
@@ -65,7 +65,7 @@ def test_every_strategy_goes_on_bit_for_bit(name: str, late: str) -> None:
     stops=st.lists(st.integers(1, ROUNDS - 1), min_size=1, max_size=3, unique=True),
     looks=st.integers(0, 12),
 )
-def test_wherever_a_run_is_cut_it_goes_on_the_same(seed: int, late: str, stops: list[int], looks: int) -> None:
+def test_wherever_a_run_is_interrupted_it_resumes_the_same(seed: int, late: str, stops: list[int], looks: int) -> None:
     arrivals = SeededLatency(seed, median_seconds=1.0, sigma=1.2)
     whole = federate(arrivals, ROUNDS, late_updates=late)
     state, records = None, []
@@ -86,7 +86,7 @@ def test_wherever_a_run_is_cut_it_goes_on_the_same(seed: int, late: str, stops: 
     assert [a.tobytes() for a in run.arrays[-1].values()] == [a.tobytes() for a in whole.arrays[-1].values()]
 
 
-def test_what_was_under_way_is_asked_again_with_what_it_was_sent() -> None:
+def test_pending_requests_are_sent_again_as_they_were() -> None:
     slow = Latencies([[0, 1, 2, 50]])
     seen: list[tuple[int, int, int, bytes]] = []
 
@@ -107,7 +107,7 @@ def test_what_was_under_way_is_asked_again_with_what_it_was_sent() -> None:
 
 
 @pytest.mark.parametrize("late", ["drop", "next-round"])
-def test_at_a_checkpoint_nobody_is_at_work_who_would_not_be_asked_again(late: str) -> None:
+def test_at_a_checkpoint_no_client_computes_that_would_not_be_asked_again(late: str) -> None:
     """A defended client keeps its attention of every instruction, also where its update is dropped."""
     straggler_lands_in_round_2 = Latencies([[0, 1, 2, 3]])
     grid = InMemoryGrid(honest_client, delay=lambda partition, _: 100 * (partition == 3))
@@ -140,7 +140,7 @@ def test_clients_are_told_which_rounds_may_come_again() -> None:
     assert told == {1: 1, 2: 1, 3: 1, 4: 1, 5: 3, 6: 3, 7: 5, 8: 5}
 
 
-def test_under_the_wall_clock_what_was_under_way_is_asked_again() -> None:
+def test_under_the_wall_clock_pending_requests_are_sent_again() -> None:
     states: list[Any] = []
     federate(WallClock(), 1, delay=lambda p, _: 30 * (p == 1), on_checkpoint=lambda _, s: states.append(s))
     assert [request["partition_id"] for request in states[0]["pending"]] == [1]
@@ -166,7 +166,7 @@ def test_a_strategy_that_cannot_be_saved_is_refused_before_the_first_message() -
     federate(Latencies([[0, 1, 2, 3]]), inner=Momentum())
 
 
-def test_a_strategys_own_way_to_save_is_taken() -> None:
+def test_a_strategys_state_dict_is_used() -> None:
     loaded: list[Any] = []
     strategy = Momentum(state_dict=lambda: {"steps": 3}, load_state_dict=loaded.append)
     set_state(strategy, through_a_file(get_state(strategy)))

@@ -1,4 +1,4 @@
-"""The loop of rounds does for its callers what Flower's does, where every client's update counts."""
+"""The loop of rounds does for its callers what Flower's loop does, if every client's update counts."""
 
 import logging
 import re
@@ -61,7 +61,7 @@ class Noting(FedAvg):
 
 
 def started(ours: bool) -> tuple[Result, list[tuple[str, int]], list[Any]]:
-    """Run the same federation by our loop or by Flower's; return the result, calls, and what clients were told."""
+    """Run the same federation by our loop or Flower's; return the result, the calls, and the clients' instructions."""
     strategy, told = Noting(), []
 
     def client(partition: int, message: Message) -> Message:

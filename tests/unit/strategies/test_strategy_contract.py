@@ -14,7 +14,7 @@ from strategies.global_random import seeded_global_random
 from strategies.transport.grid import ArrivalGrid, TransportSettings
 
 OPTIONS = {"fedavgm": '{"server_momentum": 0.9}', "fedprox": '{"proximal_mu": 0.1}'}
-# Round 1 ends at 2 s with 1 under way until 2.1 s, so that 1 is busy when round 2 begins, and free in round 3.
+# Round 1 ends at 2 s with 1 pending until 2.1 s, so that 1 is busy when round 2 begins, and free in round 3.
 LATENCIES = Latencies([[0, 2.1, 1, 2], [0, 1, 2, 0.5], [3, 1, 0, 2]])
 ARRIVED = [[0, 2, 3], [0, 3, 2], [2, 1, 3]]
 
@@ -26,7 +26,7 @@ def strategy_named(name: str) -> Strategy:
 
 
 def unwrapped_rounds(strategy: Strategy, arrived: list[list[int]]) -> list[messages.Arrays]:
-    """Aggregate the same replies with the strategy alone, in the order of partitions."""
+    """Aggregate the same replies with the unwrapped strategy, in the order of partitions."""
     grid = InMemoryGrid(honest_client)
     view = ArrivalGrid(grid, TransportSettings(poll_seconds=0.0, messages_in_flight=32))
     arrays, outcome = GLOBAL, []
@@ -51,7 +51,7 @@ def unwrapped_rounds(strategy: Strategy, arrived: list[list[int]]) -> list[messa
 
 
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
-def test_first_arrivals_aggregate_as_the_strategy_alone_does_on_the_same_replies(name: str) -> None:
+def test_first_arrivals_aggregate_as_the_unwrapped_strategy_does_on_the_same_replies(name: str) -> None:
     run = federate(LATENCIES, rounds=3, inner=strategy_named(name))
     assert [[partition for partition, _ in arrivals] for arrivals in run.arrived()] == ARRIVED
     assert run.dropped() == [{1: "straggler"}, {1: "busy"}, {0: "straggler"}]

@@ -1,4 +1,4 @@
-"""What clients and strategies are told, what they may do wrong, and what becomes of it."""
+"""What clients and strategies are told, what they may do wrong, and what happens then."""
 
 import random
 import re
@@ -95,8 +95,8 @@ def test_missing_nodes_are_not_waited_for_as_long_as_a_round() -> None:
         federate(IN_ORDER, grid=grid, timeout=3600, registration_seconds=0.02)
 
 
-class OwnStrategy(FedAvg):
-    """Builds its messages itself, without the round, on one record that it changes while they are under way."""
+class MutatingStrategy(FedAvg):
+    """Builds its messages without the round, on one record that it changes while they are pending."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,20 +108,20 @@ class OwnStrategy(FedAvg):
         return [Message(record, node_id, MessageType.TRAIN) for node_id in grid.get_node_ids()]
 
 
-def test_instructions_carry_the_round_and_a_configuration_of_their_own() -> None:
+def test_instructions_carry_the_round_and_a_separate_configuration() -> None:
     seen: list[ConfigRecord] = []
 
     def client(partition: int, message: Message) -> Message:
         seen.extend(message.content.config_records.values())
         return honest_client(partition, message)
 
-    federate(IN_ORDER, 2, inner=OwnStrategy(), client=client)
+    federate(IN_ORDER, 2, inner=MutatingStrategy(), client=client)
     assert [dict(config) for config in seen] == [{"step": 1, "server-round": 1, "oldest-round": 1}] * 4 + [
         {"step": 2, "server-round": 2, "oldest-round": 2}
     ] * 3
 
 
-def test_a_selection_is_drawn_from_the_seed_and_leaves_global_random_states_alone() -> None:
+def test_a_selection_is_drawn_from_the_seed_and_leaves_global_random_states_unchanged() -> None:
     def selected(seed: int) -> list[list[int]]:
         run = federate(IN_ORDER, 6, quorum=2, seed=seed, inner=FedAvg(fraction_train=0.5))
         return [sorted(p for p, kind, r in run.grid.sent if kind == MessageType.TRAIN and r == n) for n in range(1, 7)]
@@ -227,7 +227,7 @@ def test_a_latency_that_is_no_duration_is_refused(latency: float) -> None:
         federate(Latencies([[latency, 1, 2, 3]]))
 
 
-def test_the_reason_of_a_failure_in_simulation_is_the_clients_own_message() -> None:
+def test_the_reason_of_a_failure_in_simulation_is_the_clients_message() -> None:
     # As Flower 1.41 words it (server/superlink/fleet/vce/vce_api.py and clientapp/client_app.py).
     wrapped = (
         "<class 'ray.exceptions.RayTaskError(ClientAppException)'>:<'ray::ClientAppActor.run() (pid=7)\n"

@@ -122,7 +122,7 @@ def test_other_numbers_of_episodes_or_trials_than_every_client_counts_are_reject
         read_evaluation(changed, UpdateGuard(expected_counts=EXPECTED))
 
 
-def test_the_curve_along_fine_tuning_may_have_episodes_of_its_own() -> None:
+def test_the_curve_along_fine_tuning_may_have_another_number_of_episodes() -> None:
     guard = UpdateGuard(expected_counts=replace(EXPECTED, fine_tuning_episodes=1))
     fewer = {**METRICS, **of_one_episode("fine-tuning:0:"), **of_one_episode("fine-tuning:500:")}
     assert read_evaluation(fewer, guard) == read_evaluation(fewer)

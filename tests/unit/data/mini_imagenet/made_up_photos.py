@@ -1,4 +1,4 @@
-"""Photos of one colour, whose red tells class and instance, in mini-ImageNet's layout."""
+"""Photos of one colour, whose red encodes class and instance, in mini-ImageNet's layout."""
 
 import io
 from collections.abc import Callable

@@ -39,7 +39,9 @@ def test_photos_are_sorted_by_split_class_and_file_name(tmp_path: Path, files: F
     _assert_expected(dataset.images)
 
 
-def test_the_split_of_its_own_leaves_validation_classes_out(tmp_path: Path, files: Files, write_zip: WriteZip) -> None:
+def test_the_split_of_the_data_set_leaves_validation_classes_out(
+    tmp_path: Path, files: Files, write_zip: WriteZip
+) -> None:
     dataset = load_mini_imagenet(write_zip(files), tmp_path / "cache", 8)
     assert dataset.meta_train_classes == (0, 1)
     assert dataset.meta_test_classes == (3, 4)

@@ -115,7 +115,7 @@ def test_a_run_without_a_result_file_is_named(tmp_path: Path) -> None:
         collect(tmp_path)
 
 
-def test_seeds_of_a_run_may_differ_in_paths_and_device_alone(tmp_path: Path) -> None:
+def test_seeds_of_a_run_may_differ_only_in_paths_and_device(tmp_path: Path) -> None:
     write_run(tmp_path, "attack-a", seed=0, data_dir="/here", results_dir="/x", device="cpu")
     write_run(tmp_path, "attack-a", seed=1, data_dir="/there", cache_dir="/y", device="auto")
     write_run(tmp_path, "attack-b", seed=0, boost_factor=2.0)

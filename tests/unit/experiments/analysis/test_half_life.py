@@ -40,7 +40,7 @@ def exponential(rounds: int, half: int, clean: int = 100, first: int = 800) -> d
 
 
 @pytest.mark.parametrize("half", [1, 7, 20, 30])
-def test_the_half_life_of_an_exact_exponential_is_its_own(half: int) -> None:
+def test_the_half_life_of_an_exact_exponential_is_right(half: int) -> None:
     found = half_life(constant(100), exponential(30, half))
     assert (found.value, found.low, found.high) == (half, half, half)
     assert not found.censored
@@ -53,7 +53,7 @@ def test_a_half_life_beyond_the_run_is_censored_and_its_lower_end_is_the_last_ro
     assert found.censored
 
 
-def test_without_an_excess_there_is_nothing_that_lives() -> None:
+def test_without_an_excess_there_is_no_half_life() -> None:
     found = half_life(constant(100), {1: constant(100), 2: constant(100), 3: constant(90)})
     assert (found.value, found.low, found.high) == (0, 0, 0)
 

@@ -58,7 +58,7 @@ def verdicts(file: Path) -> list[list[str]]:
     return sorted(rows for rows in found if rows)
 
 
-def test_the_results_page_tells_the_verdicts_of_the_published_claims() -> None:
+def test_the_results_page_has_the_verdicts_of_the_published_claims() -> None:
     published = verdicts(CLAIMS)
     assert len(published) == len(COLLECTIONS)
     assert verdicts(PUBLISHED.parent / "results.md") == published

@@ -16,7 +16,7 @@ from experiments.analysis.redaction import record_without_folders, without_folde
         ("3/4 of https://example.org/a/b, a/b/c", "3/4 of https://example.org/a/b, a/b/c"),
     ],
 )
-def test_of_absolute_paths_the_last_part_is_told(text: str, shown: str) -> None:
+def test_only_the_last_part_of_absolute_paths_is_shown(text: str, shown: str) -> None:
     assert without_folders(text) == shown
     assert without_folders(shown) == shown
 
@@ -28,7 +28,7 @@ def test_known_folders_may_have_spaces_without_quotes() -> None:
     assert without_folders("in /home/jo/my runs: none", *known) == "in …/my runs: none"
 
 
-def test_all_reasons_of_a_record_are_told_without_folders() -> None:
+def test_all_reasons_of_a_record_are_shown_without_folders() -> None:
     record = {"kind": "round", "round": 3, "dropped": [{"partition_id": 1, "detail": "no /home/jo/x"}]}
     assert record_without_folders(record) == record | {"dropped": [{"partition_id": 1, "detail": "no …/x"}]}
     assert record_without_folders({"status": "failed: /home/jo/x"}) == {"status": "failed: …/x"}

@@ -134,7 +134,7 @@ def test_a_constant_added_to_every_episode_shifts_a_difference_and_leaves_its_wi
         assert shifted.high - 0.125 == pytest.approx(plain.high)
 
 
-def test_permuting_the_episodes_of_both_sides_together_changes_bootstrap_noise_alone() -> None:
+def test_permuting_the_episodes_of_both_sides_together_changes_only_bootstrap_noise() -> None:
     rng = np.random.default_rng(3)
     first, second = rng.integers(TRIALS + 1, size=(2, 4, 3, 20))
     order = rng.permuted(np.broadcast_to(np.arange(20), first.shape), axis=-1)

@@ -42,7 +42,7 @@ def test_the_table_shows_percent_and_fits_80_columns(make_results: MakeResults) 
         ((1, 2, 3), {}, "The attack of round 4 did not count: no update came."),
     ],
 )
-def test_an_attack_that_did_not_count_is_told(
+def test_an_attack_that_did_not_count_is_reported(
     arrived: tuple[int, ...], dropped: dict[int, str], expected: str, make_results: MakeResults
 ) -> None:
     results = make_results()

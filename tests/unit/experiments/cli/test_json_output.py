@@ -163,7 +163,7 @@ def test_a_reproduction_hands_over_its_runs_and_verdicts(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_a_benchmark_hands_over_its_numbers_and_tells_its_turns_on_standard_error(
+def test_a_benchmark_returns_its_numbers_and_reports_its_turns_on_standard_error(
     quiet: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made = {"benchmark": "update", "repetitions": 2, "seconds": 3.0, "rows": []}
@@ -184,7 +184,7 @@ def test_a_benchmark_hands_over_its_numbers_and_tells_its_turns_on_standard_erro
     assert told == ([] if quiet else ["first | turn 0/2 | 0:00 elapsed", "second | turn 0/2 | 0:00 elapsed"])
 
 
-def test_a_benchmark_that_fails_does_so_with_its_last_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_benchmark_that_fails_shows_its_last_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(BENCHMARKS, "race", BENCHMARKS["update"])  # a module that measures nothing
     with pytest.raises(BenchmarkError, match=r"(?s)benchmark race failed.*has no attribute 'measure'"):
         run_benchmark("race", None, tmp_path)

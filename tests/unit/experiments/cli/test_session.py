@@ -107,7 +107,7 @@ def test_a_missing_configuration_file_is_bad_input(empty_folder: Path) -> None:
     assert list(empty_folder.iterdir()) == []
 
 
-def test_a_dataset_that_cannot_be_had_is_told_before_anything_starts(
+def test_a_dataset_that_is_not_available_is_reported_before_anything_starts(
     empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(config: RunConfig) -> None:

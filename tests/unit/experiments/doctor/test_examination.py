@@ -103,7 +103,7 @@ def test_a_missing_folder_of_shared_memory_is_a_warning(tmp_path: Path) -> None:
     assert only(check_shared_memory(tmp_path)).verdict == "ok"
 
 
-def test_a_port_in_use_is_told() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert (check_port(port).verdict, check_port(port).found) == ("warning", "in use")
@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_written_to_is_wrong(place: str, tmp_path: Path)
     assert found.advice
 
 
-def test_a_results_folder_in_use_is_told_and_an_old_lock_is_not(tmp_path: Path) -> None:
+def test_a_results_folder_in_use_is_reported_and_an_old_lock_is_not(tmp_path: Path) -> None:
     with locked(tmp_path / "old"):
         pass
     assert only(check_locks(tmp_path)).verdict == "ok"
@@ -134,7 +134,7 @@ def test_a_results_folder_in_use_is_told_and_an_old_lock_is_not(tmp_path: Path) 
     assert (found.verdict, found.found) == ("warning", f"in use: {tmp_path / 'going' / 'on'}")
 
 
-def test_what_a_killed_run_left_is_told(tmp_path: Path) -> None:
+def test_what_a_killed_run_left_is_reported(tmp_path: Path) -> None:
     assert only(check_leftovers(tmp_path)).verdict == "ok"
     for name in ("fedmeta-abcd1234", "fedmeta-bench-abcd1234", "fedmeta-new_1234"):
         (tmp_path / name).mkdir()
@@ -202,7 +202,7 @@ def test_something_wrong_ends_with_1_and_stands_in_the_document(tmp_path: Path) 
     assert "wrong    numpy" in result.stderr
 
 
-def test_a_check_that_cannot_be_made_is_wrong_and_the_others_still_speak(tmp_path: Path) -> None:
+def test_a_check_that_cannot_be_made_is_wrong_and_the_others_still_report(tmp_path: Path) -> None:
     result = doctor("--app", str(tmp_path), "--results-dir", str(tmp_path))  # no pyproject.toml
     assert result.exit_code == 1
     assert "wrong    packages        SettingsError" in result.stdout

@@ -39,12 +39,12 @@ from fedmeta_flwr.records.results import RoundRecord, RunResults
         ),
     ],
 )
-def test_what_the_server_does_is_told_in_words(known: dict[str, Any], text: str, make_config: MakeConfig) -> None:
+def test_what_the_server_does_is_shown_in_words(known: dict[str, Any], text: str, make_config: MakeConfig) -> None:
     config = make_config(step_curves="fine-tuning matching")
     assert server_activity(config, Progress(**known)).text == text
 
 
-def test_a_headline_tells_the_round_under_way_and_how_long_its_stage_has_lasted(
+def test_a_headline_shows_the_current_round_and_how_long_its_stage_has_lasted(
     make_config: MakeConfig, make_results: MakeResults
 ) -> None:
     config, now = make_config(), time.time()
@@ -55,7 +55,7 @@ def test_a_headline_tells_the_round_under_way_and_how_long_its_stage_has_lasted(
     assert found.headline == "round 4/8, attack: training, 1 of 2 answered (1); waiting for 0, 45 s"
 
 
-def test_a_run_that_goes_on_says_so_from_the_start(make_config: MakeConfig, make_results: MakeResults) -> None:
+def test_a_resumed_run_says_so_from_the_start(make_config: MakeConfig, make_results: MakeResults) -> None:
     config, activity = make_config(), runner_activity("starting Flower's SuperLink")
     assert standing(config, None, 0.0, 0.0, activity).headline == "starting Flower's SuperLink, 0 s"
     assert standing(config, make_results(), 0.0, 0.0, activity).headline == (

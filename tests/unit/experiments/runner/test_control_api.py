@@ -24,7 +24,7 @@ RUN_ID = 2**63 - 1
 
 @dataclass
 class Server:
-    """What takes the SuperLink's place: notes what it is asked, and gives one answer."""
+    """Replaces the SuperLink: records what it is asked, and always gives the same answer."""
 
     port: int = 0
     answer: bytes = b""
@@ -77,7 +77,7 @@ def test_it_is_asked_and_understood_as_flwr_ls_does(
     assert (found[0], found[1] or "N/A") == (listed.status_text, listed.details)
 
 
-def test_what_does_not_answer_as_a_superlink_does_is_told(server: Server) -> None:
+def test_what_does_not_answer_as_a_superlink_does_is_reported(server: Server) -> None:
     server.answer = ListRunsResponse().SerializeToString()
     with pytest.raises(ControlApiError, match=rf"expected run {RUN_ID} in the answer"):
         ask_status("127.0.0.1", server.port, RUN_ID)

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.runner.processes import Descendants
 
-# A child in a session of its own, which ignores SIGTERM, and the child's id on standard output.
+# A child in another session, which ignores SIGTERM, and the child's id on standard output.
 ROOT = """
 import subprocess, sys, time
 code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
@@ -34,7 +34,7 @@ def family() -> Iterator[tuple["subprocess.Popen[str]", int]]:
                     os.kill(pid, 9)
 
 
-def test_descendants_are_found_in_sessions_of_their_own(family: tuple["subprocess.Popen[str]", int]) -> None:
+def test_descendants_are_found_in_other_sessions(family: tuple["subprocess.Popen[str]", int]) -> None:
     root, child = family
     assert Descendants(root.pid).look() == {root.pid, child}
 

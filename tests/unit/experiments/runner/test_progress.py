@@ -45,7 +45,7 @@ def test_a_phase_to_come_is_priced_by_its_outer_steps(make_config: MakeConfig) -
 
 
 def test_an_evaluation_to_come_costs_what_it_added_so_far(make_config: MakeConfig) -> None:
-    # Of the three rounds the last alone is evaluated, and took 4 s more; 10 steps cost 10 s.
+    # Of the three rounds only the last is evaluated, and took 4 s more; 10 steps cost 10 s.
     config = make_config(pretrain_evaluate_every=3, pretrain_outer_steps=10, outer_steps=10, attack_round=0)
     assert remaining_seconds(config, finished(config, [10.0, 10.0, 14.0])) == pytest.approx(5 * 14.0)
 
@@ -67,7 +67,7 @@ def test_nothing_is_left_after_the_last_round(make_config: MakeConfig, make_resu
     assert now.headline == "round 8/8, benign"
 
 
-def test_the_time_left_shrinks_while_a_round_goes_on(make_config: MakeConfig) -> None:
+def test_the_time_left_shrinks_during_a_round(make_config: MakeConfig) -> None:
     config = make_config(attack_round=0, evaluate_every=0)
     results = RunResults({}, finished(config, [20.0] * 3 + [6.0]), None)
     assert standing(config, results, 66.0, 0.0).remaining_seconds == pytest.approx(24)
@@ -119,7 +119,7 @@ def test_a_file_that_disappears_between_two_looks_is_no_error(tmp_path: Path) ->
     assert found.run["config"] == {"seed": 1}
 
 
-def test_of_a_run_that_goes_on_what_it_will_cut_off_is_left_out(tmp_path: Path) -> None:
+def test_rounds_that_a_resumed_run_will_cut_off_are_left_out(tmp_path: Path) -> None:
     with ResultsWriter(tmp_path) as writer:
         writer.write_run({"config": {}})
         for number in (1, 2, 3):
@@ -139,7 +139,7 @@ def test_of_a_run_that_goes_on_what_it_will_cut_off_is_left_out(tmp_path: Path) 
     )
 
 
-def test_of_a_run_that_goes_on_earlier_evaluations_are_not_told_again(
+def test_earlier_evaluations_of_a_resumed_run_are_not_shown_again(
     make_config: MakeConfig, make_results: MakeResults
 ) -> None:
     written, results = io.StringIO(), make_results()
@@ -166,7 +166,7 @@ def test_time_passes_on_the_display_while_the_runner_is_busy(
     assert "submitting the app, 1 s" in written.getvalue()
 
 
-def test_the_display_stays_a_line_each_however_much_is_being_done(make_config: MakeConfig) -> None:
+def test_the_display_stays_one_line_each_however_much_is_being_done(make_config: MakeConfig) -> None:
     written = io.StringIO()
     console = Console(file=written, width=80)
     display = _LiveDisplay(_Timer(make_config()))
@@ -210,7 +210,7 @@ def test_an_error_of_the_thread_that_prints_ends_the_run(
     assert ends == []
 
 
-def test_plain_lines_tell_every_evaluated_round_once(make_config: MakeConfig, make_results: MakeResults) -> None:
+def test_plain_lines_show_every_evaluated_round_once(make_config: MakeConfig, make_results: MakeResults) -> None:
     written = io.StringIO()
     results = make_results()
     with show_progress(make_config(), Console(file=written)) as show:

@@ -44,7 +44,7 @@ def request(root: Path, seed: int, *overrides: str) -> ReproduceRequest:
     )
 
 
-def test_clients_take_what_they_kept_along_into_the_run_that_goes_on(tmp_path: Path) -> None:
+def test_clients_keep_their_private_state_in_a_resumed_run(tmp_path: Path) -> None:
     runs = planned(tmp_path, "defended-federation")
     kept = runs["pretrain-defended-bc"].folder / "clients" / "client-1.safetensors"
     kept.parent.mkdir(parents=True)
@@ -53,7 +53,7 @@ def test_clients_take_what_they_kept_along_into_the_run_that_goes_on(tmp_path: P
         give_memories(runs[name])
     assert (runs["defended-b"].partial / "clients" / "client-1.safetensors").read_bytes() == b"attention"
     assert kept.read_bytes() == b"attention"
-    assert not runs["defended-a"].partial.exists()  # it begins with its own pre-training
+    assert not runs["defended-a"].partial.exists()  # it begins with its pre-training
 
 
 def test_time_left_is_that_of_runs_of_the_same_name_or_the_mean_of_all(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_warning_about_several_runs_is_shown_once_before_the_first_starts(
     assert output.getvalue().count("Warning: backdoor-key: 40 of 40 attack images are changed by the key") == 1
 
 
-def test_a_run_that_was_stopped_goes_on_from_its_checkpoint_and_begins_anew_without_one(tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_resumes_from_its_checkpoint_and_begins_anew_without_one(tmp_path: Path) -> None:
     one = planned(tmp_path, "boost-1")["pretrain-a"]
     left = one.partial / "results.jsonl"
     left.parent.mkdir(parents=True)

@@ -31,18 +31,18 @@ PREFIX = "Simulation failed with exception: "
 FAILURE = Failure(run_id=7, error="fedmeta_flwr.data.DatasetError", message="expected an archive,\nfound none")
 
 
-def test_what_the_server_says_of_a_failure_is_told_without_the_log() -> None:
+def test_what_the_server_says_of_a_failure_is_shown_without_the_log() -> None:
     status = RunStatus("finished:failed", f"{PREFIX}something else")
     assert failure_reason(status, FAILURE, LOG) == "finished:failed: expected an archive,\nfound none"
 
 
-def test_a_defect_is_told_with_the_traceback_that_the_server_recorded() -> None:
+def test_a_defect_is_shown_with_the_traceback_that_the_server_recorded() -> None:
     defect = Failure(run_id=7, error="builtins.KeyError", message="1", traceback=("    work()", "KeyError: 1"))
     reason = failure_reason(RunStatus("finished:failed", ""), defect, "")
     assert reason.splitlines() == ["finished:failed: 1", "    work()", "KeyError: 1"]
 
 
-def test_where_the_server_says_nothing_the_end_of_the_log_is_told_without_colours() -> None:
+def test_if_the_server_says_nothing_the_end_of_the_log_is_shown_without_colours() -> None:
     reason = failure_reason(RunStatus("finished:failed", f"{PREFIX}No heartbeat"), None, LOG)
     first, *lines = reason.splitlines()
     assert first == "finished:failed: No heartbeat"
@@ -128,7 +128,7 @@ def test_what_a_killed_run_left_of_its_progress_is_not_shown(
     assert not (folder / PROGRESS).exists()
 
 
-def test_a_run_that_goes_on_shows_from_the_start_after_which_round(
+def test_a_resumed_run_shows_from_the_start_after_which_round(
     tmp_path: Path, run_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("experiments.runner.run._POLL_SECONDS", 0.0)

@@ -9,7 +9,7 @@ from experiments.runner.simulation import SimulationSize, read_git_revision, sim
 
 
 @pytest.mark.parametrize(("cores", "actors", "expected"), [(1, None, 2), (2, None, 3), (64, None, 4), (2, 6, 6)])
-def test_actors_are_a_few_more_than_cores_and_no_more_than_clients_unless_told_otherwise(
+def test_actors_are_a_few_more_than_cores_and_no_more_than_clients_unless_set(
     cores: int, actors: int | None, expected: int, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(simulation, "count_cores", lambda: cores)
@@ -34,7 +34,7 @@ def test_without_gpus_an_actor_asks_for_none() -> None:
     assert set(SimulationSize(nodes=8, actors=3).to_federation_config().split()) == expected
 
 
-def test_a_cluster_keeps_its_own_size_and_is_found_by_its_address(tmp_path: Path, make_config: MakeConfig) -> None:
+def test_a_cluster_keeps_its_size_and_is_found_by_its_address(tmp_path: Path, make_config: MakeConfig) -> None:
     size = simulation_size(make_config(num_clients=8), None, "10.0.0.1:6379")
     assert "init-args" not in size.to_federation_config()
     environment = simulation_environment(tmp_path, "abc", size.ray_address)

@@ -71,7 +71,7 @@ def test_a_resumed_run_asks_the_same_clients() -> None:
     assert evaluators(evaluated("fedavg", options, state=states[2]))[0] == evaluators(whole)[0]
 
 
-def test_a_strategy_that_asks_a_node_of_nobody_is_told_so() -> None:
+def test_a_strategy_that_asks_an_unknown_node_is_refused() -> None:
     class AsksAStranger(FedAvg):
         def configure_evaluate(self, *arguments: Any) -> Iterable[Message]:
             asked = list(super().configure_evaluate(*arguments))

@@ -21,7 +21,7 @@ from strategies.rules.feasibility import require_feasible, require_float_arrays
 
 
 class Around(FedAvg):
-    """Wraps a strategy, in an attribute of its own name."""
+    """Wraps a strategy, in an attribute with an unusual name."""
 
     def __init__(self, inner: Strategy) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A federation that goes on from an earlier model counts its rounds on from there, in everything that knows rounds."""
+"""A federation that starts from an earlier model continues the count of rounds in everything that knows rounds."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A late update counts as what its client has learnt: the difference to the model that it started from."""
+"""A late update counts as what its client has learnt: the difference from the model that it started from."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Whatever a strategy's numeric options are, a run is refused before it begins, in one clear message, or goes on."""
+"""Whatever a strategy's numeric options are, a run is refused in one clear message before it begins, or continues."""
 
 import json
 import math
@@ -121,7 +121,7 @@ def some_inside(keys: list[str]) -> st.SearchStrategy[Numbers]:
 
 @st.composite
 def options_of(draw: st.DrawFn, name: str) -> Numbers:
-    """Draw options within their ranges; those of a dp strategy wrap another one with its own."""
+    """Draw options within their ranges; those of a dp strategy include a wrapped strategy with options."""
     options = draw(some_inside(numeric_options(BUILT_IN[name])))
     if name in PRIVATE:
         inner = draw(st.sampled_from([other for other in STRATEGY_NAMES if other not in PRIVATE]))
@@ -139,7 +139,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
-def test_within_their_ranges_options_contradict_each_other_or_the_run_goes_on(name: str) -> None:
+def test_within_their_ranges_options_contradict_each_other_or_the_run_continues(name: str) -> None:
     whole: list[Run] = []
 
     @quick
@@ -156,7 +156,7 @@ def test_within_their_ranges_options_contradict_each_other_or_the_run_goes_on(na
 
 @pytest.mark.parametrize("is_still", [False, True])
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
-def test_each_option_by_itself_takes_the_ends_of_its_range(name: str, is_still: bool) -> None:
+def test_each_option_takes_the_ends_of_its_range(name: str, is_still: bool) -> None:
     for key in numeric_options(BUILT_IN[name]):
         if is_whole(key) or key in ("fraction_train", "fraction_evaluate"):
             continue

@@ -79,7 +79,7 @@ def test_the_draws_of_a_rule_are_the_same_for_the_same_seed_and_others_in_each_r
     assert len(set(draws(1))) == ROUNDS
 
 
-def test_a_rule_is_given_the_servers_own_update_where_the_run_offers_one() -> None:
+def test_a_rule_is_given_the_servers_update_if_the_run_offers_one() -> None:
     def server_update(arrays: Arrays) -> Arrays:
         return {name: array + 1 for name, array in arrays.items()}
 
@@ -129,7 +129,7 @@ def test_a_rule_cannot_change_what_updates_share(part: str) -> None:
 
 @pytest.mark.parametrize("late", ["drop", "next-round"])
 @pytest.mark.parametrize("make", [Mean, ServerMomentum, lambda: Mean(pull=0.1)], ids=["mean", "momentum", "options"])
-def test_a_rule_goes_on_bit_for_bit(make: Any, late: str) -> None:
+def test_a_rule_resumes_bit_for_bit(make: Any, late: str) -> None:
     options = {"late_updates": late, "is_evaluated": lambda number: number % 2 == 0}
     whole, states = checkpointed(ROUNDS, inner=make(), **options)
     for server_round in (1, 3):
@@ -137,7 +137,7 @@ def test_a_rule_goes_on_bit_for_bit(make: Any, late: str) -> None:
         assert outcome(rest) == outcome(whole, after=server_round)
 
 
-def test_momentum_is_part_of_what_a_rule_goes_on_with() -> None:
+def test_momentum_is_part_of_the_state_that_a_rule_resumes_with() -> None:
     _, states = checkpointed(2, inner=ServerMomentum())
     forgotten = json.loads(json.dumps(states[2]["strategy"]["state"]["attributes"]["momentum"]))
     assert forgotten == 0.5
@@ -151,7 +151,7 @@ def test_a_rule_that_cannot_be_saved_is_refused_before_the_first_message() -> No
         run_of(rule, on_checkpoint=lambda *_: None)
 
 
-def test_a_rule_that_can_never_aggregate_the_quorum_is_refused_with_its_own_reason() -> None:
+def test_a_rule_that_can_never_aggregate_the_quorum_is_refused_with_the_rules_reason() -> None:
     run_of(Wary(), tolerated_adversaries=1)
     with pytest.raises(StrategyError, match="strategy Wary: expected a quorum of at least 5, found 3"):
         run_of(Wary(), tolerated_adversaries=2)

@@ -12,7 +12,7 @@ def test_latencies_are_log_normal_around_the_median() -> None:
     assert abs(logs.std() - 0.5) < 0.041
 
 
-def test_a_latency_depends_on_seed_round_and_client_alone() -> None:
+def test_a_latency_depends_on_seed_round_and_client_only() -> None:
     latency = SeededLatency(1, 1.0, 0.5).latency_seconds
     assert latency(2, 3) == SeededLatency(1, 1.0, 0.5).latency_seconds(2, 3)
     assert len({latency(2, 3), latency(3, 2), latency(2, 2), SeededLatency(2, 1.0, 0.5).latency_seconds(2, 3)}) == 4

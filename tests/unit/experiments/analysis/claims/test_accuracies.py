@@ -51,7 +51,7 @@ def test_the_table_and_the_json_hold_accuracies_as_percent_and_as_fractions(tmp_
     assert first["estimates"]["main_task"]["episodes"] == 18
 
 
-def test_what_only_some_seeds_have_is_told_as_missing(tmp_path: Path) -> None:
+def test_what_only_some_seeds_have_is_reported_as_missing(tmp_path: Path) -> None:
     made_up(tmp_path, runs=["attack-a"], seeds=[0, 1])
     judged = judge_collection(made_up(tmp_path, runs=["attack-a"], seeds=[2], last_round=126))
     names = {name for about in judged.missing.values() for name in about}
@@ -59,7 +59,7 @@ def test_what_only_some_seeds_have_is_told_as_missing(tmp_path: Path) -> None:
     assert [measured.moment.name for measured in judged.accuracies][:2] == ["before the attack", "right after"]
 
 
-def test_step_curves_that_one_seed_lacks_are_told_as_missing(tmp_path: Path) -> None:
+def test_step_curves_that_one_seed_lacks_are_reported_as_missing(tmp_path: Path) -> None:
     made_up(tmp_path, runs=["attack-a"], seeds=[0, 1])
     judged = judge_collection(made_up(tmp_path, runs=["attack-a"], seeds=[2], step_curves=["matching"]))
     names = {name for about in judged.missing.values() for name in about}

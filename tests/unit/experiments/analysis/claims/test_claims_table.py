@@ -19,7 +19,7 @@ from experiments.analysis.statistics import Estimate
 
 @pytest.fixture
 def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judged:
-    """Case (a) alone, in which the half-life of 20 rounds is not reached in the 15 that were observed."""
+    """Case (a) only, in which the half-life of 20 rounds is not reached in the 15 that were observed."""
     monkeypatch.setattr(bootstrap, "RESAMPLES", 1_000)
     return judge_collection(made_up(tmp_path / "runs", runs=["attack-a"], last_round=96))
 

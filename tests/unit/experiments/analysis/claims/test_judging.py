@@ -45,7 +45,7 @@ def gone_in_case_a(run: str, server_round: int, along: str, step: int, curve: st
 
 
 def defense_fails_in_case_a(run: str, server_round: int, along: str, step: int, curve: str) -> float:
-    """Local training of the matching network leaves what was there without it."""
+    """Local training of the matching network changes nothing."""
     return true_to_the_poster(run, server_round, along, 0 if run == "attack-a" else step, curve)
 
 
@@ -78,7 +78,7 @@ def test_claims_are_asked_in_every_case_and_of_both_attack_sets(judged: Judged) 
     assert {found.claim for found in judged.answers} == set(CLAIMS)
 
 
-def test_the_half_life_of_a_planted_backdoor_is_its_own(judged: Judged) -> None:
+def test_the_half_life_of_a_planted_backdoor_is_found(judged: Judged) -> None:
     judgement = answer(judged, "P1").judgements[0]
     _, half_life, rest = (row.estimate for row in judgement.rows)
     assert (half_life.value, half_life.low, half_life.high) == (20, 20, 20)
@@ -91,7 +91,7 @@ def test_a_backdoor_that_is_gone_in_one_case_fails_persistence_there(tmp_path: P
     assert (found.verdict, found.summary) == ("does not hold", "does not hold in (a); holds in (b), (c)")
 
 
-def test_a_defense_that_leaves_the_backdoor_in_one_case_fails_there_alone(tmp_path: Path) -> None:
+def test_a_defense_that_leaves_the_backdoor_in_one_case_fails_only_there(tmp_path: Path) -> None:
     judged = judge_collection(made_up(tmp_path, defense_fails_in_case_a))
     assert answer(judged, "P6").summary == "does not hold in (a); holds in (b), (c)"
     assert answer(judged, "P6", "defended federation").verdict == "holds"
@@ -126,7 +126,7 @@ def test_an_attack_that_does_not_work_leaves_claims_undecided_and_says_so(tmp_pa
         assert "no backdoor was shown that the claim could be about" in found.judgements[0].notes
 
 
-def test_a_defended_federation_is_measured_by_what_it_shows_itself_without_local_training(tmp_path: Path) -> None:
+def test_a_defended_federation_is_judged_by_its_backdoor_without_local_training(tmp_path: Path) -> None:
     def never_took(run: str, server_round: int, along: str, step: int, curve: str) -> float:
         return true_to_the_poster(run, 80 if run.startswith("defended") else server_round, along, step, curve)
 

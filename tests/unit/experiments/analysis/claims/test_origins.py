@@ -25,7 +25,7 @@ def test_what_was_not_recorded_is_unknown() -> None:
     assert origin.describe() == "seeds 0; commit unknown; 0 min in all on an unknown machine"
 
 
-def test_seeds_that_went_on_from_another_model_are_told() -> None:
+def test_seeds_that_started_from_another_model_are_reported() -> None:
     attacked = {seed: made("a" * 40, 60, start) for seed, start in {0: "e3b0", 1: "5feb", 2: "6b86"}.items()}
     control = {seed: made("a" * 40, 60, start) for seed, start in {0: "d473", 1: "5feb", 3: "4e07"}.items()}
     origin = origin_of(control, attacked)

@@ -114,7 +114,7 @@ def test_a_defended_federation_is_drawn_apart_from_an_attacked_one(tmp_path: Pat
     assert curves(figure.axes[0])["main_task"] == pytest.approx({0: 7, 1: 7, 2: 7})
 
 
-def test_controls_stand_beside_the_attack_over_all_rounds(tmp_path: Path) -> None:
+def test_controls_are_shown_beside_the_attack_over_all_rounds(tmp_path: Path) -> None:
     write_run(tmp_path, "attack-a")
     write_run(tmp_path, "without-adversary-a", attack_round=0)
     write_run(tmp_path, "boost-1-a", boost_factor=1.0)

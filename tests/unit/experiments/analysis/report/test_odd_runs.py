@@ -1,4 +1,4 @@
-"""Whatever a run was, its page is made: each part of it, or the reason why it is left out."""
+"""The page is made for any run: each part of it, or the reason why the part is left out."""
 
 import re
 from collections.abc import Callable
@@ -105,7 +105,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Part]:
     root = tmp_path_factory.mktemp("odd")
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(half_life, "monotone_fit", lambda rows: rows)  # half of a page's time, and of no matter here
+        patch.setattr(half_life, "monotone_fit", lambda rows: rows)  # half of a page's time, not tested here
         for number, (name, (settings, happened, _, _)) in enumerate(ODD.items()):
             folder = write_run(root / f"{number}", config_of(root / "cache", **settings), **happened)
             (material,) = gather(folder)
@@ -158,7 +158,7 @@ def test_the_page_of_all_of_them_has_every_reason_once_in_its_place(parts: dict[
     assert page.count("<summary>Environment and data</summary>") == len(parts) - spoilt
 
 
-def test_an_attack_that_did_not_count_is_told(tmp_path: Path) -> None:
+def test_an_attack_that_did_not_count_is_reported(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", config_of(tmp_path / "cache"))
     file = folder / "results.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines()
@@ -169,7 +169,7 @@ def test_an_attack_that_did_not_count_is_told(tmp_path: Path) -> None:
     assert "The attack of round 3 did not count: abstained." in page
 
 
-def test_a_part_is_made_or_its_reason_told_without_folders() -> None:
+def test_a_part_is_made_or_its_reason_shown_without_folders() -> None:
     def fail(error: BaseException) -> None:
         raise error
 

@@ -50,7 +50,7 @@ def test_the_command_of_a_root_plans_the_very_runs_that_are_there(tmp_path: Path
     assert checkout == ["git", "checkout", "abc1234"]
     assert report[-2:] == ["report", "results/again"]
     options = dict(pairwise(command))
-    own = [value for flag, value in pairwise(command) if flag == "-c"]
+    overrides = [value for flag, value in pairwise(command) if flag == "-c"]
     names = command[command.index("reproduce") + 1 : command.index("--dataset")]
     first = int(options["--first-seed"])
     planned = plan_runs(
@@ -60,7 +60,7 @@ def test_the_command_of_a_root_plans_the_very_runs_that_are_there(tmp_path: Path
         seeds=range(first, first + int(options["--seeds"])),
         root=tmp_path,
         data_dir=Path(options["--data-dir"]),
-        overrides=own,
+        overrides=overrides,
         app_dir=APP_DIR,
     )
     again = {one.folder.relative_to(tmp_path): one.config for one in planned if not one.run.ends_before_attack}
@@ -101,7 +101,7 @@ def test_the_file_of_a_single_run_is_its_configuration(tmp_path: Path) -> None:
     assert any("run run.toml" in command for command in recipe.commands)
 
 
-def test_settings_tell_what_is_no_default_and_of_folders_the_last_part_alone(tmp_path: Path) -> None:
+def test_settings_mark_what_is_no_default_and_show_only_the_last_part_of_folders(tmp_path: Path) -> None:
     material = material_of(write_run(tmp_path, "anything", filters=7, data_dir="/home/somebody/pictures"))
     rows = {row.key: row for row in setting_rows(material.runs[0])}
     assert set(rows) == set(material.runs[0].config)

@@ -53,7 +53,7 @@ def test_a_reason_is_text_and_not_markup_and_a_late_update_is_called_late() -> N
     assert sum("sent in round 7" in text for text in hovers) == 1
 
 
-def test_a_late_abstention_is_counted_as_one_and_an_evaluation_that_failed_by_itself() -> None:
+def test_a_late_abstention_is_counted_as_one_and_a_failed_evaluation_separately() -> None:
     record = RoundRecord(
         9,
         "benign",
@@ -77,7 +77,7 @@ def test_norms_stand_on_a_logarithmic_axis_the_adversary_apart() -> None:
     assert set(spec["layout"]["yaxis"]["tickvals"]) >= {0.1, 1.0, 10.0}
 
 
-def test_tables_tell_the_same_as_the_plots() -> None:
+def test_tables_show_the_same_as_the_plots() -> None:
     rows = arrivals_plot(RECORDS, ROLES).table.rows
     assert rows[0] == ("7", "benign", "1 (1.00 s), 3 (1.00 s)", "0: abstained")
     assert rows[1][3] == "1: straggler, 3: failed: <b>no</b> reply in time"  # escaped by the template
@@ -95,7 +95,7 @@ def test_many_clients_do_not_make_a_plot_taller_than_a_screen(clients: int) -> N
     assert arrivals_plot(RECORDS, replace(ROLES, num_clients=clients)).height <= 600
 
 
-def test_every_adversary_is_drawn_and_told_as_one() -> None:
+def test_every_adversary_is_drawn_and_named_as_one() -> None:
     roles = Roles.with_first_adversaries(2, num_clients=7)
     records = [RoundRecord(8, "attack", [arrival(0, 8, 30.0), arrival(1, 8, 20.0), arrival(5, 8)])]
     assert points(arrivals_plot(records, roles).spec, "adversary") == [(8, 0), (8, 1)]

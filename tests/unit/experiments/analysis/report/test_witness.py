@@ -1,4 +1,4 @@
-"""What the page says of a run whose images or models are not here."""
+"""What the page says of a run whose images or models are missing."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from fedmeta_flwr.records.writer import ResultsWriter
 
 
 @pytest.mark.parametrize("given", ["bob/data", "data"])
-def test_of_folders_without_the_images_the_last_part_alone_is_told(
+def test_only_the_last_part_of_folders_without_the_images_is_shown(
     given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
