@@ -3,7 +3,7 @@
 from clients.adversary import Abstention, Adversary
 from clients.benign import BenignClient
 from clients.defended import DefendedClient
-from fedmeta_flwr.learning.local_training import LocalTraining
+from fedmeta_flwr.learning import LocalTraining
 
 __all__ = [
     "Abstention",

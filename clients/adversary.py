@@ -7,8 +7,8 @@ from flwr.common import NDArrays, Scalar
 
 from clients.benign import BenignClient
 from clients.memory import ClientMemory
-from fedmeta_flwr.attacks.base import Attack, Turn
-from fedmeta_flwr.protocol.messages import OLDEST_ROUND, SERVER_ROUND
+from fedmeta_flwr.attacks import Attack, Turn
+from fedmeta_flwr.protocol import OLDEST_ROUND, SERVER_ROUND
 from fedmeta_flwr.seeding import generator
 
 

@@ -8,11 +8,10 @@ from flwr.common import NDArrays, Scalar
 from torch import nn
 
 from clients.measurement import Measurement
-from fedmeta_flwr.data.split import Holdings
-from fedmeta_flwr.learning.local_training import LocalTraining
-from fedmeta_flwr.learning.models import get_arrays, set_arrays
-from fedmeta_flwr.protocol.messages import SERVER_ROUND, counts_to_metrics, step_curves_to_metrics
-from fedmeta_flwr.records.entries import TRAIN_LOSS
+from fedmeta_flwr.data import Holdings
+from fedmeta_flwr.learning import LocalTraining, get_arrays, set_arrays
+from fedmeta_flwr.protocol import SERVER_ROUND, counts_to_metrics, step_curves_to_metrics
+from fedmeta_flwr.records import TRAIN_LOSS
 
 
 class BenignClient(NumPyClient):

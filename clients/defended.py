@@ -7,8 +7,8 @@ from torch import nn
 
 from clients.benign import BenignClient
 from clients.memory import ClientMemory
-from fedmeta_flwr.learning.models import get_arrays, set_arrays
-from fedmeta_flwr.protocol.messages import OLDEST_ROUND, SERVER_ROUND
+from fedmeta_flwr.learning import get_arrays, set_arrays
+from fedmeta_flwr.protocol import OLDEST_ROUND, SERVER_ROUND
 
 
 class DefendedClient(BenignClient):

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from fedmeta_flwr.defenses import Defense, LocalContext
-from fedmeta_flwr.learning.evaluation import EvaluationPlan, by_fine_tuning, evaluate
-from fedmeta_flwr.records.entries import Counts
+from fedmeta_flwr.learning import EvaluationPlan, by_fine_tuning, evaluate
+from fedmeta_flwr.records import Counts
 
 Accuracies = dict[str, Counts]
 """The counts of each of `results.CURVES`."""

@@ -15,10 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fedmeta_flwr.defenses import Defense, LocalContext, LocalSteps, StepCurve
-from fedmeta_flwr.learning.batches import Batch
-from fedmeta_flwr.learning.evaluation import Adapt
-from fedmeta_flwr.learning.matching_network import MatchingNetwork
-from fedmeta_flwr.learning.models import Classifier
+from fedmeta_flwr.learning import Adapt, Batch, Classifier, MatchingNetwork
 
 
 class ClassMeans(Defense):

@@ -8,8 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedmeta_flwr.learning.models import Embedding
-from fedmeta_flwr.learning.norm import EpisodeNorm
+from fedmeta_flwr.learning import Embedding, EpisodeNorm
 
 
 class Residual(nn.Module):

@@ -5,7 +5,7 @@ uv run python -m experiments run quickstart -c backdoor-key=examples.custom_key:
 
 import numpy as np
 
-from fedmeta_flwr.attacks.key import BackdoorKey
+from fedmeta_flwr.attacks import BackdoorKey
 
 
 def waves(*, channels: int, image_size: int, size: int, position: str, intensity: float) -> BackdoorKey:

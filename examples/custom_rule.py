@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedmeta_flwr.protocol.messages import Arrays
+from fedmeta_flwr.protocol import Arrays
 from strategies import ClientUpdate, RuleContext, ServerRule
 
 

@@ -17,7 +17,7 @@ from flwr.serverapp.strategy import FedMedian
 from fedmeta_flwr.apps.assembly import initial_arrays
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.protocol.messages import from_record, to_record
+from fedmeta_flwr.protocol import from_record, to_record
 from fedmeta_flwr.records.checkpoint import save_checkpoint
 from strategies import Federation, FirstArrivals
 

@@ -28,11 +28,10 @@ from clients.measurement import Accuracies
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.apps.assembly import make_client
 from fedmeta_flwr.apps.scenario import load_scenario
-from fedmeta_flwr.attacks.key import stamp
-from fedmeta_flwr.attacks.layers import boost
+from fedmeta_flwr.attacks import boost, stamp
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.learning.device import pin_threads
-from fedmeta_flwr.records.results import CURVES
+from fedmeta_flwr.learning import pin_threads
+from fedmeta_flwr.records import CURVES
 from fedmeta_flwr.seeding import generator
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -20,8 +20,9 @@ from experiments.settings import (
     read_settings,
 )
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records import ResultsError, read_results
 from fedmeta_flwr.records.checkpoint import MODEL_FILE_NAME
-from fedmeta_flwr.records.results import FILE_NAME, ResultsError, read_results
+from fedmeta_flwr.records.results import FILE_NAME
 
 _CONFIGS = CONFIGS_DIR / "reproduce"
 _PARTIAL = ".partial"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from fedmeta_flwr.records.drops import Drop, DropReason
+from fedmeta_flwr.records import Drop, DropReason
 
 
 class StrategyError(ValueError):

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from flwr.app import Message
 
-from fedmeta_flwr.records.drops import Drop, DropReason
-from fedmeta_flwr.records.entries import ClientEvaluation
+from fedmeta_flwr.records import ClientEvaluation, Drop, DropReason
 from strategies.errors import DeliveryError, RejectedReplyError
 from strategies.transport.grid import ArrivalGrid
 from strategies.update_guard import UpdateGuard

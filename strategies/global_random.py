@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from fedmeta_flwr import seeding
-from fedmeta_flwr.learning.seeding import torch_draws
+from fedmeta_flwr.learning import torch_draws
 
 
 @contextmanager

@@ -6,8 +6,7 @@ from typing import Any
 
 from flwr.app import ArrayRecord
 
-from fedmeta_flwr.records.progress import Observer
-from fedmeta_flwr.records.results import RoundRecord
+from fedmeta_flwr.records import Observer, RoundRecord
 
 OnRound = Callable[[RoundRecord, ArrayRecord], None]
 OnCheckpoint = Callable[[int, dict[str, Any]], None]

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 
 from flwr.app import Message
 
-from fedmeta_flwr.records.drops import Drop, DropReason
-from fedmeta_flwr.records.entries import Arrival
+from fedmeta_flwr.records import Arrival, Drop, DropReason
 from strategies.errors import DeliveryError, QuorumError, RejectedReplyError
 from strategies.federation import Federation
 from strategies.received_update import ReceivedUpdate

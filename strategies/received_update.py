@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from flwr.app import Message
 
-from fedmeta_flwr.protocol.messages import Arrays
-from fedmeta_flwr.records.entries import Arrival
+from fedmeta_flwr.protocol import Arrays
+from fedmeta_flwr.records import Arrival
 
 
 @dataclass(frozen=True)

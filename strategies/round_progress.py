@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord
 
-from fedmeta_flwr.records.drops import Drop
-from fedmeta_flwr.records.entries import Arrival, ClientEvaluation
-from fedmeta_flwr.records.results import RoundRecord
+from fedmeta_flwr.records import Arrival, ClientEvaluation, Drop, RoundRecord
 
 
 @dataclass

@@ -14,11 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from flwr.app import Array, Message
 
-from fedmeta_flwr.protocol import messages
-from fedmeta_flwr.protocol.messages import Arrays, Metrics
-from fedmeta_flwr.records.drops import DropReason
-from fedmeta_flwr.records.entries import ClientEvaluation, CurveCounts
-from fedmeta_flwr.records.results import CURVES, STEP_CURVES
+from fedmeta_flwr.protocol import Arrays, Metrics, messages
+from fedmeta_flwr.records import CURVES, STEP_CURVES, ClientEvaluation, CurveCounts, DropReason
 from strategies.errors import RejectedReplyError
 from strategies.transport.replies import failure_reason
 

@@ -14,8 +14,8 @@ from experiments.catalog import MEASURED_RUNS
 from experiments.plan import SETTINGS_OF_A_SEED
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.plain_text import is_plain
-from fedmeta_flwr.records.entries import ClientEvaluation
-from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RoundRecord, RunResults, at_steps, read_results
+from fedmeta_flwr.records import ClientEvaluation, ResultsError, RoundRecord, RunResults, at_steps, read_results
+from fedmeta_flwr.records.results import FILE_NAME
 
 When = Literal["before", "attack"]
 """The last evaluated round before the attack (the clean baseline), or the (first) round of the attack."""

@@ -8,7 +8,7 @@ from experiments.catalog import RUNS
 from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.defenses import Defense, StepCurve, make_defense
 from fedmeta_flwr.defenses.step_curves import curves_of, head_curves
-from fedmeta_flwr.records.results import step_curves_of
+from fedmeta_flwr.records import step_curves_of
 
 _ABSENT = "none"  # of a run of the catalog that names no defense
 

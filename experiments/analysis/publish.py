@@ -12,8 +12,8 @@ from experiments.analysis.collection import Collection, collect, require_same_se
 from experiments.analysis.redaction import record_without_folders
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.plain_text import decoded
-from fedmeta_flwr.records.atomic_file import write_whole
-from fedmeta_flwr.records.results import FILE_NAME, TIMES_FILE_NAME, ResultsError, parse_line
+from fedmeta_flwr.records import TIMES_FILE_NAME, ResultsError, parse_line, write_whole
+from fedmeta_flwr.records.results import FILE_NAME
 
 
 def publish(root: Path, folder: Path) -> list[Path]:

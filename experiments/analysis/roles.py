@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.data.roles import Roles
+from fedmeta_flwr.data import Roles
 
 
 def recorded_roles(settings: Mapping[str, Any]) -> Roles:

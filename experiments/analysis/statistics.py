@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 import numpy as np
 
 from experiments.analysis.bootstrap import interval, resampled
-from fedmeta_flwr.records.entries import ClientEvaluation
+from fedmeta_flwr.records import ClientEvaluation
 
 
 class CountsError(ValueError):

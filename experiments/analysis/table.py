@@ -5,8 +5,7 @@ from rich.table import Table
 
 from experiments.analysis.roles import recorded_roles
 from experiments.catalog import EXPERIMENTS
-from fedmeta_flwr.records.persistence import LABELS
-from fedmeta_flwr.records.results import CURVES, ResultsError, RoundRecord, RunResults
+from fedmeta_flwr.records import CURVES, LABELS, ResultsError, RoundRecord, RunResults
 
 
 def milestones(results: RunResults) -> dict[str, RoundRecord]:

@@ -11,15 +11,10 @@ from torch import Tensor
 from experiments.benchmarks import bare_loop
 from experiments.benchmarks.race import Contender, Tell, Turn, race
 from experiments.benchmarks.workload import CPU, INNER_STEPS, SHOT, WAY, Workload, as_task, drawings, in_default_layout
-from fedmeta_flwr.attacks.key import build_key
-from fedmeta_flwr.attacks.stamping import stamped_sets
-from fedmeta_flwr.data.roles import Roles
-from fedmeta_flwr.data.split import ClassSplit, SplitSizes, split_classes
-from fedmeta_flwr.learning.batches import to_batch
-from fedmeta_flwr.learning.device import fast_layout
-from fedmeta_flwr.learning.evaluation import EvaluationPlan, by_fine_tuning, evaluate
-from fedmeta_flwr.records.entries import Counts
-from fedmeta_flwr.records.results import CURVES
+from fedmeta_flwr.attacks import build_key, stamped_sets
+from fedmeta_flwr.data import ClassSplit, Roles, SplitSizes, split_classes
+from fedmeta_flwr.learning import EvaluationPlan, by_fine_tuning, evaluate, fast_layout, to_batch
+from fedmeta_flwr.records import CURVES, Counts
 
 BATCH_NORM = "support"
 CURVE_STEPS = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 400, 500)

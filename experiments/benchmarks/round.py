@@ -22,9 +22,8 @@ from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.apps.assembly import initial_arrays, make_client
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.protocol.messages import SERVER_ROUND
-from fedmeta_flwr.records.drops import DropReason
-from fedmeta_flwr.records.results import RoundRecord
+from fedmeta_flwr.protocol import SERVER_ROUND
+from fedmeta_flwr.records import DropReason, RoundRecord
 
 NOOP_APP = Path(__file__).parent / "noop_app"
 _NOOP_ROUNDS = 40

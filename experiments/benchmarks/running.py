@@ -19,8 +19,7 @@ from rich.table import Table
 from experiments.benchmarks.race import Tell, Turn
 from experiments.runner.simulation import actor_environment, read_git_revision
 from experiments.settings import APP_DIR
-from fedmeta_flwr.records.atomic_file import write_whole
-from fedmeta_flwr.records.machine import describe_machine
+from fedmeta_flwr.records import describe_machine, write_whole
 
 
 @dataclass(frozen=True)

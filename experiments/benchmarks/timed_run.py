@@ -11,7 +11,7 @@ import psutil
 from experiments.runner.progress import ResultFollower
 from experiments.runner.simulation import SimulationSize
 from experiments.runner.superlink import LocalSuperLink, SuperLinkError
-from fedmeta_flwr.records.results import RunResults, read_results
+from fedmeta_flwr.records import RunResults, read_results
 
 _LOOK_SECONDS = 0.2
 _STARTUP_SECONDS = 180.0

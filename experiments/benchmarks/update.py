@@ -12,9 +12,8 @@ from experiments.benchmarks import bare_loop
 from experiments.benchmarks.learn2learn_way import own_way
 from experiments.benchmarks.race import Contender, Tell, Turn, race
 from experiments.benchmarks.workload import CPU, META_BATCH_SIZE, SHOT, WAY, Workload, as_task, drawings, photos
-from fedmeta_flwr.data.episodes import Episode
-from fedmeta_flwr.learning.device import fast_layout
-from fedmeta_flwr.learning.meta_learning import meta_gradient
+from fedmeta_flwr.data import Episode
+from fedmeta_flwr.learning import fast_layout, meta_gradient
 from fedmeta_flwr.seeding import generator
 
 _OUTER_STEPS = 2

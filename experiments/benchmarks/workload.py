@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 
 from experiments.benchmarks.bare_loop import Recipe, Task
-from fedmeta_flwr.data import load_strokes
-from fedmeta_flwr.data.episodes import Episode
-from fedmeta_flwr.data.split import Holdings
-from fedmeta_flwr.learning.batches import query_of, support_of
-from fedmeta_flwr.learning.local_training import LocalTraining
-from fedmeta_flwr.learning.meta_learning import InnerLoop, outer_loop
-from fedmeta_flwr.learning.models import Classifier, build_classifier
+from fedmeta_flwr.data import Episode, Holdings, load_strokes
+from fedmeta_flwr.learning import (
+    Classifier,
+    InnerLoop,
+    LocalTraining,
+    build_classifier,
+    outer_loop,
+    query_of,
+    support_of,
+)
 
 WAY, SHOT, META_BATCH_SIZE, INNER_STEPS = 5, 5, 4, 3
 CPU = torch.device("cpu")

@@ -27,7 +27,8 @@ from experiments.runner.simulation import simulation_size
 from experiments.runner.superlink import SuperLinkError
 from experiments.settings import find_config, load_config
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RunResults, read_results
+from fedmeta_flwr.records import ResultsError, RunResults, read_results
+from fedmeta_flwr.records.results import FILE_NAME
 from fedmeta_flwr.records.run_checkpoints import finished
 
 COMPLETED, FAILED, BAD_INPUT = 0, 1, 2

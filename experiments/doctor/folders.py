@@ -44,7 +44,7 @@ def check_folder(name: str, folder: Path) -> Iterator[Finding]:
 
 def check_locks(results_dir: Path) -> Iterator[Finding]:
     """Check which results folders are in use; a lock ends with its process, and the file left behind does no harm."""
-    from fedmeta_flwr.records.results import ResultsError
+    from fedmeta_flwr.records import ResultsError
     from fedmeta_flwr.records.writer import LOCK_FILE_NAME, locked
 
     folders = sorted(file.parent for file in results_dir.rglob(LOCK_FILE_NAME))

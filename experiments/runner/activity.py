@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.records.progress import Progress, Stage
+from fedmeta_flwr.records import Progress, Stage
 
 _LISTED = 12
 

@@ -17,8 +17,7 @@ from experiments.analysis.table import percentages
 from experiments.runner.activity import Activity
 from experiments.runner.progress import Standing, standing
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.records.persistence import LABELS
-from fedmeta_flwr.records.results import RoundRecord, RunResults
+from fedmeta_flwr.records import LABELS, RoundRecord, RunResults
 
 _PLAIN_SECONDS = 10.0
 _LOOK_SECONDS = 1.0

@@ -3,7 +3,7 @@
 from statistics import fmean
 
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.records.results import RoundRecord
+from fedmeta_flwr.records import RoundRecord
 
 RECENT_ROUNDS = 10
 

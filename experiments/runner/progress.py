@@ -10,8 +10,8 @@ from experiments.analysis.table import percentages
 from experiments.runner.activity import Activity, clock
 from experiments.runner.estimate import RECENT_ROUNDS, awaits_first_curves, remaining_seconds
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.records.persistence import LABELS
-from fedmeta_flwr.records.results import FILE_NAME, RoundRecord, RunResults, read_results
+from fedmeta_flwr.records import LABELS, RoundRecord, RunResults, read_results
+from fedmeta_flwr.records.results import FILE_NAME
 
 _SHORT_SECONDS = 120.0
 _STARTING = "starting"

@@ -17,8 +17,9 @@ from experiments.runner.run import prepare, run_on
 from experiments.runner.simulation import read_git_revision, simulation_size
 from experiments.runner.superlink import LocalSuperLink
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records import CLIENTS_FOLDER, ResultsError, read_results
 from fedmeta_flwr.records.checkpoint import CheckpointError
-from fedmeta_flwr.records.results import CLIENTS_FOLDER, FILE_NAME, ResultsError, read_results
+from fedmeta_flwr.records.results import FILE_NAME
 from fedmeta_flwr.records.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.records.writer import locked
 

@@ -17,9 +17,17 @@ from experiments.runner.superlink import LocalSuperLink, RunStatus, SuperLinkErr
 from fedmeta_flwr.apps.preflight import preflight
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.protocol.flower_private import SIMULATION_FAILED
-from fedmeta_flwr.records.failure import Failure, read_failure, remove_failure
-from fedmeta_flwr.records.progress import read_progress, remove_progress
-from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RunResults, read_results
+from fedmeta_flwr.records import (
+    Failure,
+    ResultsError,
+    RunResults,
+    read_failure,
+    read_progress,
+    read_results,
+    remove_failure,
+    remove_progress,
+)
+from fedmeta_flwr.records.results import FILE_NAME
 from fedmeta_flwr.records.run_checkpoints import FOLDER_NAME, RunCheckpoints
 from fedmeta_flwr.records.writer import locked
 

@@ -13,20 +13,28 @@ from clients.measurement import Measurement
 from clients.memory import ClientMemory
 from fedmeta_flwr.apps.attacker import knowledge_of, make_attack, try_attack
 from fedmeta_flwr.apps.scenario import Scenario
-from fedmeta_flwr.attacks.stamping import stamped_sets
+from fedmeta_flwr.attacks import stamped_sets
 from fedmeta_flwr.config import RunConfig, whole_numbers
 from fedmeta_flwr.config.registry import is_custom, make
 from fedmeta_flwr.defenses import Defense, LocalContext, MatchingSettings, make_defense
 from fedmeta_flwr.defenses.step_curves import curves_of
 from fedmeta_flwr.defenses.trial import try_defense
-from fedmeta_flwr.learning.device import fast_layout
-from fedmeta_flwr.learning.evaluation import EvaluationPlan
-from fedmeta_flwr.learning.local_training import LocalTraining
-from fedmeta_flwr.learning.matching_network import make_attention
-from fedmeta_flwr.learning.meta_learning import InnerLoop, outer_loop
-from fedmeta_flwr.learning.models import Classifier, build_classifier, get_arrays
-from fedmeta_flwr.learning.network_trials import trial_rows, try_attention, try_embedding
-from fedmeta_flwr.learning.seeding import torch_draws, torch_generator
+from fedmeta_flwr.learning import (
+    Classifier,
+    EvaluationPlan,
+    InnerLoop,
+    LocalTraining,
+    build_classifier,
+    fast_layout,
+    get_arrays,
+    make_attention,
+    outer_loop,
+    torch_draws,
+    torch_generator,
+    trial_rows,
+    try_attention,
+    try_embedding,
+)
 
 
 def initial_model(config: RunConfig, scenario: Scenario) -> nn.Module:

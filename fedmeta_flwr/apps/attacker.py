@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 
 from fedmeta_flwr.apps.scenario import Scenario
-from fedmeta_flwr.attacks.base import Attack, Federation, Knowledge, Turn, Upload
-from fedmeta_flwr.attacks.poisoning import Poisoning, make_poison
-from fedmeta_flwr.attacks.stamping import stamped_images
+from fedmeta_flwr.attacks import Attack, Federation, Knowledge, Poisoning, Turn, Upload, make_poison, stamped_images
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import RegistryError, is_custom, make, parse_options, refusals
-from fedmeta_flwr.data.episodes import Episode
-from fedmeta_flwr.learning.models import get_arrays
+from fedmeta_flwr.data import Episode
+from fedmeta_flwr.learning import get_arrays
 from fedmeta_flwr.seeding import generator
 
 

@@ -18,16 +18,14 @@ from clients import Abstention
 from fedmeta_flwr.apps.assembly import make_client
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
 from fedmeta_flwr.config import RunConfig, Value
-from fedmeta_flwr.learning.device import choose_device, pin_threads
-from fedmeta_flwr.learning.seeding import torch_draws
-from fedmeta_flwr.protocol.clipping import clip
-from fedmeta_flwr.protocol.flower_private import ClientAppCallable
-from fedmeta_flwr.protocol.messages import (
+from fedmeta_flwr.learning import choose_device, pin_threads, torch_draws
+from fedmeta_flwr.protocol import (
     CLIPPING_NORM,
     NORM_BIT,
     PARTITION_ID,
     SERVER_ROUND,
     abstention,
+    clip,
     evaluate_reply,
     message_arrays,
     message_config,
@@ -36,7 +34,8 @@ from fedmeta_flwr.protocol.messages import (
     set_metric,
     train_reply,
 )
-from fedmeta_flwr.records.results import CLIENTS_FOLDER, run_folder
+from fedmeta_flwr.protocol.flower_private import ClientAppCallable
+from fedmeta_flwr.records import CLIENTS_FOLDER, run_folder
 
 app = ClientApp()
 

@@ -3,8 +3,7 @@
 import numpy as np
 
 from fedmeta_flwr.apps.scenario import Scenario
-from fedmeta_flwr.attacks.key import BackdoorKeyError
-from fedmeta_flwr.attacks.key_effect import KeyEffect, effect_on
+from fedmeta_flwr.attacks import BackdoorKeyError, KeyEffect, effect_on
 from fedmeta_flwr.config import RunConfig
 
 _OTHERS = {

@@ -11,9 +11,8 @@ from fedmeta_flwr.apps.assembly import initial_arrays, require_custom_clients
 from fedmeta_flwr.apps.key_check import check_key
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records import STEP_CURVES, TRAIN_LOSS
 from fedmeta_flwr.records.checkpoint import CheckpointError, load_checkpoint
-from fedmeta_flwr.records.entries import TRAIN_LOSS
-from fedmeta_flwr.records.results import STEP_CURVES
 from strategies import (
     Abstainers,
     ExpectedCounts,

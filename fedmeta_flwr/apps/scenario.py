@@ -4,12 +4,10 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedmeta_flwr.attacks.key import BackdoorKey, build_key
-from fedmeta_flwr.attacks.poisoning import poisoned_count
+from fedmeta_flwr.attacks import BackdoorKey, build_key, poisoned_count
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import is_custom
-from fedmeta_flwr.data import ClassSplit, ImageDataset, SplitError, SplitSizes, load_dataset, split_classes
-from fedmeta_flwr.data.roles import Roles
+from fedmeta_flwr.data import ClassSplit, ImageDataset, Roles, SplitError, SplitSizes, load_dataset, split_classes
 from fedmeta_flwr.defenses import make_defense
 from fedmeta_flwr.defenses.step_curves import curves_of
 

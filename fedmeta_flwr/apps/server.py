@@ -21,19 +21,25 @@ from flwr.serverapp import Grid, ServerApp
 from fedmeta_flwr.apps.key_check import key_effect
 from fedmeta_flwr.apps.preflight import ROUND, preflight
 from fedmeta_flwr.apps.scenario import Scenario
-from fedmeta_flwr.attacks.stamping import pictures
+from fedmeta_flwr.attacks import pictures
 from fedmeta_flwr.config import RunConfig, Value
-from fedmeta_flwr.protocol.messages import from_record, to_record
+from fedmeta_flwr.protocol import from_record, to_record
+from fedmeta_flwr.records import (
+    ProgressFile,
+    ResultsError,
+    RoundRecord,
+    describe_machine,
+    failure_recorded,
+    read_results,
+    remove_failure,
+    run_folder,
+)
 from fedmeta_flwr.records.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
     BEFORE_ATTACK_FILE_NAME,
     MODEL_FILE_NAME,
     save_checkpoint,
 )
-from fedmeta_flwr.records.failure import failure_recorded, remove_failure
-from fedmeta_flwr.records.machine import describe_machine
-from fedmeta_flwr.records.progress import ProgressFile
-from fedmeta_flwr.records.results import ResultsError, RoundRecord, read_results, run_folder
 from fedmeta_flwr.records.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.records.tensorboard import TensorBoardWriter
 from fedmeta_flwr.records.writer import ResultsWriter, locked, remove_results

@@ -1,17 +1,34 @@
 """Attacks: the backdoor key, poisoned episodes, and the update that an adversary uploads."""
 
 from fedmeta_flwr.attacks.base import Attack, Federation, Knowledge, LayeredAttack, Turn, Upload
-from fedmeta_flwr.attacks.layers import Boost, Chain, Layer, OuterStep
+from fedmeta_flwr.attacks.key import BackdoorKey, BackdoorKeyError, build_key, stamp
+from fedmeta_flwr.attacks.key_effect import KeyEffect, effect_on
+from fedmeta_flwr.attacks.layers import Boost, Chain, Layer, OuterStep, boost
+from fedmeta_flwr.attacks.poisoning import Poisoning, make_poison, poisoned_count
+from fedmeta_flwr.attacks.stamping import pictures, stamped_images, stamped_sets
 
 __all__ = [
     "Attack",
+    "BackdoorKey",
+    "BackdoorKeyError",
     "Boost",
     "Chain",
     "Federation",
+    "KeyEffect",
     "Knowledge",
     "Layer",
     "LayeredAttack",
     "OuterStep",
+    "Poisoning",
     "Turn",
     "Upload",
+    "boost",
+    "build_key",
+    "effect_on",
+    "make_poison",
+    "pictures",
+    "poisoned_count",
+    "stamp",
+    "stamped_images",
+    "stamped_sets",
 ]

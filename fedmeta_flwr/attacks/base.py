@@ -16,11 +16,9 @@ from torch import nn
 
 from fedmeta_flwr.attacks.layers import Chain, Layer, around_steps
 from fedmeta_flwr.attacks.poisoning import Poisoning
-from fedmeta_flwr.data.episodes import Episode
-from fedmeta_flwr.data.roles import Holdings, Roles
-from fedmeta_flwr.learning.local_training import LocalTraining
-from fedmeta_flwr.learning.models import get_arrays, set_arrays
-from fedmeta_flwr.records.entries import TRAIN_LOSS
+from fedmeta_flwr.data import Episode, Holdings, Roles
+from fedmeta_flwr.learning import LocalTraining, get_arrays, set_arrays
+from fedmeta_flwr.records import TRAIN_LOSS
 
 Arrays = Mapping[str, np.ndarray]
 """A model's arrays by name, in the model's order."""

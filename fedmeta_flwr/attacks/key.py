@@ -9,9 +9,7 @@ import numpy as np
 from PIL import Image
 
 from fedmeta_flwr.config.registry import call, expected_names, is_custom, names, resolve
-from fedmeta_flwr.data import DatasetError
-from fedmeta_flwr.data.photos import read_photo
-from fedmeta_flwr.data.plain_files import read_file
+from fedmeta_flwr.data import DatasetError, read_file, read_photo
 
 
 class BackdoorKeyError(ValueError):

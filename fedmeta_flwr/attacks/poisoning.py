@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from fedmeta_flwr.config.registry import parse_options, require_arguments, resolve
-from fedmeta_flwr.data.episodes import Episode, EpisodeError
+from fedmeta_flwr.data import Episode, EpisodeError
 
 
 class Poison(Protocol):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fedmeta_flwr.attacks.key import BackdoorKey, stamp
-from fedmeta_flwr.data.split import ClassSplit, Holdings
+from fedmeta_flwr.data import ClassSplit, Holdings
 
 _MAX_PICTURES = 40
 _GREY = 128

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_dir
 
-from fedmeta_flwr.records.atomic_file import atomic_file, flush_folder, write_whole
+from fedmeta_flwr.records import atomic_file, flush_folder, write_whole
 
 SPLIT_NAMES = ("train", "val", "test")
 """Groups of the classes of a dataset with a predefined split."""

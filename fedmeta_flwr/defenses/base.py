@@ -18,12 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from fedmeta_flwr.data.split import Holdings
-    from fedmeta_flwr.learning.evaluation import Adapt
-    from fedmeta_flwr.learning.local_training import LocalTraining
-    from fedmeta_flwr.learning.matching_network import MatchingNetwork
-    from fedmeta_flwr.learning.meta_learning import InnerLoop
-    from fedmeta_flwr.learning.models import Classifier
+    from fedmeta_flwr.data import Holdings
+    from fedmeta_flwr.learning import Adapt, Classifier, InnerLoop, LocalTraining, MatchingNetwork
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from fedmeta_flwr.defenses.matching.rescue import Rescue
 if TYPE_CHECKING:
     from torch import nn
 
-    from fedmeta_flwr.learning.evaluation import Adapt
+    from fedmeta_flwr.learning import Adapt
 
 
 class Undefended(Defense):
@@ -25,7 +25,7 @@ class Undefended(Defense):
 
     def adapt(self, network: Any, context: LocalContext) -> Adapt:
         """Fine-tune on the support set."""
-        from fedmeta_flwr.learning.evaluation import by_fine_tuning
+        from fedmeta_flwr.learning import by_fine_tuning
 
         return by_fine_tuning(network, context.inner, [context.inner.steps])
 

@@ -5,10 +5,9 @@ from typing import Any
 import torch
 
 from fedmeta_flwr.config.registry import RegistryError
-from fedmeta_flwr.data.episodes import Episode
+from fedmeta_flwr.data import Episode
 from fedmeta_flwr.defenses.base import Defense, LocalContext
-from fedmeta_flwr.learning.batches import query_of, support_of
-from fedmeta_flwr.learning.models import get_arrays
+from fedmeta_flwr.learning import get_arrays, query_of, support_of
 
 
 def try_defense(defense: Defense, name: str, model: Any, context: LocalContext, episode: Episode) -> None:

@@ -1,1 +1,47 @@
 """Networks, how they learn from episodes, and how they are evaluated."""
+
+from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
+from fedmeta_flwr.learning.device import choose_device, fast_layout, pin_threads
+from fedmeta_flwr.learning.evaluation import Adapt, EvaluationPlan, ask, by_fine_tuning, by_matching, evaluate
+from fedmeta_flwr.learning.local_training import LocalTraining
+from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork, make_attention, matching_loop
+from fedmeta_flwr.learning.meta_learning import InnerLoop, meta_gradient, outer_loop
+from fedmeta_flwr.learning.models import Classifier, Embedding, build_classifier, get_arrays, set_arrays
+from fedmeta_flwr.learning.network_trials import trial_rows, try_attention, try_embedding
+from fedmeta_flwr.learning.norm import EpisodeNorm
+from fedmeta_flwr.learning.seeding import torch_draws, torch_generator
+
+__all__ = [
+    "Adapt",
+    "Attention",
+    "Batch",
+    "Classifier",
+    "Embedding",
+    "EpisodeNorm",
+    "EvaluationPlan",
+    "InnerLoop",
+    "LocalTraining",
+    "MatchingNetwork",
+    "ask",
+    "build_classifier",
+    "by_fine_tuning",
+    "by_matching",
+    "choose_device",
+    "evaluate",
+    "fast_layout",
+    "get_arrays",
+    "make_attention",
+    "matching_loop",
+    "meta_gradient",
+    "outer_loop",
+    "pin_threads",
+    "query_of",
+    "set_arrays",
+    "support_of",
+    "to_batch",
+    "torch_draws",
+    "torch_generator",
+    "trial_rows",
+    "try_attention",
+    "try_embedding",
+]

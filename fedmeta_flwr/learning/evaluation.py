@@ -29,8 +29,7 @@ from fedmeta_flwr.learning.matching_network import MatchingNetwork
 from fedmeta_flwr.learning.meta_learning import InnerLoop, fine_tuning, query_logits
 from fedmeta_flwr.learning.models import Classifier
 from fedmeta_flwr.learning.seeding import torch_draws
-from fedmeta_flwr.records.entries import Counts
-from fedmeta_flwr.records.results import CURVES
+from fedmeta_flwr.records import CURVES, Counts
 from fedmeta_flwr.seeding import generator
 
 

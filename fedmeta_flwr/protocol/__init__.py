@@ -1,1 +1,47 @@
 """The messages between the server and its clients."""
+
+from fedmeta_flwr.protocol.clipping import clip
+from fedmeta_flwr.protocol.messages import (
+    CLIPPING_NORM,
+    NORM_BIT,
+    OLDEST_ROUND,
+    PARTITION_ID,
+    SERVER_ROUND,
+    Arrays,
+    Metrics,
+    abstention,
+    counts_to_metrics,
+    evaluate_reply,
+    from_record,
+    message_arrays,
+    message_config,
+    registration_reply,
+    set_arrays,
+    set_metric,
+    step_curves_to_metrics,
+    to_record,
+    train_reply,
+)
+
+__all__ = [
+    "CLIPPING_NORM",
+    "NORM_BIT",
+    "OLDEST_ROUND",
+    "PARTITION_ID",
+    "SERVER_ROUND",
+    "Arrays",
+    "Metrics",
+    "abstention",
+    "clip",
+    "counts_to_metrics",
+    "evaluate_reply",
+    "from_record",
+    "message_arrays",
+    "message_config",
+    "registration_reply",
+    "set_arrays",
+    "set_metric",
+    "step_curves_to_metrics",
+    "to_record",
+    "train_reply",
+]

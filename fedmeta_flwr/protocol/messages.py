@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 
-from fedmeta_flwr.records.entries import Counts, CurveCounts
+from fedmeta_flwr.records import Counts, CurveCounts
 
 ARRAYS = "arrays"
 CONFIG = "config"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedmeta_flwr.protocol.messages import Arrays, Metrics
+from fedmeta_flwr.protocol import Arrays, Metrics
 
 ServerUpdate = Callable[[Arrays], Arrays]
 """Trains global arrays on the server's clean data, and returns arrays in the same form."""

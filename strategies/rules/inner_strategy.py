@@ -6,7 +6,7 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideAdaptiveClipping, QFedAvg, Strategy
 
-from fedmeta_flwr.protocol.messages import NORM_BIT, SERVER_ROUND
+from fedmeta_flwr.protocol import NORM_BIT, SERVER_ROUND
 from strategies.errors import StrategyError
 from strategies.federation import Federation
 from strategies.global_random import seeded_global_random

@@ -7,7 +7,7 @@ from typing import Any
 from flwr.serverapp.strategy import Strategy
 
 from fedmeta_flwr.config.registry import is_custom, names, parse_options, require_arguments, require_options, resolve
-from fedmeta_flwr.records.entries import TRAIN_LOSS
+from fedmeta_flwr.records import TRAIN_LOSS
 from strategies.errors import StrategyError
 from strategies.rules.base import ServerRule
 from strategies.rules.options import require_admitted, require_consistent, require_type

@@ -9,8 +9,7 @@ from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fedmeta_flwr import seeding
-from fedmeta_flwr.protocol import messages
-from fedmeta_flwr.protocol.messages import Arrays
+from fedmeta_flwr.protocol import Arrays, messages
 from strategies.federation import Federation
 from strategies.received_update import ReceivedUpdate
 from strategies.rules.aggregation_input import weighted

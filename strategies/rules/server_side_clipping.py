@@ -12,8 +12,7 @@ from flwr.serverapp.strategy import (
     DifferentialPrivacyClientSideFixedClipping,
 )
 
-from fedmeta_flwr.protocol import messages
-from fedmeta_flwr.protocol.clipping import clip
+from fedmeta_flwr.protocol import clip, messages
 
 
 class ServerSideFixedClipping(DifferentialPrivacyClientSideFixedClipping):

@@ -15,7 +15,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedmeta_flwr.protocol.flower_private import Run
-from fedmeta_flwr.records.progress import Observer
+from fedmeta_flwr.records import Observer
 from strategies.errors import DeliveryError
 from strategies.transport.replies import dead_actor
 

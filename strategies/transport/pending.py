@@ -9,8 +9,7 @@ from typing import Any, Protocol
 
 from flwr.app import ArrayRecord, Message
 
-from fedmeta_flwr.protocol import messages
-from fedmeta_flwr.protocol.messages import Arrays
+from fedmeta_flwr.protocol import Arrays, messages
 from strategies.errors import StrategyError
 from strategies.transport.arrivals import ArrivalModel, LatencyModel, WallClock
 from strategies.transport.grid import ArrivalGrid

@@ -7,7 +7,7 @@ from experiments.analysis.claims.inputs import AtStep, InRound, Source, read_inp
 from experiments.analysis.collection import Collection
 from experiments.analysis.defended import curves_of_run
 from experiments.analysis.statistics import Estimate, band
-from fedmeta_flwr.records.results import CURVES
+from fedmeta_flwr.records import CURVES
 
 _NAMES: Mapping[str, str] = {
     "before": "before the attack",

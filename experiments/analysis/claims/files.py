@@ -10,7 +10,7 @@ from experiments.analysis.claims.judging import Answer, Compared, Judged, Judgem
 from experiments.analysis.claims.numbers import accuracy_text, estimate_json
 from experiments.analysis.claims.poster import CLAIMS
 from experiments.analysis.claims.table import LEGEND, claims_markdown, row_verdict
-from fedmeta_flwr.records.atomic_file import write_whole
+from fedmeta_flwr.records import write_whole
 
 FORMAT = 1
 

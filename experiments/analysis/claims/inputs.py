@@ -7,7 +7,7 @@ from typing import Literal
 from experiments.analysis.collection import Collection, When
 from experiments.analysis.defended import curves_of_run
 from experiments.analysis.statistics import Curve, EpisodeCounts
-from fedmeta_flwr.records.results import ResultsError
+from fedmeta_flwr.records import ResultsError
 
 DEFENSE_STEPS = 50
 """Our choice: "few local steps" of a defense are at most 50; the poster gives no number."""

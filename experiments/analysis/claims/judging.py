@@ -13,7 +13,7 @@ from experiments.analysis.claims.statements import Row, Verdict, overall, togeth
 from experiments.analysis.collection import Collection
 from experiments.analysis.statistics import CountsError, Estimate, contrast
 from experiments.catalog import CONTROLS, MEASURED_RUNS
-from fedmeta_flwr.records.results import ResultsError
+from fedmeta_flwr.records import ResultsError
 
 
 @dataclass(frozen=True)

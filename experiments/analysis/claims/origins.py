@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedmeta_flwr.records.results import RunResults
+from fedmeta_flwr.records import RunResults
 
 
 @dataclass(frozen=True)

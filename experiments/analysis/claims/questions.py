@@ -8,8 +8,7 @@ from experiments.analysis.collection import Collection
 from experiments.analysis.defended import defense_of_run
 from experiments.catalog import CASES
 from fedmeta_flwr.defenses import Defense
-from fedmeta_flwr.records.persistence import LABELS
-from fedmeta_flwr.records.results import CURVES
+from fedmeta_flwr.records import CURVES, LABELS
 
 ATTACK_SETS = ("attack_training", "attack_validation")
 CLEAN_CURVES = ("meta_testing", "main_task")

@@ -15,8 +15,7 @@ from experiments.analysis.claims.judging import Answer, Judged, Judgement, place
 from experiments.analysis.claims.numbers import accuracy_text, estimate_text, threshold_text
 from experiments.analysis.claims.poster import CLAIMS
 from experiments.analysis.claims.statements import Row
-from fedmeta_flwr.records.persistence import LABELS
-from fedmeta_flwr.records.results import CURVES
+from fedmeta_flwr.records import CURVES, LABELS
 
 LEGEND = f"""Accuracies in %, their differences in percentage points, paired by seed, client and episode. 95 % intervals
 are over seeds and episodes (hierarchical bootstrap of {RESAMPLES} resamples, stretched by Student's t for few seeds);

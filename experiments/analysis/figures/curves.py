@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from experiments.analysis.statistics import Curve, EpisodeCounts, Estimate, accuracy, band
-from fedmeta_flwr.records.persistence import COLORS, LABELS
-from fedmeta_flwr.records.results import CURVES
+from fedmeta_flwr.records import COLORS, CURVES, LABELS
 
 DATASET_NAMES = {
     "strokes": "Strokes",

@@ -14,8 +14,7 @@ from experiments.analysis.defended import curves_of_run, defense_of_run
 from experiments.analysis.figures.curves import DATASET_NAMES, SPANNED_SEEDS, STYLE, Panel, draw_panel, save
 from experiments.analysis.statistics import Curve
 from experiments.catalog import CASES, CONTROLS
-from fedmeta_flwr.records.persistence import persistence_of
-from fedmeta_flwr.records.results import CURVES
+from fedmeta_flwr.records import CURVES, persistence_of
 
 _SMALL = {"legend.fontsize": 7.5, "axes.titlesize": 8.5, "axes.labelsize": 8, "xtick.labelsize": 7.5, "font.size": 8}
 _FEW_WIDTHS, _FULL_WIDTH = {1: 4.4, 2: 5.2}, 6.8

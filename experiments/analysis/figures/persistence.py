@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments.analysis.figures.curves import DATASET_NAMES, LOOKS, STYLE, draw_curve, draw_pale, in_percent, save
-from fedmeta_flwr.records.persistence import Persistence, persistence_of
-from fedmeta_flwr.records.results import CURVES, ResultsError, RoundRecord, RunResults
+from fedmeta_flwr.records import CURVES, Persistence, ResultsError, RoundRecord, RunResults, persistence_of
 
 FIGURE_NAME = "persistence"
 Percent = Mapping[str, float]

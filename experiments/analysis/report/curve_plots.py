@@ -19,8 +19,7 @@ from experiments.analysis.report.plots import (
     translucent,
 )
 from experiments.analysis.statistics import Curve, EpisodeCounts, accuracy, band
-from fedmeta_flwr.records.persistence import LABELS
-from fedmeta_flwr.records.results import CURVES
+from fedmeta_flwr.records import CURVES, LABELS
 
 _HEIGHT = 300
 _FEW_ROUNDS = 8

@@ -11,14 +11,21 @@ from torch import Tensor, nn
 from clients.measurement import Measurement
 from experiments.analysis.report.pictures import Picture, data_uri
 from experiments.analysis.report.witness import Witness
-from fedmeta_flwr.attacks.stamping import stamped_images
-from fedmeta_flwr.data.episodes import Episode
-from fedmeta_flwr.data.split import ClassSplit, Holdings
+from fedmeta_flwr.attacks import stamped_images
+from fedmeta_flwr.data import ClassSplit, Episode, Holdings
 from fedmeta_flwr.defenses import Defense
-from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
-from fedmeta_flwr.learning.evaluation import Adapt, EvaluationPlan, ask, by_fine_tuning
-from fedmeta_flwr.learning.matching_network import MatchingNetwork
-from fedmeta_flwr.records.persistence import LABELS
+from fedmeta_flwr.learning import (
+    Adapt,
+    Batch,
+    EvaluationPlan,
+    MatchingNetwork,
+    ask,
+    by_fine_tuning,
+    query_of,
+    support_of,
+    to_batch,
+)
+from fedmeta_flwr.records import LABELS
 
 EPISODES = 2
 

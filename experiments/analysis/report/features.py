@@ -13,9 +13,7 @@ from experiments.analysis.report.absence import AbsentError
 from experiments.analysis.report.episodes import STAMPED, letter, queries_of
 from experiments.analysis.report.plots import Plot, Table, spec_of
 from experiments.analysis.report.witness import Witness
-from fedmeta_flwr.learning.batches import support_of
-from fedmeta_flwr.learning.evaluation import EvaluationPlan, ask
-from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork
+from fedmeta_flwr.learning import Attention, EvaluationPlan, MatchingNetwork, ask, support_of
 
 _LABEL_COLORS = ("#0072B2", "#009E73", "#B87900", "#2E8BC0", "#CC79A7", "#8C6D31", "#7F7F7F")
 _TARGET_COLOR = "#D55E00"

@@ -9,7 +9,8 @@ from experiments.analysis.defended import defense_of
 from experiments.analysis.redaction import record_without_folders, without_folders
 from experiments.catalog import MEASURED_RUNS
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.records.results import FILE_NAME, ResultsError, RunResults, read_results
+from fedmeta_flwr.records import ResultsError, RunResults, read_results
+from fedmeta_flwr.records.results import FILE_NAME
 
 SINGLE = "single-run"
 """Used as the profile if the report is about a single run."""

@@ -21,9 +21,9 @@ from experiments.analysis.report.run_view import RunView, run_view
 from experiments.analysis.report.summary import Summary, summary_of
 from experiments.analysis.report.witness import key_of, scenario_of
 from fedmeta_flwr.apps.scenario import Scenario
-from fedmeta_flwr.learning.device import pin_threads
-from fedmeta_flwr.records.persistence import LABELS
-from fedmeta_flwr.records.results import CURVES, FILE_NAME
+from fedmeta_flwr.learning import pin_threads
+from fedmeta_flwr.records import CURVES, LABELS
+from fedmeta_flwr.records.results import FILE_NAME
 
 DEFAULT_NAME = "report.html"
 _TEMPLATES = Path(__file__).parent / "templates"

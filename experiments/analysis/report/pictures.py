@@ -9,9 +9,8 @@ from PIL import Image
 
 from fedmeta_flwr.apps.key_check import key_effect
 from fedmeta_flwr.apps.scenario import Scenario
-from fedmeta_flwr.attacks.key import BackdoorKey
-from fedmeta_flwr.attacks.stamping import stamped_images
-from fedmeta_flwr.data.split import Holdings
+from fedmeta_flwr.attacks import BackdoorKey, stamped_images
+from fedmeta_flwr.data import Holdings
 
 _MOST_OF_TARGET = 10
 

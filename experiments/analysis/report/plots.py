@@ -12,7 +12,7 @@ from typing import Any
 from plotly import graph_objects as go
 
 from experiments.analysis.figures.curves import LOOKS
-from fedmeta_flwr.records.persistence import COLORS
+from fedmeta_flwr.records import COLORS
 
 ATTACK_COLOR = COLORS["attack_training"]  # what the adversary does
 BENIGN_COLOR = COLORS["meta_testing"]

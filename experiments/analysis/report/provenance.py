@@ -13,7 +13,7 @@ from experiments.analysis.report.material import Material, ShownRun
 from experiments.catalog import DATASETS, EXPERIMENTS, PROFILES
 from experiments.plan import SETTINGS_OF_A_SEED, plan_runs
 from experiments.settings import APP_DIR, read_defaults
-from fedmeta_flwr.attacks.key_effect import KeyEffect
+from fedmeta_flwr.attacks import KeyEffect
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.setting import key_of
 

@@ -22,7 +22,7 @@ from experiments.analysis.report.witness import Witness, witness_of
 from experiments.analysis.roles import recorded_roles
 from experiments.analysis.table import missed_attack
 from fedmeta_flwr.apps.scenario import Scenario
-from fedmeta_flwr.learning.matching_network import MatchingNetwork
+from fedmeta_flwr.learning import MatchingNetwork
 
 
 @dataclass(frozen=True)

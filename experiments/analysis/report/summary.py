@@ -7,7 +7,7 @@ from experiments.analysis.claims.judging import Judged, judge_collection
 from experiments.analysis.claims.table import Sheet, sheets
 from experiments.analysis.collection import Collection
 from experiments.analysis.statistics import CountsError
-from fedmeta_flwr.records.results import CURVES, ResultsError
+from fedmeta_flwr.records import CURVES, ResultsError
 
 
 @dataclass(frozen=True)

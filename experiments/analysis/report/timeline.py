@@ -9,9 +9,8 @@ from plotly import graph_objects as go
 
 from experiments.analysis.report.curve_plots import attack_line
 from experiments.analysis.report.plots import ATTACK_COLOR, BENIGN_COLOR, MIDDLE_GREY, Plot, Table, spec_of
-from fedmeta_flwr.data.roles import Roles
-from fedmeta_flwr.records.entries import Arrival
-from fedmeta_flwr.records.results import RoundRecord
+from fedmeta_flwr.data import Roles
+from fedmeta_flwr.records import Arrival, RoundRecord
 
 _REASONS = {"straggler": "x-thin-open", "abstained": "circle-open", "busy": "square-open", "failed": "diamond-open"}
 _REASON_COLORS = {"straggler": "#B87900", "abstained": MIDDLE_GREY, "busy": "#009E73", "failed": "#CC79A7"}

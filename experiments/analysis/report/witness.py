@@ -15,18 +15,18 @@ from experiments.analysis.report.absence import AbsentError, part_or_reason
 from experiments.analysis.report.material import ShownRun
 from fedmeta_flwr.apps.assembly import make_client
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario
-from fedmeta_flwr.attacks.key import BackdoorKey, build_key
+from fedmeta_flwr.attacks import BackdoorKey, build_key
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.config.registry import is_custom
 from fedmeta_flwr.defenses import make_defense
-from fedmeta_flwr.learning.models import get_arrays, set_arrays
+from fedmeta_flwr.learning import get_arrays, set_arrays
+from fedmeta_flwr.records import CLIENTS_FOLDER
 from fedmeta_flwr.records.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
     BEFORE_ATTACK_FILE_NAME,
     CheckpointError,
     load_checkpoint,
 )
-from fedmeta_flwr.records.results import CLIENTS_FOLDER
 
 __all__ = ["AbsentError", "Witness", "config_of", "key_of", "scenario_of", "witness_of"]
 

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fedmeta_flwr.defenses.base import Defense, LocalContext, LocalSteps, StepCurve
 
 if TYPE_CHECKING:
-    from fedmeta_flwr.learning.evaluation import Adapt
-    from fedmeta_flwr.learning.local_training import LocalTraining
-    from fedmeta_flwr.learning.matching_network import MatchingNetwork
+    from fedmeta_flwr.learning import Adapt, LocalTraining, MatchingNetwork
 
 
 class Matching(Defense):
@@ -26,7 +24,7 @@ class Matching(Defense):
 
     def adapt(self, network: MatchingNetwork, context: LocalContext) -> Adapt:
         """Keep the support set to match against."""
-        from fedmeta_flwr.learning.evaluation import by_matching
+        from fedmeta_flwr.learning import by_matching
 
         return by_matching(network, context.inner.batch_norm)
 
@@ -38,7 +36,7 @@ class Matching(Defense):
 
 def matching_training(context: LocalContext) -> LocalTraining:
     """Return how a client trains by matching: one episode of `matching-way` classes in each step."""
-    from fedmeta_flwr.learning.matching_network import matching_loop
+    from fedmeta_flwr.learning import matching_loop
 
     learn = partial(matching_loop, batch_norm=context.inner.batch_norm)
     return replace(context.training, way=context.matching.way, meta_batch_size=1, learn=learn)

@@ -11,9 +11,7 @@ from fedmeta_flwr.defenses.matching.base import Matching, matching_training
 if TYPE_CHECKING:
     from torch import nn
 
-    from fedmeta_flwr.learning.local_training import LocalTraining
-    from fedmeta_flwr.learning.matching_network import MatchingNetwork
-    from fedmeta_flwr.learning.models import Classifier
+    from fedmeta_flwr.learning import Classifier, LocalTraining, MatchingNetwork
 
 
 class Federation(Matching):
@@ -38,7 +36,7 @@ class Federation(Matching):
 
     def model(self, classifier: Classifier, matching: MatchingSettings) -> MatchingNetwork:
         """Return a matching network with the classifier's embedding; the head is dropped."""
-        from fedmeta_flwr.learning.matching_network import MatchingNetwork
+        from fedmeta_flwr.learning import MatchingNetwork
 
         return MatchingNetwork(classifier.embedding, matching.new_attention(classifier.embedding.features))
 

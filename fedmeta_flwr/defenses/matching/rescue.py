@@ -9,7 +9,7 @@ from fedmeta_flwr.defenses.base import LocalContext
 from fedmeta_flwr.defenses.matching.base import Matching
 
 if TYPE_CHECKING:
-    from fedmeta_flwr.learning.matching_network import MatchingNetwork
+    from fedmeta_flwr.learning import MatchingNetwork
 
 
 class Rescue(Matching):
@@ -28,7 +28,7 @@ class Rescue(Matching):
 
     def network(self, model: Any, context: LocalContext) -> MatchingNetwork:
         """Return a copy of the embedding with a new attention."""
-        from fedmeta_flwr.learning.matching_network import MatchingNetwork
+        from fedmeta_flwr.learning import MatchingNetwork
 
         attention = context.matching.new_attention(model.embedding.features)
         return MatchingNetwork(copy.deepcopy(model.embedding), attention.to(next(model.parameters()).device))
