@@ -243,9 +243,7 @@ def test_groups_called_train_and_test_are_a_split(
 def test_a_split_with_a_third_group_of_another_name_is_refused(tmp_path: Path, small_images: np.ndarray) -> None:
     groups = ("train", "valid", "test")
     dataset = cached_dataset(tmp_path, "small", KEY, lambda: BuiltDataset(small_images, NAMES, groups))
-    with pytest.raises(
-        DatasetError, match=r"expected only groups train, val, test .*, found 'test', 'train', 'valid'$"
-    ):
+    with pytest.raises(DatasetError, match=r"expected only groups train, val, test .*found 'test', 'train', 'valid'$"):
         _ = dataset.meta_train_classes
 
 

@@ -40,7 +40,10 @@ def configured(run_config: Callable[..., RunConfig], tmp_path_factory: pytest.Te
         ({"embedding": "UnseededDropping"}, "embedding: expected .* to draw from PyTorch's global generator only"),
         ({"embedding": "BatchNormed"}, "embedding: expected .* batch-norm = 'support' .* other queries change"),
         ({"embedding": "BatchNormedInTraining"}, "embedding: .* other queries change the result"),
-        ({"embedding": "RunningStatistics"}, "embedding: expected parameters only .* found 'norm.running_mean'"),
+        (
+            {"embedding": "RunningStatistics"},
+            "embedding: expected .* to exchange only parameters .* found 'norm.running_mean'",
+        ),
         ({"embedding": "HiddenStatistics"}, "embedding: .* a pass in training mode changes 'norm.running_mean'"),
         ({"attention": "AlwaysDroppingAttention"}, "attention: expected .* the same twice in evaluation mode"),
         (
