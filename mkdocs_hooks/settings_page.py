@@ -12,7 +12,7 @@ from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config import sections as declared
 from fedmeta_flwr.config.setting import key_of
 
-_HEADINGS = {"ClassSplit": "Class split", "MetaLearning": "Meta-learning"}
+_HEADINGS = {"ClassSplit": "Class split", "Episode": "Episodes", "MetaLearning": "Meta-learning"}
 _TYPES = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 _INTRODUCTION = """# Configuration reference
 
@@ -33,7 +33,7 @@ def keys() -> frozenset[str]:
 
 def sections() -> dict[str, str]:
     """Return the heading for each field of `RunConfig`, after the class that declares it."""
-    classes = {name: getattr(declared, name) for name in declared.__all__}
+    classes = {name.removesuffix("Settings"): getattr(declared, name) for name in declared.__all__}
     return {
         field.name: _HEADINGS.get(name, name)
         for name, section in classes.items()

@@ -126,27 +126,27 @@ def require_custom_clients(config: RunConfig, scenario: Scenario) -> None:
         If an object does not take the arguments of the built-in one or one of its options, or returns something else.
     """
     parts = ("client", "adversary", "attack", "poisoning", "attention", "embedding", "defense")
-    if _is_custom(config, *parts):
+    if _needs_trial(config, *parts):
         with torch_draws(config.seed, "trial-of-custom-objects"):
             _try_networks(config, scenario)
             _try_attack(config, scenario)
-            if _is_custom(config, "defense"):
+            if _needs_trial(config, "defense"):
                 _try_defense(config, scenario)
             for partition_id in (scenario.roles.colluders[0], scenario.roles.first_benign):
                 make_client(config, scenario, partition_id, torch.device("cpu"), Path())
 
 
-def _is_custom(config: RunConfig, *kinds: str) -> bool:
+def _needs_trial(config: RunConfig, *kinds: str) -> bool:
     """Return whether one of these objects is custom or has options."""
     return any(is_custom(getattr(config, kind)) or getattr(config, f"{kind}_options") for kind in kinds)
 
 
 def _try_networks(config: RunConfig, scenario: Scenario) -> None:
     embedding = _initial_classifier(config, scenario).embedding
-    if _is_custom(config, "embedding"):
+    if _needs_trial(config, "embedding"):
         images = torch.rand(trial_rows(), scenario.dataset.images.shape[2], config.image_size, config.image_size)
         try_embedding(embedding, config.embedding, images, config.batch_norm)
-    if _is_custom(config, "attention"):
+    if _needs_trial(config, "attention"):
         attention = _new_attention(config, embedding.features)
         try_attention(attention, config.attention, embedding.features, config.batch_norm)
 

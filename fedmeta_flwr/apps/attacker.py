@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 
 from fedmeta_flwr.apps.scenario import Scenario
-from fedmeta_flwr.attacks import Attack, Federation, Knowledge, Poisoning, Turn, Upload, make_poison, stamped_images
+from fedmeta_flwr.attacks import (
+    Attack,
+    Knowledge,
+    Poisoning,
+    PublicKnowledge,
+    Turn,
+    Upload,
+    make_poison,
+    stamped_images,
+)
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import RegistryError, is_custom, make, parse_options, refusals
 from fedmeta_flwr.data import Episode
@@ -43,7 +52,7 @@ def knowledge_of(config: RunConfig, scenario: Scenario, partition_id: int, clien
         `outer_steps` and `outer_lr`.
     """
     return Knowledge(
-        federation=Federation(
+        public=PublicKnowledge(
             roles=scenario.roles,
             quorum=config.quorum,
             strategy=config.strategy,

@@ -1,6 +1,6 @@
 """Attacks: the backdoor key, poisoned episodes, and the update that an adversary uploads."""
 
-from fedmeta_flwr.attacks.base import Attack, Federation, Knowledge, LayeredAttack, Turn, Upload
+from fedmeta_flwr.attacks.base import Attack, Knowledge, LayeredAttack, PublicKnowledge, Turn, Upload
 from fedmeta_flwr.attacks.key import BackdoorKey, BackdoorKeyError, build_key, stamp
 from fedmeta_flwr.attacks.key_effect import KeyEffect, effect_on
 from fedmeta_flwr.attacks.layers import Boost, Chain, Layer, OuterStep, boost
@@ -13,13 +13,13 @@ __all__ = [
     "BackdoorKeyError",
     "Boost",
     "Chain",
-    "Federation",
     "KeyEffect",
     "Knowledge",
     "Layer",
     "LayeredAttack",
     "OuterStep",
     "Poisoning",
+    "PublicKnowledge",
     "Turn",
     "Upload",
     "boost",

@@ -25,7 +25,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Federation:
+class PublicKnowledge:
     """What everybody knows about the run (Kerckhoffs's principle); it holds no secret of a client or the evaluation.
 
     Attributes
@@ -62,7 +62,7 @@ class Knowledge:
 
     Attributes
     ----------
-    federation : Federation
+    public : PublicKnowledge
         What everybody knows.
     model : Classifier or MatchingNetwork
         The architecture, on the device on which it is trained, with the attacker's initial private part. An attack
@@ -86,7 +86,7 @@ class Knowledge:
         the quorum: if the other updates are small, the new global model equals the adversaries' local model.
     """
 
-    federation: Federation
+    public: PublicKnowledge
     model: Any
     shared: nn.Module
     training: LocalTraining
@@ -106,7 +106,7 @@ class Knowledge:
     @property
     def boost_share(self) -> float:
         """The factor on this attacker's update: all colluders attack in the same round, each with an equal share."""
-        return self.boost_factor / len(self.federation.roles.adversaries)
+        return self.boost_factor / len(self.public.roles.adversaries)
 
     def model_with(self, arrays: Arrays) -> tuple[Any, nn.Module]:
         """Return a copy of the model whose shared part has these weights, and the copy's shared part."""

@@ -75,7 +75,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "defense": {
         "none": "fedmeta_flwr.defenses.none:Undefended",
         "rescue": "fedmeta_flwr.defenses.matching.rescue:Rescue",
-        "federation": "fedmeta_flwr.defenses.matching.federation:Federation",
+        "federation": "fedmeta_flwr.defenses.matching.federation:DefendedFederation",
     },
 }
 """By kind, then by name, the ``module:attribute``. A kind is the key of the setting that names the object."""

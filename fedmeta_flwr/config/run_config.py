@@ -13,16 +13,16 @@ from fedmeta_flwr.config.contradictions import contradictions
 from fedmeta_flwr.config.registry import RegistryError, is_custom, resolve
 from fedmeta_flwr.config.schedule import Schedule
 from fedmeta_flwr.config.sections import (
-    Attack,
-    ClassSplit,
-    Data,
-    Defense,
-    Episodes,
-    Evaluation,
-    Federation,
-    Machine,
-    MetaLearning,
-    Randomness,
+    AttackSettings,
+    ClassSplitSettings,
+    DataSettings,
+    DefenseSettings,
+    EpisodeSettings,
+    EvaluationSettings,
+    FederationSettings,
+    MachineSettings,
+    MetaLearningSettings,
+    RandomnessSettings,
 )
 from fedmeta_flwr.config.setting import checked, key_of
 
@@ -47,16 +47,16 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(
-    Machine,
-    Evaluation,
-    Defense,
-    Attack,
-    MetaLearning,
-    Episodes,
-    Federation,
-    ClassSplit,
-    Data,
-    Randomness,
+    MachineSettings,
+    EvaluationSettings,
+    DefenseSettings,
+    AttackSettings,
+    MetaLearningSettings,
+    EpisodeSettings,
+    FederationSettings,
+    ClassSplitSettings,
+    DataSettings,
+    RandomnessSettings,
     Schedule,
 ):
     """Everything that determines a run, parsed and checked.

@@ -1,22 +1,22 @@
 """The settings of a run by section; each section is a frozen dataclass of `setting.setting` fields."""
 
-from fedmeta_flwr.config.sections.attack import Attack
-from fedmeta_flwr.config.sections.data import ClassSplit, Data
-from fedmeta_flwr.config.sections.defense import Defense
-from fedmeta_flwr.config.sections.evaluation import Evaluation
-from fedmeta_flwr.config.sections.federation import Federation
-from fedmeta_flwr.config.sections.learning import Episodes, MetaLearning
-from fedmeta_flwr.config.sections.machine import Machine, Randomness
+from fedmeta_flwr.config.sections.attack import AttackSettings
+from fedmeta_flwr.config.sections.data import ClassSplitSettings, DataSettings
+from fedmeta_flwr.config.sections.defense import DefenseSettings
+from fedmeta_flwr.config.sections.evaluation import EvaluationSettings
+from fedmeta_flwr.config.sections.federation import FederationSettings
+from fedmeta_flwr.config.sections.learning import EpisodeSettings, MetaLearningSettings
+from fedmeta_flwr.config.sections.machine import MachineSettings, RandomnessSettings
 
 __all__ = [
-    "Attack",
-    "ClassSplit",
-    "Data",
-    "Defense",
-    "Episodes",
-    "Evaluation",
-    "Federation",
-    "Machine",
-    "MetaLearning",
-    "Randomness",
+    "AttackSettings",
+    "ClassSplitSettings",
+    "DataSettings",
+    "DefenseSettings",
+    "EpisodeSettings",
+    "EvaluationSettings",
+    "FederationSettings",
+    "MachineSettings",
+    "MetaLearningSettings",
+    "RandomnessSettings",
 ]

@@ -6,7 +6,7 @@ from fedmeta_flwr.config.setting import name_of, options_of, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attack:
+class AttackSettings:
     """When adversaries attack, and how."""
 
     attack_round: int = setting("Round of the (first) attack; 0: no attack.", minimum=0)

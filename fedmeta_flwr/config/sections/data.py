@@ -6,7 +6,7 @@ from fedmeta_flwr.config.setting import name_of, options_of, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class DataSettings:
     """The images, the model to start from, and the folders of files."""
 
     dataset: str = name_of("dataset", "Which images.")
@@ -44,7 +44,7 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassSplit:
+class ClassSplitSettings:
     """Who holds which classes, and which images adversaries have."""
 
     case: str = setting(

@@ -6,7 +6,7 @@ from fedmeta_flwr.config.setting import name_of, options_of, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Defense:
+class DefenseSettings:
     """What clients do against a backdoor."""
 
     defense: str = name_of(

@@ -6,7 +6,7 @@ from fedmeta_flwr.config.setting import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class EvaluationSettings:
     """What is measured, and in which rounds."""
 
     evaluate_every: int = setting(

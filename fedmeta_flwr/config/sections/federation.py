@@ -6,7 +6,7 @@ from fedmeta_flwr.config.setting import name_of, options_of, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Federation:
+class FederationSettings:
     """Clients, rounds, and how updates become a new global model."""
 
     num_clients: int = setting("Number of clients; the first ones (from partition 0) are the adversaries.", minimum=2)

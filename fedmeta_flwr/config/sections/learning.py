@@ -6,7 +6,7 @@ from fedmeta_flwr.config.setting import name_of, options_of, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Episodes:
+class EpisodeSettings:
     """The tasks of meta-training."""
 
     way: int = setting("Classes in an episode.", minimum=2)
@@ -16,7 +16,7 @@ class Episodes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetaLearning:
+class MetaLearningSettings:
     """The network, and how a client trains it."""
 
     embedding: str = name_of(

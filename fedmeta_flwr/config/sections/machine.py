@@ -6,14 +6,14 @@ from fedmeta_flwr.config.setting import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Randomness:
+class RandomnessSettings:
     """The seed."""
 
     seed: int = setting("Seed of every random stream of the run.", minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class MachineSettings:
     """The device."""
 
     device: str = setting("Device of all tensors; auto: a GPU if there is one.", choices=("auto", "cpu", "cuda"))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fedmeta_flwr.learning import Classifier, LocalTraining, MatchingNetwork
 
 
-class Federation(Matching):
+class DefendedFederation(Matching):
     """Share the embedding, and train with it an attention that never leaves the client."""
 
     label = "defended federation"

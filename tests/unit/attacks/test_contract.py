@@ -114,9 +114,9 @@ def test_without_poison_and_with_a_boost_of_1_the_upload_is_the_benign_update(
     config = run_config(**{**SMALL, "cache_dir": str(tmp_path)})
     client = client_of(config, tmp_path, 0)
     assert isinstance(client, Adversary)
-    federation = client.attack.knowledge.federation
+    public = client.attack.knowledge.public
     known = replace(
-        client.attack.knowledge, outer_steps=federation.outer_steps(ROUND), outer_lr=federation.outer_lr, boost_factor=1
+        client.attack.knowledge, outer_steps=public.outer_steps(ROUND), outer_lr=public.outer_lr, boost_factor=1
     )
     turn = turn_of(known)
     start = client.get_parameters({})
