@@ -3,12 +3,10 @@
 from clients.adversary import Abstention, Adversary
 from clients.benign import BenignClient
 from clients.defended import DefendedClient
-from fedmeta_flwr.learning import LocalTraining
 
 __all__ = [
     "Abstention",
     "Adversary",
     "BenignClient",
     "DefendedClient",
-    "LocalTraining",
 ]

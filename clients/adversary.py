@@ -19,7 +19,7 @@ class Abstention(Exception):  # noqa: N818 - a decision of the client, not an er
 class Adversary(BenignClient):
     """A client that plants a backdoor, by itself or together with other adversaries.
 
-    It never evaluates, because accuracies are those of benign clients; the ClientApp ensures this.
+    It never evaluates, because accuracies are those of benign clients: when asked to, the ClientApp abstains for it.
 
     Parameters
     ----------

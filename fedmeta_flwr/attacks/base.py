@@ -114,10 +114,6 @@ class Knowledge:
         set_arrays(shared, arrays)
         return model, shared
 
-    def clean_episode(self, rng: np.random.Generator) -> Episode:
-        """Draw an episode as a benign client does, from the attacker's meta-training classes."""
-        return self.training.sample(self.holdings, rng)
-
     def poisoned_episode(self, rng: np.random.Generator) -> Episode:
         """Draw an episode with the target, in which some of the target's images are replaced by stamped ones."""
         pool = {**self.holdings, **self.target}

@@ -8,8 +8,8 @@ from fedmeta_flwr.data.loading import load_dataset
 from fedmeta_flwr.data.mini_imagenet import load_mini_imagenet
 from fedmeta_flwr.data.omniglot import load_omniglot
 from fedmeta_flwr.data.photos import decode_photo, read_photo
-from fedmeta_flwr.data.plain_files import read_file
 from fedmeta_flwr.data.roles import Holdings, Roles
+from fedmeta_flwr.data.safe_files import read_file
 from fedmeta_flwr.data.split import ClassSplit, SplitError, SplitSizes, split_classes
 from fedmeta_flwr.data.store import BuiltDataset, DatasetError, ImageDataset, default_cache_dir
 from fedmeta_flwr.data.strokes import load_strokes

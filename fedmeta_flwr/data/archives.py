@@ -17,7 +17,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 
 from fedmeta_flwr.data.image_files import is_skipped
-from fedmeta_flwr.data.plain_files import MAX_FILE_BYTES, check_file, read_file, refuse_links
+from fedmeta_flwr.data.safe_files import MAX_FILE_BYTES, check_file, read_file, refuse_links
 from fedmeta_flwr.data.store import DatasetError
 from fedmeta_flwr.plain_file import file_kind
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedmeta_flwr.data.split import Holdings
+from fedmeta_flwr.data.roles import Holdings
 
 
 class EpisodeError(ValueError):

@@ -7,7 +7,7 @@ from pathlib import Path
 from fedmeta_flwr.data.archives import content_digest
 from fedmeta_flwr.data.image_files import is_photo, is_skipped
 from fedmeta_flwr.data.photos import decode_photo
-from fedmeta_flwr.data.plain_files import list_folder, read_file, refuse_links
+from fedmeta_flwr.data.safe_files import list_folder, read_file, refuse_links
 from fedmeta_flwr.data.store import (
     BuiltDataset,
     DatasetError,

@@ -19,8 +19,8 @@ from PIL import Image
 
 from fedmeta_flwr.data.archives import content_digest, read_entries
 from fedmeta_flwr.data.photos import decode_photo, square_photo
-from fedmeta_flwr.data.plain_files import list_folder, read_file, refuse_links
 from fedmeta_flwr.data.restricted_pickle import PickledArray, read_pickle
+from fedmeta_flwr.data.safe_files import list_folder, read_file, refuse_links
 from fedmeta_flwr.data.store import (
     SPLIT_NAMES,
     BuiltDataset,

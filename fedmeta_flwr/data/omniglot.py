@@ -18,7 +18,7 @@ from PIL import Image
 from fedmeta_flwr.data.archives import content_digest, read_entries
 from fedmeta_flwr.data.image_files import PHOTO_FORMATS, is_photo
 from fedmeta_flwr.data.photos import open_image
-from fedmeta_flwr.data.plain_files import list_folder, refuse_links
+from fedmeta_flwr.data.safe_files import list_folder, refuse_links
 from fedmeta_flwr.data.store import BuiltDataset, DatasetError, ImageDataset, cache_key, cached_dataset, is_text
 
 DOWNLOAD_URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmeta_flwr.data.plain_files import check_file
+from fedmeta_flwr.data.safe_files import check_file
 from fedmeta_flwr.data.store import DatasetError
 
 MAX_PICKLE_BYTES = 2**32  # 4 GiB; the largest pickle of mini-ImageNet has 0.8 GiB

@@ -14,7 +14,7 @@ import numpy as np
 from fedmeta_flwr.data.roles import Holdings, Roles
 from fedmeta_flwr.seeding import generator
 
-__all__ = ["ClassSplit", "Holdings", "SplitError", "SplitSizes", "partition_classes", "split_classes"]
+__all__ = ["ClassSplit", "SplitError", "SplitSizes", "partition_classes", "split_classes"]
 
 
 class SplitError(ValueError):

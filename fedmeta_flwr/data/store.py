@@ -118,12 +118,6 @@ class ImageDataset(BuiltDataset):
         return int(self.images.shape[1])
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image, in pixels."""
-        channels, height, width = self.images.shape[2:]
-        return channels, height, width
-
-    @property
     def meta_train_classes(self) -> tuple[int, ...] | None:
         """Meta-training classes of the dataset's predefined split; None if it has no such split."""
         return self._predefined("train")

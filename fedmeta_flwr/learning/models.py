@@ -34,9 +34,9 @@ class Embedding(nn.Module):
     def forward(self, images: Tensor, reference_rows: int | None = None) -> Tensor:
         """Return features (rows, `features`) of `images` (rows, channels, height, width) in 0..1.
 
-        If `reference_rows` is given, the statistics that normalise a batch come only from that many first rows. In
-        evaluation mode (`eval`), the same images must have the same features. In training mode, a network may draw from
-        PyTorch's global generators, which are seeded.
+        If `reference_rows` is given, only the first `reference_rows` images give the statistics that normalise a batch.
+        In evaluation mode (`eval`), the same images must have the same features. In training mode, a network may draw
+        from PyTorch's global generators, which are seeded.
         """
         raise NotImplementedError
 

@@ -20,7 +20,6 @@ __all__ = [
     "DEAD_ACTOR",
     "LIST_RUNS_PATH",
     "PROTOBUF",
-    "RAY_START",
     "SIMULATION_FAILED",
     "TEXT_MARK",
     "ClientAppCallable",
@@ -48,9 +47,7 @@ DEAD_ACTOR = ("ray.exceptions.ActorDiedError", "ray.exceptions.ActorUnavailableE
 LIST_RUNS_PATH = "/v1/control/list-runs"
 PROTOBUF = "application/protobuf"
 
-# Texts in a run's log and status (flwr/server/superlink/fleet/vce, flwr/simulation/app.py).
-RAY_START = "ray.init("
-"""In the traceback of a simulation that could not start Ray."""
+# A text in a run's status (flwr/simulation/app.py).
 SIMULATION_FAILED = "Simulation failed with exception: "
 """At the beginning of the details of a failed simulation."""
 

@@ -21,7 +21,7 @@ class Question:
     Attributes
     ----------
     claim : str
-        A key of `poster_claims.CLAIMS`.
+        A key of `claims.poster.CLAIMS`.
     case : str
         ``"a"``, ``"b"`` or ``"c"``; empty if the claim compares them.
     measured : str

@@ -1,4 +1,4 @@
-"""The poster's persistence figure, drawn from only a result file."""
+"""The poster's persistence figure, drawn from a result file only."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

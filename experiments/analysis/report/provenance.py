@@ -115,7 +115,7 @@ def _of_single(material: Material) -> Recipe:
     remarks = ["Save the settings below as run.toml first."]
     if settings.get("initial-model"):
         settings["initial-model"] = Path(settings["initial-model"]).name
-        remarks.append("It goes on from the model of another run (initial-model), which must be there, too.")
+        remarks.append("It starts from the model of another run (initial-model), which must be there, too.")
     if key_file := _key_file(settings):
         settings[_KEY] = key_file
         remarks.append(_KEY_REMARK)

@@ -105,7 +105,7 @@ class Clean(LayeredAttack):
     """An attack that poisons nothing."""
 
     def episode(self, rng: np.random.Generator) -> Episode:
-        return self.knowledge.clean_episode(rng)
+        return self.knowledge.training.sample(self.knowledge.holdings, rng)
 
 
 def test_without_poison_and_with_a_boost_of_1_the_upload_is_the_benign_update(

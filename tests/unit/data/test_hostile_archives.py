@@ -12,7 +12,7 @@ from unit.bounded_memory import on_linux, outcomes
 
 from fedmeta_flwr.data import archives
 from fedmeta_flwr.data.archives import content_digest, read_entries
-from fedmeta_flwr.data.plain_files import MAX_FILE_BYTES
+from fedmeta_flwr.data.safe_files import MAX_FILE_BYTES
 from fedmeta_flwr.data.store import DatasetError
 
 WriteZip = Callable[[bytes], Path]

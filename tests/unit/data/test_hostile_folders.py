@@ -16,8 +16,8 @@ from unit.bounded_memory import on_linux, outcomes
 from fedmeta_flwr.attacks.key import BackdoorKeyError, build_key
 from fedmeta_flwr.data import DatasetError, load_image_folder, load_mini_imagenet, load_omniglot
 from fedmeta_flwr.data.archives import content_digest, read_entries
-from fedmeta_flwr.data.plain_files import read_file
 from fedmeta_flwr.data.restricted_pickle import read_pickle
+from fedmeta_flwr.data.safe_files import read_file
 
 posix = pytest.mark.skipif(os.name != "posix", reason="no pipes and no links for everyone elsewhere")
 pytestmark = posix

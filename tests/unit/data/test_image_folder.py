@@ -134,7 +134,7 @@ def test_a_cached_set_is_not_decoded_again_until_a_file_changes(
         load_image_folder(folder, tmp_path / "cache", 8)
     (folder / "cat" / "00.png").write_bytes(_png(200))
     assert load_image_folder(folder, tmp_path / "cache", 8).fingerprint != before.fingerprint
-    assert load_image_folder(folder, tmp_path / "cache", 9).image_shape == (3, 9, 9)
+    assert load_image_folder(folder, tmp_path / "cache", 9).images.shape[2:] == (3, 9, 9)
 
 
 def _remove_an_image(folder: Path) -> None:

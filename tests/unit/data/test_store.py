@@ -44,7 +44,7 @@ def test_a_dataset_comes_back_from_the_cache_as_it_was_built(tmp_path: Path, sma
     _assert_same(first, small_images)
     _assert_same(second, small_images)
     assert first.fingerprint == second.fingerprint
-    assert (second.num_classes, second.num_instances, second.image_shape) == (3, 2, (1, 4, 5))
+    assert (second.num_classes, second.num_instances, second.images.shape) == (3, 2, (3, 2, 1, 4, 5))
 
 
 def test_images_are_memory_mapped_and_read_only(tmp_path: Path, small_images: np.ndarray) -> None:
@@ -249,7 +249,7 @@ def test_a_split_with_a_third_group_of_another_name_is_refused(tmp_path: Path, s
 
 def test_photos_with_three_channels_are_welcome(tmp_path: Path) -> None:
     photos = np.zeros((3, 2, 3, 4, 4), np.uint8)
-    assert cached_dataset(tmp_path, "small", KEY, lambda: _built(photos)).image_shape == (3, 4, 4)
+    assert cached_dataset(tmp_path, "small", KEY, lambda: _built(photos)).images.shape[2:] == (3, 4, 4)
 
 
 @given(

@@ -14,7 +14,6 @@ from conftest import ROOT
 from flwr.app import Message, MessageType, RecordDict
 from flwr.clientapp.client_app import ClientAppException
 from flwr.server.superlink.fleet.vce import vce_api
-from flwr.server.superlink.fleet.vce.backend import raybackend
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 from flwr.simulation import app as simulation_app
@@ -26,7 +25,6 @@ from fedmeta_flwr.protocol.flower_private import (
     CLASS_MARK,
     CLIENT_EXCEPTION,
     DEAD_ACTOR,
-    RAY_START,
     SIMULATION_FAILED,
     TEXT_MARK,
     TaskIdentity,
@@ -110,9 +108,8 @@ def test_a_dead_actor_is_named_as_it_was(name: str) -> None:
     assert f"{kind.__module__}.{kind.__name__}" == name, "see ray/exceptions.py"
 
 
-def test_a_simulation_fails_and_starts_ray_with_the_messages_that_are_searched_for() -> None:
+def test_a_simulation_fails_with_the_message_that_is_searched_for() -> None:
     assert SIMULATION_FAILED in inspect.getsource(simulation_app), "see the details of a failed run"
-    assert RAY_START in inspect.getsource(raybackend), "see how the simulation's backend starts Ray"
 
 
 def test_plain_flwr_run_wants_two_ports() -> None:

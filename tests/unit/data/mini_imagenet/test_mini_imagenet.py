@@ -125,7 +125,7 @@ def test_a_cached_set_is_not_decoded_again_until_a_photo_or_the_size_changes(
         load_mini_imagenet(tmp_path / "data", tmp_path / "cache", 8)
     files[FIRST] = jpg(255)
     assert load_mini_imagenet(write_zip(files), tmp_path / "cache", 8).fingerprint != before.fingerprint
-    assert load_mini_imagenet(tmp_path / "data", tmp_path / "cache", 9).image_shape == (3, 9, 9)
+    assert load_mini_imagenet(tmp_path / "data", tmp_path / "cache", 9).images.shape[2:] == (3, 9, 9)
 
 
 def test_a_changed_list_of_a_folder_is_not_served_from_the_cache(tmp_path: Path, files: Files) -> None:
