@@ -1,6 +1,5 @@
 """Why a client does not count in a round: one of four reasons, and further details."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,14 +19,6 @@ class DropReason(StrEnum):
     """It raised, could not be reached, did not answer in time, or sent an invalid reply; the detail says which."""
     BUSY = "busy"
     """It was not asked, because a request of an earlier round was still pending."""
-
-
-# In result files of earlier versions, a single text holds all details.
-_ONE_TEXT = re.compile(
-    rf"(?P<during>{_EVALUATION} )?(?P<reason>{'|'.join(DropReason)})(: (?P<detail>.*?))?"
-    r"( \(sent in round (?P<sent_in_round>[0-9]{1,9})\))?",
-    re.DOTALL,
-)
 
 
 @dataclass(frozen=True)
@@ -78,21 +69,17 @@ class Drop:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Drop":
-        """Undo `to_json`, also for an entry of an earlier version, whose reason holds all details.
+        """Undo `to_json`.
 
         Raises
         ------
-        KeyError, TypeError
-            If the entry does not name a client, or its reason is not a text.
+        KeyError, TypeError, ValueError
+            If the entry does not name a client and one of the four reasons.
         """
-        found = _ONE_TEXT.fullmatch(entry["reason"])
-        if found is None:
-            return cls(entry["partition_id"], DropReason.FAILED, detail=entry["reason"])
-        sent_in_round = found["sent_in_round"]
         return cls(
             entry["partition_id"],
-            DropReason(found["reason"]),
-            detail=found["detail"] or entry.get("detail", ""),
-            sent_in_round=int(sent_in_round) if sent_in_round else entry.get("sent_in_round"),
-            in_evaluation=bool(found["during"]) or entry.get("during") == _EVALUATION,
+            DropReason(entry["reason"]),
+            detail=entry.get("detail", ""),
+            sent_in_round=entry.get("sent_in_round"),
+            in_evaluation=entry.get("during") == _EVALUATION,
         )

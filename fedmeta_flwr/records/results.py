@@ -83,8 +83,8 @@ class RoundRecord:
         }
 
     @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> "RoundRecord":
-        """Undo `to_json`; in files of version 0.1, the entry also has ``seconds``.
+    def from_json(cls, entry: Mapping[str, Any], seconds: float) -> "RoundRecord":
+        """Undo `to_json`, given the time of the round, which is in a separate file.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class RoundRecord:
             "dropped": [Drop.from_json(one) for one in entry.get("dropped", [])],
             "evaluation": evaluation and [ClientEvaluation.from_json(one) for one in evaluation],
         }
-        return cls(**{**entry, **typed})
+        return cls(**{**entry, **typed, "seconds": seconds})
 
 
 def step_curves_of(evaluation: Iterable[ClientEvaluation]) -> list[str]:
@@ -188,7 +188,7 @@ def read_results(path: Path) -> RunResults:
     rounds = tuple(_round(file, record, seconds) for record in records if record["kind"] == "round")
     end = next((record for record in records if record["kind"] == "end"), None)
     if end is not None:
-        end.setdefault("seconds", all_seconds)
+        end["seconds"] = all_seconds
     return RunResults(run=records[0], rounds=rounds, end=end)
 
 
@@ -238,10 +238,9 @@ def parse_line(file: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def _round(file: Path, record: dict[str, Any], seconds: dict[int, float]) -> RoundRecord:
-    entry = {"seconds": seconds.get(record.get("server_round", 0), 0.0)} | record
-    del entry["kind"]
+    entry = {name: value for name, value in record.items() if name != "kind"}
     try:
-        found = RoundRecord.from_json(entry)
+        found = RoundRecord.from_json(entry, seconds.get(record.get("server_round", 0), 0.0))
         found.accuracies()  # checks that hits and trials exist
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         where = f"{file}, round {record.get('server_round', 'unknown')}"

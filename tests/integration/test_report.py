@@ -196,7 +196,7 @@ def invoke(*arguments: object) -> Result:
 def test_a_hostile_result_file_brings_no_markup_onto_the_page(tmp_path: Path) -> None:
     file = write_run(tmp_path, "attack-a", step_curves=())
     hostile = "<img src=x onerror=alert(1)></script><script>alert(1)</script>"
-    dropped = '"dropped": [{"partition_id": 1, "reason": "' + hostile + '"}]'
+    dropped = '"dropped": [{"partition_id": 1, "reason": "failed", "detail": "' + hostile + '"}]'
     text = file.read_text(encoding="utf-8").replace('"dropped": []', dropped)
     file.write_text(text.replace('"strategy": "fedavg"', f'"strategy": "{hostile}"'), encoding="utf-8")
     result = invoke(file)

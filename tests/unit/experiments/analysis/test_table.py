@@ -5,7 +5,7 @@ from rich.console import Console
 from unit.experiments.conftest import MakeResults
 
 from experiments.analysis.table import milestones, missed_attack, results_table
-from fedmeta_flwr.records.drops import Drop
+from fedmeta_flwr.records.drops import Drop, DropReason
 from fedmeta_flwr.records.entries import Arrival
 from fedmeta_flwr.records.results import CURVES, ResultsError, RoundRecord
 
@@ -50,9 +50,7 @@ def test_an_attack_that_did_not_count_is_reported(
         4,
         "attack",
         arrivals=[Arrival(partition, 4, 1.0, 1.0) for partition in arrived],
-        dropped=[
-            Drop.from_json({"partition_id": partition, "reason": reason}) for partition, reason in dropped.items()
-        ],
+        dropped=[Drop(partition, DropReason(reason)) for partition, reason in dropped.items()],
     )
     others = [one for one in results.rounds if one.server_round != 4]
     assert missed_attack(replace(results, rounds=(*others, record))) == expected
