@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fedmeta_flwr.defenses import Defense, LocalContext
-from fedmeta_flwr.learning import EvaluationPlan, by_fine_tuning, evaluate
+from fedmeta_flwr.learning import EvaluationPlan, evaluate
 from fedmeta_flwr.records import Counts
 
 Accuracies = dict[str, Counts]
@@ -36,10 +36,10 @@ class Measurement:
     has_step_curves : callable
         Takes a server round, and returns whether step curves are measured in it.
     fine_tuning_steps, local_steps : tuple of int
-        The points of the curves along fine-tuning of an episode and along local training, as numbers of steps:
-        ascending, 0 or above.
+        The points of the curves of an episode and of the curves along local training, as numbers of steps: ascending,
+        0 or above.
     fine_tuning_episodes : int
-        Episodes of each kind for the fine-tuning curve: the first ones of the plan.
+        Episodes of each kind for the curves of an episode: the first ones of the plan.
     """
 
     plan: EvaluationPlan
@@ -60,16 +60,17 @@ class Measurement:
         if not self.has_step_curves(server_round):
             return {}
         return {
-            along.curve.key: self._fine_tuning_curve(model)
+            along.curve.key: self._episode_curve(along, model)
             if along.curve.is_of_episode
             else self._local_curve(along, model)
             for along in self.step_curves
             if along.curve is not None
         }
 
-    def _fine_tuning_curve(self, model: Any) -> dict[int, Accuracies]:
-        plan = replace(self.plan, episodes=self.fine_tuning_episodes)
-        stages = evaluate(plan, by_fine_tuning(model, self.context.inner, self.fine_tuning_steps), _device(model))
+    def _episode_curve(self, defense: Defense, model: Any) -> dict[int, Accuracies]:
+        plan, network = replace(self.plan, episodes=self.fine_tuning_episodes), defense.in_use(model, self.context)
+        adapt = defense.adapt_in_stages(network, self.context, self.fine_tuning_steps)
+        stages = evaluate(plan, adapt, _device(network))
         return dict(zip(self.fine_tuning_steps, stages, strict=True))
 
     def _local_curve(self, defense: Defense, model: Any) -> dict[int, Accuracies]:

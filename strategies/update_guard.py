@@ -51,16 +51,13 @@ class ExpectedCounts:
         Queries per episode, by curve. A curve that is not listed may have any number above 0.
     episodes : int or None
         Episodes of each kind. None: any number, the same for all curves.
-    fine_tuning_episodes : int or None
-        Episodes of each kind for the curve along fine-tuning steps.
-    step_curves : tuple of str
-        The admitted curves along local steps.
+    step_curves : Mapping of str to (int or None)
+        The episodes of each kind of every admitted curve along steps, by its name in results. None: any number.
     """
 
     trials: Mapping[str, int] = field(default_factory=dict)
     episodes: int | None = None
-    fine_tuning_episodes: int | None = None
-    step_curves: tuple[str, ...] = STEP_CURVES
+    step_curves: Mapping[str, int | None] = field(default_factory=lambda: dict.fromkeys(STEP_CURVES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +143,8 @@ class UpdateGuard:
             for name, steps in step_curves.items():
                 if name not in expected.step_curves:
                     raise ValueError(f"a curve along steps named {_shown(name)}")
-                episodes = expected.fine_tuning_episodes if name == "fine_tuning" else expected.episodes
                 for counts_at_step in steps.values():
-                    _check_counts(counts_at_step, expected.trials, episodes)
+                    _check_counts(counts_at_step, expected.trials, expected.step_curves[name])
         except (KeyError, TypeError, ValueError) as error:
             raise RejectedReplyError(f"expected hits and trials of every curve, found {error}") from error
         return ClientEvaluation(partition_id, counts, step_curves)

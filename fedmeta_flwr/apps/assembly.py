@@ -1,5 +1,6 @@
 """Builds a client from the run configuration and a partition id."""
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fedmeta_flwr.apps.attacker import knowledge_of, make_attack, try_attack
 from fedmeta_flwr.apps.scenario import Scenario
 from fedmeta_flwr.attacks import stamped_sets
 from fedmeta_flwr.config import RunConfig, whole_numbers
-from fedmeta_flwr.config.registry import is_custom, make
+from fedmeta_flwr.config.registry import custom_code, is_custom, make
 from fedmeta_flwr.defenses import Defense, LocalContext, MatchingSettings, make_defense
 from fedmeta_flwr.defenses.step_curves import curves_of
 from fedmeta_flwr.defenses.trial import try_defense
@@ -123,17 +124,21 @@ def require_custom_clients(config: RunConfig, scenario: Scenario) -> None:
     Raises
     ------
     RegistryError
-        If an object does not take the arguments of the built-in one or one of its options, or returns something else.
+        If an object does not take the arguments of the built-in one or one of its options, fails, or returns something
+        else.
     """
     parts = ("client", "adversary", "attack", "poisoning", "attention", "embedding", "defense")
     if _needs_trial(config, *parts):
         with torch_draws(config.seed, "trial-of-custom-objects"):
             _try_networks(config, scenario)
-            _try_attack(config, scenario)
             if _needs_trial(config, "defense"):
                 _try_defense(config, scenario)
-            for partition_id in (scenario.roles.colluders[0], scenario.roles.first_benign):
-                make_client(config, scenario, partition_id, torch.device("cpu"), Path())
+            if config.attack_round:
+                _try_attack(config, scenario)
+            parties = {"adversary": scenario.roles.colluders[0], "client": scenario.roles.first_benign}
+            for kind, partition_id in parties.items():
+                with _custom_code(config, kind):
+                    make_client(config, scenario, partition_id, torch.device("cpu"), Path())
 
 
 def _needs_trial(config: RunConfig, *kinds: str) -> bool:
@@ -141,22 +146,32 @@ def _needs_trial(config: RunConfig, *kinds: str) -> bool:
     return any(is_custom(getattr(config, kind)) or getattr(config, f"{kind}_options") for kind in kinds)
 
 
+def _custom_code(config: RunConfig, kind: str) -> AbstractContextManager[None]:
+    """Return the context of a trial of this object; errors of a built-in one pass as they are."""
+    if not _needs_trial(config, kind):
+        return nullcontext()
+    return custom_code(kind, getattr(config, kind), getattr(config, f"{kind}_options"))
+
+
 def _try_networks(config: RunConfig, scenario: Scenario) -> None:
-    embedding = _initial_classifier(config, scenario).embedding
-    if _needs_trial(config, "embedding"):
-        images = torch.rand(trial_rows(), scenario.dataset.images.shape[2], config.image_size, config.image_size)
-        try_embedding(embedding, config.embedding, images, config.batch_norm)
+    with _custom_code(config, "embedding"):
+        embedding = _initial_classifier(config, scenario).embedding
+        if _needs_trial(config, "embedding"):
+            images = torch.rand(trial_rows(), scenario.dataset.images.shape[2], config.image_size, config.image_size)
+            try_embedding(embedding, config.embedding, images, config.batch_norm)
     if _needs_trial(config, "attention"):
-        attention = _new_attention(config, embedding.features)
-        try_attention(attention, config.attention, embedding.features, config.batch_norm)
+        with _custom_code(config, "attention"):
+            attention = _new_attention(config, embedding.features)
+            try_attention(attention, config.attention, embedding.features, config.batch_norm)
 
 
 def _try_defense(config: RunConfig, scenario: Scenario) -> None:
     partition_id = scenario.roles.first_benign
     context, plan = _local_context(config, scenario, partition_id), _evaluation_plan(config, scenario, partition_id)
-    try_defense(
-        defense_of(config), config.defense, initial_model(config, scenario), context, plan.meta_testing_episode(0)
-    )
+    defense = defense_of(config)
+    with _custom_code(config, "defense"):
+        model, curves = initial_model(config, scenario), _step_curves(config, defense)
+        try_defense(defense, config.defense, model, context, plan.meta_testing_episode(0), curves=curves)
 
 
 def _try_attack(config: RunConfig, scenario: Scenario) -> None:
@@ -218,17 +233,21 @@ def _head_training(config: RunConfig, scenario: Scenario, partition_id: int) -> 
 def _measurement(
     config: RunConfig, scenario: Scenario, partition_id: int, defense: Defense, context: LocalContext
 ) -> Measurement:
-    curves = curves_of(defense)
     return Measurement(
         plan=_evaluation_plan(config, scenario, partition_id),
         defense=defense,
         context=context,
-        step_curves=tuple(curves[name] for name in config.step_curves.split()),
+        step_curves=_step_curves(config, defense),
         has_step_curves=config.has_step_curves,
         fine_tuning_steps=whole_numbers(config.fine_tuning_curve_steps),
         local_steps=whole_numbers(config.local_curve_steps),
         fine_tuning_episodes=config.fine_tuning_episodes,
     )
+
+
+def _step_curves(config: RunConfig, defense: Defense) -> tuple[Defense, ...]:
+    curves = curves_of(defense)
+    return tuple(curves[name] for name in config.step_curves.split())
 
 
 def _evaluation_plan(config: RunConfig, scenario: Scenario, partition_id: int) -> EvaluationPlan:

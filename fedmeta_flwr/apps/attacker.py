@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from flwr.app import MetricRecord
 
+from clients.memory import ClientMemory
 from fedmeta_flwr.apps.scenario import Scenario
 from fedmeta_flwr.attacks import (
     Attack,
@@ -18,9 +22,11 @@ from fedmeta_flwr.attacks import (
     stamped_images,
 )
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.config.registry import RegistryError, is_custom, make, parse_options, refusals
+from fedmeta_flwr.config.registry import RegistryError, custom_code, is_custom, make
 from fedmeta_flwr.data import Episode
 from fedmeta_flwr.learning import get_arrays
+from fedmeta_flwr.protocol import NUM_EXAMPLES
+from fedmeta_flwr.records import TRAIN_LOSS
 from fedmeta_flwr.seeding import generator
 
 
@@ -32,7 +38,8 @@ def make_attack(config: RunConfig, knowledge: Knowledge) -> Attack:
     RegistryError
         If a custom attack cannot be used, or the attack does not take an option.
     """
-    attack: Attack = make("attack", config.attack, Attack, {"knowledge": knowledge}, config.attack_options)
+    with custom_code("attack", config.attack, config.attack_options):
+        attack: Attack = make("attack", config.attack, Attack, {"knowledge": knowledge}, config.attack_options)
     return attack
 
 
@@ -87,15 +94,28 @@ def try_attack(config: RunConfig, knowledge: Knowledge) -> None:
     Raises
     ------
     RegistryError
-        If a custom poisoning or a custom attack does not return what the built-in one does.
+        If a custom poisoning or a custom attack fails, or does not return what the built-in one does.
     """
     if is_custom(config.poisoning) or config.poisoning_options:
-        _try_poisoning(config, knowledge)
+        with custom_code("poisoning", config.poisoning, config.poisoning_options):
+            _try_poisoning(config, knowledge)
     attack = make_attack(config, replace(knowledge, outer_steps=1))
     if is_custom(config.attack):
         arrays = get_arrays(knowledge.shared)
         turn = Turn(1, arrays, generator(config.seed, "trial-of-attack"))
-        _check_upload(config.attack, attack.local_update(replace(turn, memory=attack.remember(turn))), arrays)
+        with custom_code("attack", config.attack, config.attack_options):
+            upload = attack.local_update(replace(turn, memory=_kept(attack, turn)))
+            _check_upload(config.attack, upload, arrays)
+            _check_metrics(config.attack, upload)
+
+
+def _kept(attack: Attack, turn: Turn) -> Mapping[str, np.ndarray]:
+    """Return what the attack remembers, after it was written to a file and read, as between two rounds."""
+    with TemporaryDirectory() as folder:
+        memory = ClientMemory.of(Path(folder), 0)
+        if remembered := attack.remember(turn):
+            memory.keep(remembered, turn.server_round, turn.server_round)
+        return memory.recall(None, turn.server_round + 1) or {}
 
 
 def _check_upload(name: str, upload: Upload, arrays: Mapping[str, np.ndarray]) -> None:
@@ -111,6 +131,22 @@ def _check_upload(name: str, upload: Upload, arrays: Mapping[str, np.ndarray]) -
                 f"attack: expected array {key} from {name!r} to be {array.dtype} of shape {array.shape}, "
                 f"found {uploaded.dtype} of {uploaded.shape}"
             )
+        if not np.isfinite(uploaded).all():
+            raise RegistryError(f"attack: expected array {key} from {name!r} to have finite numbers, found others")
+
+
+def _check_metrics(name: str, upload: Upload) -> None:
+    """Check the numbers beside the arrays as the server will."""
+    metrics: dict[str, Any] = {**upload.metrics}
+    reported = MetricRecord({NUM_EXAMPLES: upload.num_examples, **metrics})
+    for key, value in reported.items():
+        if not np.isfinite(value).all():
+            raise RegistryError(f"attack: expected {key} from {name!r} to be finite, found {value}")
+    examples, loss = reported[NUM_EXAMPLES], reported.get(TRAIN_LOSS)
+    if not isinstance(examples, int | float) or examples <= 0:
+        raise RegistryError(f"attack: expected num_examples above 0 from {name!r}, found {examples}")
+    if not isinstance(loss, int | float) or loss < 0:
+        raise RegistryError(f"attack: expected a metric {TRAIN_LOSS} of 0 or above from {name!r}, found {loss}")
 
 
 def _try_poisoning(config: RunConfig, knowledge: Knowledge) -> None:
@@ -118,8 +154,7 @@ def _try_poisoning(config: RunConfig, knowledge: Knowledge) -> None:
     rng = generator(config.seed, "trial-of-poisoning")
     pool = {**knowledge.holdings, **knowledge.target}
     clean = training.sample(pool, rng, required=(knowledge.target_class,))
-    with refusals("poisoning", config.poisoning, parse_options("poisoning", config.poisoning_options)):
-        poisoned = replace(poisoning, poison_support_episodes=1.0)(clean, knowledge.target_class, rng)
+    poisoned = replace(poisoning, poison_support_episodes=1.0)(clean, knowledge.target_class, rng)
     if not isinstance(poisoned, Episode):
         raise RegistryError(
             f"poisoning: expected {config.poisoning!r} to return Episode, found {type(poisoned).__name__}"

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from flwr.serverapp.strategy import Strategy
 
-from fedmeta_flwr.apps.assembly import initial_arrays, require_custom_clients
+from fedmeta_flwr.apps.assembly import defense_of, initial_arrays, require_custom_clients
 from fedmeta_flwr.apps.key_check import check_key
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.records import STEP_CURVES, TRAIN_LOSS
+from fedmeta_flwr.defenses.step_curves import curves_of, head_curves
+from fedmeta_flwr.records import TRAIN_LOSS
 from fedmeta_flwr.records.checkpoint import CheckpointError, load_checkpoint
 from strategies import (
     Abstainers,
@@ -144,6 +145,7 @@ def first_arrivals(config: RunConfig, inner: Strategy | ServerRule, first_round:
 
 
 def _expected_counts(config: RunConfig) -> ExpectedCounts:
+    curves = [along.curve for along in (head_curves() | curves_of(defense_of(config))).values() if along.curve]
     clean = config.way * config.evaluate_query_shot
     return ExpectedCounts(
         trials={
@@ -153,8 +155,10 @@ def _expected_counts(config: RunConfig) -> ExpectedCounts:
             "attack_validation": config.backdoor_classes * config.attack_validation_instances,
         },
         episodes=config.evaluate_episodes,
-        fine_tuning_episodes=config.fine_tuning_episodes,
-        step_curves=tuple(dict.fromkeys((*STEP_CURVES, *config.step_curve_names))),
+        step_curves={
+            curve.key: config.fine_tuning_episodes if curve.is_of_episode else config.evaluate_episodes
+            for curve in curves
+        },
     )
 
 

@@ -244,6 +244,21 @@ def refusals(kind: str, name: str, options: Mapping[str, Any]) -> Iterator[None]
         raise RegistryError(f"{kind}-options: {name} refuses {dict(options)!r}: {error}") from error
 
 
+@contextmanager
+def custom_code(kind: str, name: str, options: str) -> Iterator[None]:
+    """Turn any exception of custom code in the block into a `RegistryError` that names the object and its options."""
+    chosen = parse_options(kind, options)
+    try:
+        yield
+    except RegistryError:
+        raise
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}"
+        if chosen:
+            raise RegistryError(f"{kind}-options: {name} refuses {chosen!r}: {found}") from error
+        raise RegistryError(f"{kind}: expected {name!r} to pass its trial before the run, found {found}") from error
+
+
 def call(
     kind: str,
     name: str,

@@ -187,6 +187,17 @@ class Defense(ABC):
             (rows, way). It predicts in evaluation mode, and apart from the mode the network stays unchanged.
         """
 
+    def adapt_in_stages(self, network: Any, context: LocalContext, steps: Sequence[int]) -> Adapt:
+        """Return how a `network`, after its local steps, adapts along the steps of a curve of an episode.
+
+        A defense needs it if its curve has `is_of_episode`. The function yields a prediction function, as in `adapt`,
+        when each listed number of steps on the support set is reached; use it before the next iteration. `steps` are
+        ascending, 0 or above.
+        """
+        raise NotImplementedError(
+            f"{self.label or 'no defense'}: expected a method adapt_in_stages for a curve of an episode, found none"
+        )
+
     def compared(self, network: Any) -> MatchingNetwork | None:
         """Return the matching network whose features the report shows; None if the defense does not match features."""
         return None

@@ -9,6 +9,8 @@ from fedmeta_flwr.defenses.base import Defense, LocalContext, LocalSteps, StepCu
 from fedmeta_flwr.defenses.matching.rescue import Rescue
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
 
     from fedmeta_flwr.learning import Adapt
@@ -25,9 +27,13 @@ class Undefended(Defense):
 
     def adapt(self, network: Any, context: LocalContext) -> Adapt:
         """Fine-tune on the support set."""
+        return self.adapt_in_stages(network, context, [context.inner.steps])
+
+    def adapt_in_stages(self, network: Any, context: LocalContext, steps: Sequence[int]) -> Adapt:
+        """Fine-tune on the support set."""
         from fedmeta_flwr.learning import by_fine_tuning
 
-        return by_fine_tuning(network, context.inner, [context.inner.steps])
+        return by_fine_tuning(network, context.inner, steps)
 
 
 class HeadSteps(Undefended):

@@ -4,6 +4,7 @@ from fedmeta_flwr.protocol.clipping import clip
 from fedmeta_flwr.protocol.messages import (
     CLIPPING_NORM,
     NORM_BIT,
+    NUM_EXAMPLES,
     OLDEST_ROUND,
     PARTITION_ID,
     SERVER_ROUND,
@@ -26,6 +27,7 @@ from fedmeta_flwr.protocol.messages import (
 __all__ = [
     "CLIPPING_NORM",
     "NORM_BIT",
+    "NUM_EXAMPLES",
     "OLDEST_ROUND",
     "PARTITION_ID",
     "SERVER_ROUND",

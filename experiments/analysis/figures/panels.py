@@ -110,34 +110,41 @@ def _persistence_panel(collection: Collection, run: str) -> Panel:
 
 
 def _fine_tuning(collection: Collection) -> Plan:
-    panels = [_along_steps(collection, run, "fine_tuning", "fine-tuning steps") for run in _attacked(collection)]
-    return Plan("fine-tuning of the poisoned model", {"": panels}, (_PALE,))
+    measured = _rows_along_steps(collection, "fine-tuning steps", is_of_episode=True)
+    names = list(measured) if len(measured) > 1 else [""] * len(measured)
+    rows = dict(zip(names, measured.values(), strict=True))
+    return Plan("fine-tuning of the poisoned model", rows, (_PALE,))
 
 
 def _rescue(collection: Collection) -> Plan:
-    runs = _attacked(collection)
-    names = {
-        key: step_curve.label
-        for run in runs
-        for key, step_curve in curves_of_run(collection, run).items()
-        if not step_curve.is_of_episode
-    }
-    rows = {
-        name: [_along_steps(collection, run, step_curve, "local steps") for run in runs]
-        for step_curve, name in names.items()
-    }
-    measured = {name: row for name, row in rows.items() if any(panel.curves for panel in row)}
+    measured = _rows_along_steps(collection, "local steps", is_of_episode=False)
     is_compared = any(panel.reference for row in measured.values() for panel in row)
     undefended = ["no defense: fully-connected head without local steps"] * is_compared
     remarks = (*undefended, f"{_PALE}, along the same steps")
     return Plan("local defense of the poisoned model", measured, remarks)
 
 
-def _along_steps(collection: Collection, run: str, step_curve: str, x_label: str) -> Panel:
+def _rows_along_steps(collection: Collection, x_label: str, *, is_of_episode: bool) -> dict[str, list[Panel]]:
+    """Return a row of panels for each measured curve of an episode, or else along local steps, by its label."""
+    runs = _attacked(collection)
+    names = {
+        key: step_curve.label
+        for run in runs
+        for key, step_curve in curves_of_run(collection, run).items()
+        if step_curve.is_of_episode == is_of_episode
+    }
+    rows = {
+        name: [_along_steps(collection, run, key, x_label, is_compared=not is_of_episode) for run in runs]
+        for key, name in names.items()
+    }
+    return {name: row for name, row in rows.items() if any(panel.curves for panel in row)}
+
+
+def _along_steps(collection: Collection, run: str, step_curve: str, x_label: str, *, is_compared: bool) -> Panel:
     curves = _measured(collection, run, "attack", step_curve)
     clean = _measured(collection, run, "before", step_curve)
-    is_compared = step_curve != "fine_tuning" and not defense_of_run(collection, run).label
-    undefended = {curve: collection.points(run, "attack", curve) for curve in curves if is_compared}
+    is_undefended = is_compared and not defense_of_run(collection, run).label
+    undefended = {curve: collection.points(run, "attack", curve) for curve in curves if is_undefended}
     return Panel(run, f"case ({run[-1]})", x_label, curves, clean, reference=undefended, along_steps=True)
 
 

@@ -65,6 +65,27 @@ class Doubling(Attack):
         return Upload(arrays, 1, {"train-loss": 0.0})
 
 
+class Unweighted(Attack):
+    def local_update(self, turn):
+        return Upload(dict(turn.global_arrays), 0, {"train-loss": 0.0})
+
+
+class Unmeasured(Attack):
+    def local_update(self, turn):
+        return Upload(dict(turn.global_arrays), 1, {})
+
+
+class Infinite(Attack):
+    def local_update(self, turn):
+        arrays = {name: np.full_like(array, np.inf) for name, array in turn.global_arrays.items()}
+        return Upload(arrays, 1, {"train-loss": 0.0})
+
+
+class Imaginary(Unmeasured):
+    def remember(self, turn):
+        return {"kept": np.ones(2, np.complex128)}
+
+
 def no_attack(knowledge):
     return "attack"
 '''
@@ -125,6 +146,11 @@ def test_an_attack_with_options_and_a_memory_goes_through_run_claims_and_report(
         (("Silent", ""), "attack: expected '.*:Silent' to return Upload, found NoneType"),
         (("Renaming", ""), "attack: expected arrays .*head.bias, head.weight from '.*:Renaming', found other"),
         (("Doubling", ""), "attack: expected array .* from '.*:Doubling' to be float32 of shape .*, found float64 of"),
+        (("Unweighted", ""), "attack: expected num_examples above 0 from '.*:Unweighted', found 0"),
+        (("Unmeasured", ""), "attack: expected a metric train-loss of 0 or above from '.*:Unmeasured', found None"),
+        (("Infinite", ""), "attack: expected array .* from '.*:Infinite' to have finite numbers, found others"),
+        (("Imaginary", ""), "attack: expected '.*:Imaginary' to pass its trial before the run, found "),
+        (("Momentum", '{"factor": "x"}'), "attack-options: .*:Momentum refuses {'factor': 'x'}: ValueError: could not"),
     ],
 )
 def test_an_attack_that_cannot_be_used_is_refused_before_anything_starts(
@@ -134,6 +160,12 @@ def test_an_attack_that_cannot_be_used_is_refused_before_anything_starts(
     with pytest.raises(ValueError, match=message):
         prepare(run_config(**small(tmp_path, attack=f"{package}:{attack}", attack_options=options)))
     assert not (tmp_path / "strokes").exists()
+
+
+def test_an_attack_is_not_tried_where_there_is_none(
+    package: str, run_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    prepare(run_config(**small(tmp_path, attack=f"{package}:Silent", attack_round=0)))
 
 
 def test_options_of_the_built_in_attack_are_checked_before_anything_starts(

@@ -1,6 +1,7 @@
 """Accuracies and curves along local steps: when they are measured, and what their points are."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,45 @@ from clients import BenignClient
 from clients.measurement import Accuracies
 from fedmeta_flwr.apps.preflight import first_arrivals, inner_strategy
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.defenses import Defense, LocalContext, MatchingSettings, StepCurve
 from fedmeta_flwr.defenses.matching.rescue import Rescue
 from fedmeta_flwr.defenses.none import HeadSteps
-from fedmeta_flwr.learning.evaluation import by_fine_tuning, by_matching, evaluate
+from fedmeta_flwr.learning.batches import Batch
+from fedmeta_flwr.learning.evaluation import Adapt, Predict, by_fine_tuning, by_matching, evaluate
 from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork
 from fedmeta_flwr.learning.meta_learning import InnerLoop
-from fedmeta_flwr.learning.models import get_arrays
+from fedmeta_flwr.learning.models import Classifier, get_arrays
 from fedmeta_flwr.protocol.messages import evaluate_reply, metrics_to_counts, metrics_to_step_curves
 from fedmeta_flwr.records.results import CURVES
 from strategies.errors import RejectedReplyError
 
 CPU = torch.device("cpu")
+HERE = "unit.clients.test_measurement"
 STEPS = {"fine_tuning": [0, 2, 5], "matching": [0, 1, 3], "head": [0, 1, 3]}
+
+
+class Opposite(Defense):
+    """Shares no head, and adapts step by step to an episode: after an odd number of steps it reverses its answers."""
+
+    label = "opposite"
+    has_head = False
+    curve = StepCurve("opposite", "opposite", "turns", is_of_episode=True)
+
+    def model(self, classifier: Classifier, matching: MatchingSettings) -> MatchingNetwork:
+        return MatchingNetwork(classifier.embedding, matching.new_attention(classifier.embedding.features))
+
+    def adapt(self, network: MatchingNetwork, context: LocalContext) -> Adapt:
+        return self.adapt_in_stages(network, context, [0])
+
+    def adapt_in_stages(self, network: MatchingNetwork, context: LocalContext, steps: Sequence[int]) -> Adapt:
+        def turned(predict: Predict, step: int) -> Predict:
+            return lambda images: (-1) ** step * predict(images)
+
+        def adapt(support: Batch) -> list[Predict]:
+            (predict,) = by_matching(network, context.inner.batch_norm)(support)
+            return [turned(predict, step) for step in steps]
+
+        return adapt
 
 
 @pytest.fixture
@@ -163,3 +191,18 @@ def test_a_client_counts_what_the_server_expects_and_nothing_else_is_admitted(
         more = {**metrics, name: [number + 1 for number in metrics[name]]}
         with pytest.raises(RejectedReplyError, match="trials in each episode"):
             guard.read_evaluation(3, evaluate_reply(instruction, 10, more), instruction)
+
+
+@pytest.mark.usefixtures("task_identity")
+def test_a_curve_of_an_episode_is_that_of_its_defense_and_reaches_the_results(
+    configured: RunConfigs, tmp_path: Path
+) -> None:
+    config = configured(defense=f"{HERE}:Opposite", step_curves="opposite")
+    guard = first_arrivals(config, inner_strategy(config), first_round=1).guard
+    instruction = Message(RecordDict(), dst_node_id=3, message_type=MessageType.EVALUATE)
+    metrics = metrics_of(client_of(config, tmp_path), server_round=3)
+    evaluation = guard.read_evaluation(3, evaluate_reply(instruction, 10, metrics), instruction)
+    points = evaluation.step_curves["opposite"]
+    first = {curve: (numbers.hits[:1], numbers.trials[:1]) for curve, numbers in evaluation.counts.items()}
+    assert {curve: (numbers.hits, numbers.trials) for curve, numbers in points[0].items()} == first
+    assert points[0] == points[2] != points[5]

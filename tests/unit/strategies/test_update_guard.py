@@ -88,7 +88,7 @@ def test_a_step_that_passes_can_be_read_from_the_result_file(step: str) -> None:
 EXPECTED = ExpectedCounts(
     trials={"meta_testing": 5, "main_task": 5, "attack_training": 4, "attack_validation": 3},
     episodes=2,
-    fine_tuning_episodes=2,
+    step_curves={"fine_tuning": 2, "matching": 2},
 )
 
 
@@ -122,9 +122,12 @@ def test_other_numbers_of_episodes_or_trials_than_every_client_counts_are_reject
         read_evaluation(changed, UpdateGuard(expected_counts=EXPECTED))
 
 
-def test_the_curve_along_fine_tuning_may_have_another_number_of_episodes() -> None:
-    guard = UpdateGuard(expected_counts=replace(EXPECTED, fine_tuning_episodes=1))
-    fewer = {**METRICS, **of_one_episode("fine-tuning:0:"), **of_one_episode("fine-tuning:500:")}
+@pytest.mark.parametrize(
+    ("name", "prefixes"), [("fine_tuning", ["fine-tuning:0:", "fine-tuning:500:"]), ("matching", ["matching:50:"])]
+)
+def test_a_curve_along_steps_may_have_another_number_of_episodes(name: str, prefixes: list[str]) -> None:
+    guard = UpdateGuard(expected_counts=replace(EXPECTED, step_curves={**EXPECTED.step_curves, name: 1}))
+    fewer = {**METRICS, **{key: value for prefix in prefixes for key, value in of_one_episode(prefix).items()}}
     assert read_evaluation(fewer, guard) == read_evaluation(fewer)
     with pytest.raises(RejectedReplyError, match="expected 1 episodes, found 2"):
         read_evaluation(METRICS, guard)
