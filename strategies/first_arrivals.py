@@ -133,6 +133,8 @@ class FirstArrivals(Strategy):
     ) -> Result:
         """Register the nodes, run the rounds, and wait for pending replies.
 
+        A second start counts again from `first_round`, and resumes nothing.
+
         Parameters
         ----------
         grid, initial_arrays, num_rounds, train_config, evaluate_config, evaluate_fn
@@ -227,11 +229,12 @@ class FirstArrivals(Strategy):
         self._pending = {}
         self._timeout = timeout
         self._oldest_rounds = [self.first_round] * 2
-        if self._resumed is not None:
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None:
             observer.begin("preparing")
-            self._pending = send_again(self._resumed["pending"], self._grid, timeout)
-            self._clock.restore(self._resumed["clock"], self._pending.values())
-            self._oldest_rounds = self._resumed["oldest_rounds"]
+            self._pending = send_again(resumed["pending"], self._grid, timeout)
+            self._clock.restore(resumed["clock"], self._pending.values())
+            self._oldest_rounds = resumed["oldest_rounds"]
 
     def _run_rounds(
         self,
