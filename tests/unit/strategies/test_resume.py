@@ -240,3 +240,25 @@ def test_a_second_start_does_not_repeat_what_a_checkpoint_had_pending() -> None:
     seen.clear()
     strategy.start(grid, arrays, num_rounds=1)
     assert sorted(seen) == [(0, 4), (1, 4), (2, 4), (3, 4)]
+
+
+def test_a_run_keeps_its_identity_over_a_resume_and_shares_it_with_no_other_run() -> None:
+    def identities(rounds: int, state: Any = None) -> tuple[set[str], Any]:
+        seen, states = set(), []
+
+        def client(partition: int, message: Message) -> Message:
+            if message.metadata.message_type != MessageType.QUERY:
+                seen.add(messages.message_config(message)[messages.RUN])
+            return honest_client(partition, message)
+
+        def keep(_: int, found: Any) -> None:
+            states.append(through_a_file(found))
+
+        federate(SLOW, rounds, client=client, on_checkpoint=keep, state=state, is_evaluated=lambda _: True)
+        return seen, states[-1]
+
+    first, state = identities(2)
+    resumed, later = identities(1, state)
+    other, _ = identities(1)
+    assert len(first) == len(other) == 1
+    assert identities(1, later)[0] == resumed == first != other
