@@ -8,7 +8,7 @@ from flwr.common import NDArrays, Scalar
 from clients.benign import BenignClient
 from clients.memory import ClientMemory
 from fedmeta_flwr.attacks import Attack, Turn
-from fedmeta_flwr.protocol import OLDEST_ROUND, SERVER_ROUND
+from fedmeta_flwr.protocol import OLDEST_ROUND, SERVER_ROUND, Arrays
 from fedmeta_flwr.seeding import generator
 
 
@@ -53,9 +53,10 @@ class Adversary(BenignClient):
     def fit(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[NDArrays, int, dict[str, Scalar]]:
         """Attack, train benignly, or raise `Abstention`, depending on the round; returns as `BenignClient.fit`."""
         server_round = int(config[SERVER_ROUND])
-        turn = self._turn(parameters, server_round)
+        memory = self.memory.of_run(config)
+        turn = self._turn(parameters, server_round, memory.recall(None, server_round) or {})
         if remembered := self.attack.remember(turn):
-            self.memory.keep(remembered, server_round, int(config.get(OLDEST_ROUND, server_round)))
+            memory.keep(remembered, server_round, int(config.get(OLDEST_ROUND, server_round)))
         if self.is_attack(server_round):
             upload = self.attack.local_update(turn)
             return [upload.arrays[name] for name in turn.global_arrays], upload.num_examples, upload.metrics
@@ -63,10 +64,10 @@ class Adversary(BenignClient):
             raise Abstention
         return super().fit(parameters, config)
 
-    def _turn(self, parameters: NDArrays, server_round: int) -> Turn:
+    def _turn(self, parameters: NDArrays, server_round: int, remembered: Arrays) -> Turn:
         return Turn(
             server_round,
             dict(zip(self.shared.state_dict(), parameters, strict=True)),
             generator(self.training.seed, "attack", self.training.partition_id, server_round),
-            self.memory.recall(None, server_round) or {},
+            remembered,
         )

@@ -35,22 +35,23 @@ class DefendedClient(BenignClient):
     def fit(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[NDArrays, int, dict[str, Scalar]]:
         """Train as `BenignClient.fit` does, including the private part, and keep that part for the next round."""
         server_round = int(config[SERVER_ROUND])
-        self._recall(server_round)
+        memory = self.memory.of_run(config)
+        self._recall(memory, server_round)
         answer = super().fit(parameters, config)
         if self.private is not None:
             oldest_round = int(config.get(OLDEST_ROUND, server_round))
-            self.memory.keep(get_arrays(self.private), server_round, oldest_round)
+            memory.keep(get_arrays(self.private), server_round, oldest_round)
         return answer
 
     def evaluate(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[float, int, dict[str, Any]]:
         """Count hits as `BenignClient.evaluate` does, with the most recent private part; nothing is kept."""
-        self._recall(int(config[SERVER_ROUND]) + 1)
+        self._recall(self.memory.of_run(config), int(config[SERVER_ROUND]) + 1)
         return super().evaluate(parameters, config)
 
-    def _recall(self, before_round: int) -> None:
+    def _recall(self, memory: ClientMemory, before_round: int) -> None:
         if self.private is None:
             return
-        kept = self.memory.recall(get_arrays(self.private), before_round)
+        kept = memory.recall(get_arrays(self.private), before_round)
         if kept is not None:
             set_arrays(self.private, kept)
 

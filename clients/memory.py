@@ -1,11 +1,13 @@
 """A client's private arrays: a file per client, which is never sent."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from fedmeta_flwr.protocol import RUN
 from fedmeta_flwr.records.checkpoint import SUFFIX, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 
 _SEPARATOR = "/"
@@ -16,20 +18,28 @@ class ClientMemory:
     """A client's private arrays, kept from round to round and across a restart.
 
     The file holds the arrays after each round from which the server may still resume. A run that resumes from a
-    checkpoint therefore finds the arrays of that time.
+    checkpoint therefore finds the arrays of that time. What another run has left in the file is ignored, and replaced
+    when this one keeps something.
 
     Attributes
     ----------
     file : Path
         The file; every round of training replaces it as a whole.
+    run : str
+        Identifies the run.
     """
 
     file: Path
+    run: str = ""
 
     @classmethod
     def of(cls, folder: Path, partition_id: int) -> "ClientMemory":
         """Return the memory of one client."""
         return cls(folder / f"client-{partition_id}{SUFFIX}")
+
+    def of_run(self, config: Mapping[str, Any]) -> "ClientMemory":
+        """Return the memory in the run of an instruction, given by the instruction's configuration."""
+        return replace(self, run=str(config.get(RUN, "")))
 
     def recall(self, expected: Mapping[str, np.ndarray] | None, before_round: int) -> dict[str, np.ndarray] | None:
         """Return the newest arrays from before a round, or None if the client has kept none.
@@ -74,14 +84,17 @@ class ClientMemory:
         first = max((number for number in earlier if number < oldest_round), default=0)
         history = {number: kept for number, kept in earlier.items() if number >= first} | {server_round: dict(arrays)}
         named = {f"{number}{_SEPARATOR}{name}": kept[name] for number, kept in history.items() for name in kept}
-        save_checkpoint(self.file, named, {})
+        save_checkpoint(self.file, named, {RUN: self.run})
 
     def _read(self) -> dict[int, dict[str, np.ndarray]]:
-        """Return the arrays by round; an empty dict if there is no file."""
+        """Return the arrays by round; an empty dict if there is no file of this run."""
         if not self.file.exists():
             return {}
+        checkpoint = load_checkpoint(self.file)
+        if checkpoint.metadata.get(RUN, "") != self.run:
+            return {}
         history: dict[int, dict[str, np.ndarray]] = {}
-        for name, array in load_checkpoint(self.file).arrays.items():
+        for name, array in checkpoint.arrays.items():
             server_round, separator, array_name = name.partition(_SEPARATOR)
             if not separator or not server_round.isdecimal():
                 raise CheckpointError(f"{self.file}: expected arrays named ROUND/NAME, found {name!r}")

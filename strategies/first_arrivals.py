@@ -6,6 +6,7 @@ to the strategy instead of all replies, and records each round.
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -98,7 +99,7 @@ class FirstArrivals(Strategy):
         guard = guard or UpdateGuard()
         self.guard = replace(guard, least_metrics={**self._inner.required_metrics(), **guard.least_metrics})
         self._resumed: dict[str, Any] | None = None
-        # Set by `start`. A checkpoint has the pending requests, the clock, and the rounds that may be asked for again.
+        # Set by `start`. A checkpoint has the pending requests, the clock, the oldest rounds, and the run.
         self._grid: ArrivalGrid
         self._clock: Clock
         self._pending: dict[int, PendingRequest]
@@ -106,6 +107,7 @@ class FirstArrivals(Strategy):
         self._arrays: ArrayRecord  # these two of the current round
         self._received: Sequence[ReceivedUpdate]
         self._oldest_rounds: list[int]  # of the last two checkpoints
+        self._run: str
 
     def resume(self, state: dict[str, Any]) -> ArrayRecord:
         """Make the next `start` resume from the state given to `on_checkpoint`; return the global arrays to start with.
@@ -132,6 +134,8 @@ class FirstArrivals(Strategy):
         evaluate_fn: EvaluateFn | None = None,
     ) -> Result:
         """Register the nodes, run the rounds, and wait for pending replies.
+
+        A second start counts again from `first_round`, and resumes nothing.
 
         Parameters
         ----------
@@ -227,11 +231,14 @@ class FirstArrivals(Strategy):
         self._pending = {}
         self._timeout = timeout
         self._oldest_rounds = [self.first_round] * 2
-        if self._resumed is not None:
+        self._run = uuid.uuid4().hex
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None:
             observer.begin("preparing")
-            self._pending = send_again(self._resumed["pending"], self._grid, timeout)
-            self._clock.restore(self._resumed["clock"], self._pending.values())
-            self._oldest_rounds = self._resumed["oldest_rounds"]
+            self._pending = send_again(resumed["pending"], self._grid, timeout)
+            self._clock.restore(resumed["clock"], self._pending.values())
+            self._oldest_rounds = resumed["oldest_rounds"]
+            self._run = resumed["run"]
 
     def _run_rounds(
         self,
@@ -303,11 +310,11 @@ class FirstArrivals(Strategy):
         return self.aggregate_evaluate(number, evaluation_round.replies)
 
     def _by_partition(self, server_round: int, instructions: Iterable[Message]) -> dict[int, Message]:
-        """Return instructions by client, each stamped with its round and the oldest round still needed."""
+        """Return instructions by client, each stamped with its round, the oldest round still needed, and the run."""
         oldest_round = server_round if self.hooks.on_checkpoint is None else min(self._oldest_rounds)
         by_partition = {}
         for instruction in instructions:
-            messages.stamp_round(instruction, server_round, oldest_round)
+            messages.stamp_round(instruction, server_round, oldest_round, self._run)
             by_partition[self._grid.roster[instruction.metadata.dst_node_id]] = instruction
         return by_partition
 
@@ -336,6 +343,7 @@ class FirstArrivals(Strategy):
             "pending": save_pending(self._pending),
             "clock": self._clock.state(),
             "oldest_rounds": self._oldest_rounds,
+            "run": self._run,
         }
 
 

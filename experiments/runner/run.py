@@ -138,6 +138,7 @@ def run_on(
     its first round is submitted again, unless its server reports why it failed.
     """
     folder = Path(config.results_dir)
+    is_taken = not config.resume and (folder / FILE_NAME).exists()  # then the server refuses, and nothing may resume
     try:
         for start in range(1, _STARTS + 1):
             follower = _follower(config)
@@ -151,7 +152,7 @@ def run_on(
                 break
             failure = read_failure(folder, int(run_id))
             has_begun = _last_round(follower) != began_after
-            if failure or has_begun or not status.is_failed or start == _STARTS:
+            if failure or has_begun or is_taken or not status.is_failed or start == _STARTS:
                 hint = "\nIt can be resumed from its last checkpoint: run with --resume."
                 reason = failure_reason(status, failure, "" if failure else superlink.log(run_id))
                 raise RunFailedError(reason + hint * (folder / FOLDER_NAME).is_dir())

@@ -120,6 +120,7 @@ def first_arrivals(config: RunConfig, inner: Strategy | ServerRule, first_round:
             training=adversaries if config.adversary_between_attacks == "abstain" else frozenset(),
             evaluation=adversaries,
         ),
+        tolerated_adversaries=config.num_adversaries,
     )
     return FirstArrivals(
         inner,

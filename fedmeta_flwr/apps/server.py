@@ -29,6 +29,7 @@ from fedmeta_flwr.records import (
     ResultsError,
     RoundRecord,
     describe_machine,
+    early_failure_recorded,
     failure_recorded,
     read_results,
     remove_failure,
@@ -56,18 +57,17 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run one configuration to its end; if it fails, the reason is recorded in its folder."""
     folder = run_folder(str(context.run_config.get("results-dir", "")), context.run_id)
-    with failure_recorded(folder, context.run_id):
-        _run_configuration(RunConfig.parse(context.run_config), grid, folder)
+    with early_failure_recorded(folder, context.run_id):
+        _run_configuration(RunConfig.parse(context.run_config), grid, folder, context.run_id)
 
 
-def _run_configuration(config: RunConfig, grid: Grid, folder: Path) -> None:
+def _run_configuration(config: RunConfig, grid: Grid, folder: Path, run_id: int) -> None:
     """Carry out a run; everything is checked before the first message and the first record."""
     prepared = preflight(config)
     if prepared.warning:
         _LOG.warning(prepared.warning)
     scenario, arrays, strategy = prepared.scenario, prepared.arrays, prepared.strategy
     with locked(folder), ProgressFile(folder) as observer:
-        remove_failure(folder)
         checkpoints = RunCheckpoints(folder)
         if config.resume and finished(config, folder):
             checkpoints.remove_all()
@@ -77,6 +77,7 @@ def _run_configuration(config: RunConfig, grid: Grid, folder: Path) -> None:
             remove_results(folder)
         with (
             ResultsWriter(folder, after_round=state and state["server_round"]) as writer,
+            failure_recorded(folder, run_id),
             TensorBoardWriter(
                 folder,
                 config,
@@ -84,6 +85,7 @@ def _run_configuration(config: RunConfig, grid: Grid, folder: Path) -> None:
                 read_results(folder).rounds if state is not None else (),
             ) as events,
         ):
+            remove_failure(folder)
             strategy.hooks = Hooks(
                 on_round=lambda record, arrays: _write_round(record, arrays, writer, events, config),
                 on_checkpoint=(lambda number, state: checkpoints.save(number, state, config))

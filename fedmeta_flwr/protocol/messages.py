@@ -20,6 +20,8 @@ NUM_EXAMPLES = "num-examples"
 SERVER_ROUND = "server-round"
 OLDEST_ROUND = "oldest-round"
 """No instruction of an earlier round will follow, even if the run resumes from a checkpoint."""
+RUN = "run"
+"""Identifies the run, also after it has resumed from a checkpoint; what a client kept in another run does not count."""
 PARTITION_ID = "partition-id"
 CLIPPING_NORM = "clipping_norm"  # these two have Flower's spelling
 NORM_BIT = "norm_bit"
@@ -171,8 +173,8 @@ def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-def stamp_round(instruction: Message, server_round: int, oldest_round: int) -> None:
-    """Write the rounds into an instruction, and give it a separate configuration.
+def stamp_round(instruction: Message, server_round: int, oldest_round: int, run: str) -> None:
+    """Write the rounds and the run into an instruction, and give it a separate configuration.
 
     Flower's strategies use the same configuration in all their messages, and change it from round to round, even while
     a message of an earlier round is still pending.
@@ -180,8 +182,10 @@ def stamp_round(instruction: Message, server_round: int, oldest_round: int) -> N
     content = RecordDict(dict(instruction.content))
     for name, record in content.config_records.items():
         content[name] = ConfigRecord(dict(record))
-    rounds = {SERVER_ROUND: server_round, OLDEST_ROUND: oldest_round}
-    content[CONFIG] = ConfigRecord({**content.config_records.get(CONFIG, ConfigRecord()), **rounds})
+    stamp: dict[str, int | str] = {SERVER_ROUND: server_round, OLDEST_ROUND: oldest_round, RUN: run}
+    config = ConfigRecord(dict(content.config_records.get(CONFIG, ConfigRecord())))
+    config.update(stamp)
+    content[CONFIG] = config
     instruction.content = content
 
 

@@ -3,7 +3,7 @@
 from fedmeta_flwr.records.atomic_file import atomic_file, flush_folder, write_whole
 from fedmeta_flwr.records.drops import Drop, DropReason
 from fedmeta_flwr.records.entries import TRAIN_LOSS, Arrival, ClientEvaluation, Counts, CurveCounts
-from fedmeta_flwr.records.failure import Failure, failure_recorded, read_failure, remove_failure
+from fedmeta_flwr.records.failure import Failure, early_failure_recorded, failure_recorded, read_failure, remove_failure
 from fedmeta_flwr.records.machine import describe_machine
 from fedmeta_flwr.records.persistence import COLORS, LABELS, Persistence, persistence_of
 from fedmeta_flwr.records.progress import Observer, Progress, ProgressFile, Stage, read_progress, remove_progress
@@ -48,6 +48,7 @@ __all__ = [
     "at_steps",
     "atomic_file",
     "describe_machine",
+    "early_failure_recorded",
     "failure_recorded",
     "flush_folder",
     "parse_line",

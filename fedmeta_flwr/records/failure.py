@@ -1,6 +1,7 @@
 """Why a run failed: a small file in its folder with the server's exception, even if there is no result file yet.
 
-A failure outside of the ServerApp, such as of Ray, or a killed process leaves no such file.
+A failure outside of the ServerApp, such as of Ray, or a killed process leaves no such file; nor does a run that fails
+before it may write into a folder with results.
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fedmeta_flwr.records.atomic_file import write_whole
+from fedmeta_flwr.records.results import FILE_NAME as RESULTS_FILE_NAME
 
 FILE_NAME = "failure.json"
 _PROJECT = ("fedmeta_flwr", "clients", "strategies", "experiments")
@@ -44,9 +46,18 @@ def failure_recorded(folder: Path, run_id: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / FILE_NAME, json.dumps(vars(_failure(error, run_id)), indent=1) + "\n")
+        _write(folder, _failure(error, run_id))
+        raise
+
+
+@contextmanager
+def early_failure_recorded(folder: Path, run_id: int) -> Iterator[None]:
+    """As `failure_recorded`, before the run has its result file: a folder that has one is of another run, and kept."""
+    try:
+        yield
+    except Exception as error:
+        if not (folder / RESULTS_FILE_NAME).exists():
+            _write(folder, _failure(error, run_id))
         raise
 
 
@@ -68,6 +79,12 @@ def remove_failure(folder: Path) -> None:
     """Remove the file, if there is one."""
     with suppress(OSError):
         (folder / FILE_NAME).unlink()
+
+
+def _write(folder: Path, failure: Failure) -> None:
+    with suppress(OSError, ValueError):  # ValueError for a name with a null character
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / FILE_NAME, json.dumps(vars(failure), indent=1) + "\n")
 
 
 def _failure(error: Exception, run_id: int) -> Failure:

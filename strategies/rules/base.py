@@ -118,7 +118,7 @@ class ServerRule(ABC):
         -------
         dict of str to np.ndarray
             Finite numbers, with the names and shapes of ``context.arrays``; they are rounded to its dtypes. Anything
-            else ends the run with a `StrategyError` that names the rule and the round.
+            else, and any exception, ends the run with a `StrategyError` that names the rule and the round.
         """
 
     def require_feasible(  # noqa: B027 (most rules aggregate any number)

@@ -10,6 +10,7 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fedmeta_flwr import seeding
 from fedmeta_flwr.protocol import Arrays, messages
+from strategies.errors import StrategyError
 from strategies.federation import Federation
 from strategies.received_update import ReceivedUpdate
 from strategies.rules.aggregation_input import weighted
@@ -66,7 +67,12 @@ class RuleStrategy(InnerStrategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         in_order = sorted(received, key=lambda one: one.arrival.partition_id)
         updates = [self._update(one, list(arrays)) for one in in_order]
-        aggregated = self._rule.aggregate(updates, self._context(server_round, messages.from_record(arrays)))
+        context = self._context(server_round, messages.from_record(arrays))
+        try:
+            aggregated = self._rule.aggregate(updates, context)
+        except Exception as error:
+            problem = f"round {server_round}: rule {self.name}: {type(error).__name__}: {error}"
+            raise StrategyError(problem) from error
         contents = [reply.content for reply in weighted([one.reply for one in in_order], self.federation.weighting)]
         metrics = self._selection.train_metrics_aggr_fn(contents, messages.NUM_EXAMPLES)
         return self._record(server_round, aggregated), metrics

@@ -1,8 +1,8 @@
 """Save and restore the state of a strategy or a rule between rounds, such as momenta and clipping norms.
 
 The state of any strategy is its attributes, and those of strategies that it wraps. Plain values, arrays and records are
-saved; functions are not, because the constructor sets them. A strategy with other attributes may have methods
-``state_dict`` and ``load_state_dict``, as PyTorch's modules have.
+saved; functions are not, because the constructor sets them. A strategy with other attributes, such as a PyTorch module,
+or with slots may have methods ``state_dict`` and ``load_state_dict``, as PyTorch's modules have.
 """
 
 import inspect
@@ -32,11 +32,13 @@ def get_state(strategy: Strategy | ServerRule) -> dict[str, Any]:
     """
     if _has_custom_state(strategy):
         return {"custom": strategy.state_dict()}  # type: ignore[union-attr]
+    for name, _ in inspect.getmembers_static(type(strategy), inspect.ismemberdescriptor):
+        raise _unsaved(strategy, name, "it is a slot")
     state: dict[str, Any] = {}
     for name, value in vars(strategy).items():
         if isinstance(value, Strategy | ServerRule):
             state[name] = {_WRAPPED: get_state(value)}
-        elif not callable(value):
+        elif not callable(value) or _is_module(value):
             _require_packable(strategy, name, value)
             state[name] = value
     return {"attributes": state}
@@ -81,7 +83,17 @@ def _require_packable(strategy: Strategy | ServerRule, name: str, value: object)
     try:
         pack(value)
     except PackingError as error:
-        raise StrategyError(
-            f"strategy {type(strategy).__name__}: attribute {name!r} cannot be saved in a checkpoint ({error}); give "
-            f"it the methods state_dict and load_state_dict, or set checkpoint-every to 0"
-        ) from error
+        raise _unsaved(strategy, name, error) from error
+
+
+def _is_module(value: object) -> bool:
+    """Return whether a callable has a state, as PyTorch's modules have, and is not a class."""
+    return hasattr(value, "state_dict") and not inspect.isclass(value)
+
+
+def _unsaved(strategy: Strategy | ServerRule, name: str, reason: object) -> StrategyError:
+    kind = type(strategy).__name__
+    return StrategyError(
+        f"strategy {kind}: attribute {name!r} cannot be saved in a checkpoint ({reason}); give {kind} the methods "
+        f"state_dict and load_state_dict, or set checkpoint-every to 0"
+    )

@@ -1,6 +1,7 @@
 """What the server does before the first message."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from fedmeta_flwr.apps import server as server_app
 from fedmeta_flwr.apps.client import app as client_app
 from fedmeta_flwr.config import ConfigError
 from fedmeta_flwr.records.failure import read_failure
-from fedmeta_flwr.records.results import FILE_NAME
+from fedmeta_flwr.records.results import FILE_NAME, ResultsError
+from fedmeta_flwr.records.writer import LOCK_FILE_NAME, locked
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
@@ -110,6 +112,20 @@ def test_why_a_run_fails_stands_in_its_folder(
     assert failure is not None
     assert (failure.error, bool(failure.traceback)) == (error, error.startswith("builtins"))
     assert message in failure.message
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+def test_a_second_start_leaves_the_folder_of_another_run_as_it_is(in_use: bool, tmp_path: Path) -> None:
+    small = {name.replace("_", "-"): value for name, value in SMALL.items()}
+    folders = {"results-dir": str(tmp_path / "run"), "cache-dir": str(tmp_path / "cache")}
+    with locked(tmp_path / "run") if in_use else nullcontext():
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / FILE_NAME).write_bytes(b"good results\n")
+        with pytest.raises(ResultsError, match="in use" if in_use else "expected a folder without"):
+            run(unasked, {**default_values(), **small, **folders})
+        left = {path.name for path in (tmp_path / "run").iterdir() if path.name != LOCK_FILE_NAME}
+        assert left == {FILE_NAME}
+        assert (tmp_path / "run" / FILE_NAME).read_bytes() == b"good results\n"
 
 
 def test_a_resumed_run_removes_the_file_of_a_failure(tmp_path: Path) -> None:

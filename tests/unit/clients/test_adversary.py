@@ -25,6 +25,13 @@ class Recorder(Attack):
         return Upload(dict(reversed(list(turn.global_arrays.items()))), 1, {"drawn": float(turn.rng.random()), **seen})
 
 
+class Forgetful(Attack):
+    """Remembers nothing more, and uploads the global model with the number of arrays that it was handed."""
+
+    def local_update(self, turn: Turn) -> Upload:
+        return Upload(turn.global_arrays, 1, {"handed": float(len(turn.memory))})
+
+
 @pytest.fixture
 def adversary(run_config: Callable[..., RunConfig], tmp_path: Path) -> Callable[[], Adversary]:
     """Return a new object of the adversary, as after a restart."""
@@ -39,9 +46,9 @@ def adversary(run_config: Callable[..., RunConfig], tmp_path: Path) -> Callable[
     return restarted
 
 
-def ask(client: Adversary, server_round: int) -> dict[str, object]:
+def ask(client: Adversary, server_round: int, run: str = "a") -> dict[str, object]:
     start = client.get_parameters({})
-    arrays, _, metrics = client.fit(start, {"server-round": server_round, "oldest-round": 1})
+    arrays, _, metrics = client.fit(start, {"server-round": server_round, "oldest-round": 1, "run": run})
     assert [array.tobytes() for array in arrays] == [array.tobytes() for array in start]
     return dict(metrics)
 
@@ -59,6 +66,18 @@ def test_an_attack_is_handed_what_it_remembered_of_rounds_in_which_the_adversary
     assert later["seen-2"] == ATTACK
     assert later["drawn"] != first["drawn"]
     assert ask(adversary(), ATTACK) == first  # as a resumed run may ask for it again
+
+
+def test_an_attack_is_not_handed_what_it_remembered_in_another_run(adversary: Callable[[], Adversary]) -> None:
+    for run in ("a", "b"):
+        for server_round in (1, 2):
+            with pytest.raises(Abstention):
+                ask(adversary(), server_round, run)
+        assert ask(adversary(), ATTACK, run)["seen-1"] == 2
+    client = adversary()
+    client.attack = Forgetful(client.attack.knowledge)
+    assert ask(client, ATTACK + 2, "b")["handed"] == 1
+    assert ask(client, ATTACK + 2, "c")["handed"] == 0  # nothing is kept, so the file is still of run b
 
 
 def test_an_adversary_whose_attack_remembers_nothing_writes_nothing(

@@ -118,6 +118,24 @@ def test_a_round_that_is_asked_for_again_gives_the_same_answer(federation: RunCo
     assert not same(fresh, once[1])  # what it kept after round 1 makes a difference
 
 
+def test_what_was_kept_in_another_run_is_ignored_also_before_any_training(
+    federation: RunConfig, tmp_path: Path
+) -> None:
+    earlier = client_of(federation, tmp_path)
+    start, initial = earlier.get_parameters({}), attention_of(earlier)
+    earlier.fit(start, {"server-round": 1, "run": "a"})
+    kept = attention_of(earlier)
+    assert bits(kept) != bits(initial)
+    for run, expected in (("a", kept), ("b", initial)):
+        client = client_of(federation, tmp_path)
+        client.evaluate(start, {"server-round": 1, "run": run})
+        assert bits(attention_of(client)) == bits(expected)
+    found, _, _ = client_of(federation, tmp_path).fit(start, {"server-round": 2, "run": "b"})
+    fresh, _, _ = client_of(federation, tmp_path / "fresh").fit(start, {"server-round": 2, "run": "b"})
+    assert same(found, fresh)
+    assert memory_file(tmp_path).read_bytes() == memory_file(tmp_path / "fresh").read_bytes()
+
+
 @pytest.mark.parametrize("strategy_config", [{}, {"proximal-mu": 0.5}])
 def test_a_rescue_trains_as_an_undefended_client_does(
     run_config: RunConfigs, rescue: RunConfig, tmp_path: Path, strategy_config: dict[str, bool | int | float | str]

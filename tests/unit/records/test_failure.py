@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from fedmeta_flwr.records.failure import FILE_NAME, Failure, failure_recorded, read_failure, remove_failure
+from fedmeta_flwr.records.failure import (
+    FILE_NAME,
+    Failure,
+    early_failure_recorded,
+    failure_recorded,
+    read_failure,
+    remove_failure,
+)
+from fedmeta_flwr.records.results import FILE_NAME as RESULTS_FILE_NAME
 from fedmeta_flwr.records.results import ResultsError
 
 
@@ -45,6 +53,27 @@ def test_a_block_that_ends_well_leaves_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_hides_no_error(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("in the way")
     assert fail(tmp_path / "run", ResultsError("no")) is None
+
+
+def test_a_folder_whose_name_cannot_exist_hides_no_error(tmp_path: Path) -> None:
+    for recorded in (failure_recorded, early_failure_recorded):
+        with pytest.raises(ResultsError, match="no"), recorded(tmp_path / "a\0b", 7):
+            raise ResultsError("no")
+
+
+def test_an_early_failure_is_recorded_only_where_no_run_has_left_results(tmp_path: Path) -> None:
+    def fail_early() -> None:
+        with pytest.raises(ResultsError), early_failure_recorded(tmp_path, 7):
+            raise ResultsError("no")
+
+    (tmp_path / RESULTS_FILE_NAME).touch()
+    fail_early()
+    assert [path.name for path in tmp_path.iterdir()] == [RESULTS_FILE_NAME]
+    (tmp_path / RESULTS_FILE_NAME).unlink()
+    fail_early()
+    assert read_failure(tmp_path, 7) == Failure(
+        run_id=7, error="fedmeta_flwr.records.results.ResultsError", message="no"
+    )
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"run_id": 7}', '{"run_id": 7, "traceback": 3}'])

@@ -13,7 +13,7 @@ from unit.strategies.in_memory_grid import GLOBAL, InMemoryGrid, Latencies, fede
 
 from fedmeta_flwr.protocol import messages
 from fedmeta_flwr.records.packing import pack, unpack
-from strategies import STRATEGY_NAMES, SeededLatency, StrategyError, WallClock, make_strategy
+from strategies import STRATEGY_NAMES, Federation, FirstArrivals, SeededLatency, StrategyError, WallClock, make_strategy
 from strategies.rules.state import get_state, set_state
 
 ROUNDS = 6
@@ -218,3 +218,47 @@ def test_shared_records_are_saved_once() -> None:
         np.array_equal(array, GLOBAL[name]) and array.shape == GLOBAL[name].shape
         for name, array in messages.from_record(found[0]["arrays"]).items()
     )
+
+
+def test_a_second_start_does_not_repeat_what_a_checkpoint_had_pending() -> None:
+    slow = Latencies([[0, 1, 2, 50]])
+    states: list[Any] = []
+    federate(slow, 3, on_checkpoint=lambda _, state: states.append(through_a_file(state)))
+    assert [request["partition_id"] for request in states[-1]["pending"]] == [3]
+    seen: list[tuple[int, int]] = []
+
+    def client(partition: int, message: Message) -> Message:
+        if message.metadata.message_type == MessageType.TRAIN:
+            seen.append((partition, messages.message_config(message)[messages.SERVER_ROUND]))
+        return honest_client(partition, message)
+
+    grid = InMemoryGrid(client)
+    strategy = FirstArrivals(FedAvg(), Federation(num_clients=4, quorum=3), arrivals=slow)
+    arrays = strategy.resume(states[-1])
+    strategy.start(grid, arrays, num_rounds=1)
+    assert sorted(seen) == [(0, 4), (1, 4), (2, 4), (3, 1)]
+    seen.clear()
+    strategy.start(grid, arrays, num_rounds=1)
+    assert sorted(seen) == [(0, 4), (1, 4), (2, 4), (3, 4)]
+
+
+def test_a_run_keeps_its_identity_over_a_resume_and_shares_it_with_no_other_run() -> None:
+    def identities(rounds: int, state: Any = None) -> tuple[set[str], Any]:
+        seen, states = set(), []
+
+        def client(partition: int, message: Message) -> Message:
+            if message.metadata.message_type != MessageType.QUERY:
+                seen.add(messages.message_config(message)[messages.RUN])
+            return honest_client(partition, message)
+
+        def keep(_: int, found: Any) -> None:
+            states.append(through_a_file(found))
+
+        federate(SLOW, rounds, client=client, on_checkpoint=keep, state=state, is_evaluated=lambda _: True)
+        return seen, states[-1]
+
+    first, state = identities(2)
+    resumed, later = identities(1, state)
+    other, _ = identities(1)
+    assert len(first) == len(other) == 1
+    assert identities(1, later)[0] == resumed == first != other

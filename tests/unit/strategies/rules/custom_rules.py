@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from fedmeta_flwr.protocol.messages import Arrays
 from strategies import ClientUpdate, RuleContext, ServerRule
@@ -55,6 +56,25 @@ class Wary(Mean):
         least = 2 * (tolerated_adversaries or 0) + 1
         if quorum < least:
             raise ValueError(f"expected a quorum of at least {least}, found {quorum}")
+
+
+class Learning(Mean):
+    """Has a network, which is called as a function is, but has a state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        vars(self)["network"] = torch.nn.Linear(2, 1)
+
+
+@dataclass(slots=True)
+class Slotted(ServerRule):
+    """Has its state in slots."""
+
+    velocity: float = 0.0
+
+    def aggregate(self, updates: Sequence[ClientUpdate], context: RuleContext) -> Arrays:
+        self.velocity += 1
+        return Mean().aggregate(updates, context)
 
 
 class WithoutAggregation(ServerRule):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flwr.serverapp.strategy import FedAvg
 from unit.strategies.in_memory_grid import GLOBAL, Latencies, Run, federate
-from unit.strategies.rules.custom_rules import Mean, Remembering, Returning, Wary
+from unit.strategies.rules.custom_rules import Learning, Mean, Remembering, Returning, Slotted, Wary
 from unit.strategies.test_resume import checkpointed, outcome
 
 from examples.custom_rule import ServerMomentum
@@ -149,6 +149,22 @@ def test_a_rule_that_cannot_be_saved_is_refused_before_the_first_message() -> No
     rule.seen = [({1, 2}, None)]  # type: ignore[list-item]
     with pytest.raises(StrategyError, match="Remembering: attribute 'seen' cannot be saved"):
         run_of(rule, on_checkpoint=lambda *_: None)
+
+
+@pytest.mark.parametrize(("rule", "name"), [(Learning(), "network"), (Slotted(), "velocity")])
+def test_a_state_that_would_be_lost_is_refused_before_the_first_message(rule: ServerRule, name: str) -> None:
+    with pytest.raises(StrategyError, match=f"attribute '{name}' cannot be .*; give .* state_dict and load_state_dict"):
+        run_of(rule, on_checkpoint=lambda *_: None)
+    run_of(rule)  # without checkpoints, nothing is lost
+
+
+def test_what_a_rule_raises_ends_the_run_with_its_name_and_the_round() -> None:
+    def outcome_of_rule(arrays: Arrays) -> Any:
+        return arrays["no such"]
+
+    with pytest.raises(StrategyError, match=r"^round 1: rule Returning: KeyError: 'no such'$") as raised:
+        run_of(Returning(outcome_of_rule))
+    assert isinstance(raised.value.__cause__, KeyError)
 
 
 def test_a_rule_that_can_never_aggregate_the_quorum_is_refused_with_the_rules_reason() -> None:
