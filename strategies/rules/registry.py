@@ -6,7 +6,15 @@ from typing import Any
 
 from flwr.serverapp.strategy import Strategy
 
-from fedmeta_flwr.config.registry import is_custom, names, parse_options, require_arguments, require_options, resolve
+from fedmeta_flwr.config.registry import (
+    is_custom,
+    names,
+    parse_options,
+    refusals,
+    require_arguments,
+    require_options,
+    resolve,
+)
 from fedmeta_flwr.records import TRAIN_LOSS
 from strategies.errors import StrategyError
 from strategies.rules.base import ServerRule
@@ -45,7 +53,7 @@ def make_strategy(name: str, options: str, quorum: int, num_clients: int) -> Str
     StrategyError
         Names the key (``strategy`` or ``strategy-options``), what was expected, and what was found.
     RegistryError
-        If there is no such strategy, it has no such option, or the options are not a JSON object.
+        If there is no such strategy, it has no such option or refuses one, or the options are not a JSON object.
     """
     return _make(name, parse_options("strategy", options), quorum, num_clients)
 
@@ -126,10 +134,8 @@ def _construct(
 ) -> Strategy | ServerRule:
     _require_known(name, kind, options)
     require_arguments("strategy", name, kind, options, **fixed)
-    try:
+    with refusals("strategy", name, options):
         return kind(**options, **fixed)
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise StrategyError(f"strategy-options: {name} refuses {dict(options)!r}: {error}") from error
 
 
 def _require_known(name: str, kind: Callable[..., Strategy | ServerRule], options: Mapping[str, Any]) -> None:

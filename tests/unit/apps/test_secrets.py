@@ -42,17 +42,19 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> tuple[Recorded, Recorded]:
     return images, features
 
 
-def replies_of_a_run(settings: dict[str, Any]) -> list[bytes]:
-    """Run the whole app in this process; return every reply as the bytes that Flower sends."""
+def replies_of_a_run(settings: dict[str, Any]) -> tuple[list[bytes], dict[str, Any]]:
+    """Run the app in this process; return replies as the bytes that Flower sends, and the last instruction's config."""
     replies: list[bytes] = []
+    config: dict[str, Any] = {}
 
     def client(partition: int, message: Message) -> Message:
+        config.update(messages.message_config(message))
         reply = app(message, Context(7, partition, {"partition-id": partition}, RecordDict(), settings))
         replies.append(bytes(message_to_proto(reply).SerializeToString()))
         return reply
 
     server_app.main(InMemoryGrid(client, settings["num-clients"]), Context(7, 1, {}, RecordDict(), settings))
-    return replies
+    return replies, config
 
 
 def needles(arrays: Recorded) -> set[bytes]:
@@ -75,11 +77,11 @@ def test_no_message_of_a_run_holds_an_attention_an_image_or_a_feature(
     overrides = {"image_size": 28, "defense": "federation", "num_server_rounds": 4, "step_curves": "matching"}
     changes = {**SMALL, **overrides, "results_dir": str(tmp_path / "run"), "checkpoint_every": 10}
     settings = {**default_values(), **{name.replace("_", "-"): value for name, value in changes.items()}}
-    replies = replies_of_a_run(settings)
+    replies, config = replies_of_a_run(settings)
     assert len(replies) >= 4 + 4 * 3  # the registration, and three or four clients in each round
     expected = get_arrays(Attention(32, 0.1))
     kept = [
-        ClientMemory.of(tmp_path / "run" / "clients", client).recall(expected, server_round + 1)
+        ClientMemory.of(tmp_path / "run" / "clients", client).of_run(config).recall(expected, server_round + 1)
         for client in (1, 2, 3)
         for server_round in range(1, 5)
     ]

@@ -116,8 +116,9 @@ def test_instructions_carry_the_round_and_a_separate_configuration() -> None:
         return honest_client(partition, message)
 
     federate(IN_ORDER, 2, inner=MutatingStrategy(), client=client)
-    assert [dict(config) for config in seen] == [{"step": 1, "server-round": 1, "oldest-round": 1}] * 4 + [
-        {"step": 2, "server-round": 2, "oldest-round": 2}
+    run = {"run": seen[0]["run"]}
+    assert [dict(config) for config in seen] == [{"step": 1, "server-round": 1, "oldest-round": 1} | run] * 4 + [
+        {"step": 2, "server-round": 2, "oldest-round": 2} | run
     ] * 3
 
 
