@@ -1,42 +1,55 @@
-"""The defense of a recorded run, even if its code is no longer available."""
+"""The defense of a recorded run. No code that a result file names is run: only built-in defenses are made."""
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from experiments.analysis.collection import Collection
 from experiments.catalog import RUNS
-from fedmeta_flwr.config.registry import RegistryError
+from fedmeta_flwr.config.registry import RegistryError, names
 from fedmeta_flwr.defenses import Defense, StepCurve, make_defense
+from fedmeta_flwr.defenses.recorded import RecordedDefense
 from fedmeta_flwr.defenses.step_curves import curves_of, head_curves
-from fedmeta_flwr.records import step_curves_of
+from fedmeta_flwr.records import ResultsError, step_curves_of
 
 _ABSENT = "none"  # of a run of the catalog that names no defense
 
 
-class UnavailableDefense(Defense):
-    """A custom defense whose code is not available; only its name is known."""
+def defense_of(record: Mapping[str, Any]) -> Defense:
+    """Return the defense of a run.
 
-    def __init__(self, name: str) -> None:
-        self.label = name
+    Parameters
+    ----------
+    record : mapping
+        The first record of the result file: ``config``, and ``defense`` if the defense is custom.
 
-    def adapt(self, network: Any, context: Any) -> NoReturn:
-        """Raise `RegistryError`."""
-        raise RegistryError(f"defense: expected the code of {self.label!r}, found none")
+    Returns
+    -------
+    Defense
+        A built-in defense; or a `RecordedDefense`, whose label is its name if the record does not describe it.
 
-
-def defense_of(config: Mapping[str, Any]) -> Defense:
-    """Return the defense of recorded settings, or an `UnavailableDefense` if it cannot be made."""
-    name = config.get("defense", _ABSENT)
+    Raises
+    ------
+    ResultsError
+        If the record describes the defense in another form.
+    """
+    settings = record["config"]
+    name = settings.get("defense", _ABSENT)
     try:
-        return make_defense(name, config.get("defense-options", ""))
+        if name in names("defense"):
+            return make_defense(name, settings.get("defense-options", ""))
+        if "defense" in record:
+            return RecordedDefense.from_json(record["defense"])
     except RegistryError:
-        return UnavailableDefense(name)
+        pass  # options of another version
+    except ValueError as error:
+        raise ResultsError(f"first record of a result file: {error}") from error
+    return RecordedDefense(str(name))
 
 
 def defense_of_run(collection: Collection, run: str) -> Defense:
     """Return the defense of a run of the catalog: the recorded one, or else that of the catalog."""
-    recorded = collection.config(run) if run in collection.runs else {}
-    return defense_of({**RUNS[run].settings, **recorded})
+    recorded = next(iter(collection.runs[run].values())).run if run in collection.runs else {}
+    return defense_of({**recorded, "config": {**RUNS[run].settings, **recorded.get("config", {})}})
 
 
 def curves_of_run(collection: Collection, run: str) -> dict[str, StepCurve]:

@@ -1,7 +1,7 @@
 """Checks and builds what a run needs, before the first message and the first file."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,9 @@ from flwr.serverapp.strategy import Strategy
 from fedmeta_flwr.apps.assembly import defense_of, initial_arrays, require_custom_clients
 from fedmeta_flwr.apps.key_check import check_key
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
-from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.config import ConfigError, RunConfig
+from fedmeta_flwr.config.contradictions import defense_contradictions
+from fedmeta_flwr.config.registry import RegistryError, is_custom
 from fedmeta_flwr.defenses.step_curves import curves_of, head_curves
 from fedmeta_flwr.records import TRAIN_LOSS
 from fedmeta_flwr.records.checkpoint import CheckpointError, load_checkpoint
@@ -69,7 +71,7 @@ def preflight(config: RunConfig, *, is_model_there: bool = True) -> Prepared:
     Raises
     ------
     ConfigError, RegistryError
-        If a custom object cannot be used.
+        If a custom object cannot be used, or settings contradict a custom defense.
     StrategyError
         If the strategy is unknown, has wrong options, can never aggregate, or cannot be saved in a checkpoint.
     DatasetError, SplitError, BackdoorKeyError
@@ -79,12 +81,25 @@ def preflight(config: RunConfig, *, is_model_there: bool = True) -> Prepared:
         If the model to start from cannot be used.
     """
     config.require_custom_objects()
+    _require_fitting_defense(config)
     inner = inner_strategy(config)
     scenario = load_scenario(config)
     warning = check_key(config, scenario)
     require_custom_clients(config, scenario)
     arrays, first_round = starting_point(config if is_model_there else replace(config, initial_model=""), scenario)
     return Prepared(scenario, arrays, first_arrivals(config, inner, first_round), warning)
+
+
+def _require_fitting_defense(config: RunConfig) -> None:
+    """Raise `ConfigError` if a custom defense cannot be made, or if settings contradict it."""
+    if not is_custom(config.defense):
+        return
+    try:
+        defense = defense_of(config)
+    except RegistryError as error:
+        raise ConfigError([str(error)]) from error
+    if problems := defense_contradictions(asdict(config), defense, curves_of(defense)):
+        raise ConfigError(problems)
 
 
 def inner_strategy(config: RunConfig) -> Strategy | ServerRule:

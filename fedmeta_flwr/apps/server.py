@@ -18,11 +18,14 @@ import numpy as np
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
+from fedmeta_flwr.apps.assembly import defense_of
 from fedmeta_flwr.apps.key_check import key_effect
 from fedmeta_flwr.apps.preflight import ROUND, preflight
 from fedmeta_flwr.apps.scenario import Scenario
 from fedmeta_flwr.attacks import pictures
 from fedmeta_flwr.config import RunConfig, Value
+from fedmeta_flwr.config.registry import is_custom
+from fedmeta_flwr.defenses.recorded import description
 from fedmeta_flwr.protocol import from_record, to_record
 from fedmeta_flwr.records import (
     ProgressFile,
@@ -160,6 +163,7 @@ def run_record(config: RunConfig, scenario: Scenario, initial_digest: str) -> di
             "meta_test_classes": len(split.meta_test),
         },
         "backdoor_key": asdict(key_effect(scenario)),
+        **({"defense": description(defense_of(config))} if is_custom(config.defense) else {}),
     }
 
 

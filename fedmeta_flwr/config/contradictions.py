@@ -2,11 +2,13 @@
 
 The parameters of a rule are the settings that it checks. A rule is applied if each of these is valid by itself, even if
 other settings are not: so all problems of a configuration are reported at once. A rule may also take `made_defense`,
-the defense that the settings name.
+the defense that the settings name, and `known_curves`, the names of the step curves that it allows.
+
+A custom defense is not made here, because settings are also read from result files of others.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fedmeta_flwr.config.registry import RegistryError, is_custom, resolve
@@ -20,12 +22,32 @@ def contradictions(values: Mapping[str, Any]) -> list[str]:
     values : mapping of str to value
         The settings that are valid by themselves: field of `RunConfig` to its value.
     """
-    problems = []
     if {"defense", "defense_options"} <= values.keys() and (
         made := _made(values["defense"], values["defense_options"])
     ):
-        values = {**values, "made_defense": made}
-    for rule in _RULES:
+        curves_of = resolve("defense", "fedmeta_flwr.defenses.step_curves:curves_of")
+        values = {**values, "made_defense": made, "known_curves": tuple(curves_of(made))}
+    return _broken(_RULES, values)
+
+
+def defense_contradictions(values: Mapping[str, Any], made_defense: Any, known_curves: Iterable[str]) -> list[str]:
+    """Return the contradictions of settings with a custom defense, one line each.
+
+    Parameters
+    ----------
+    values : mapping of str to value
+        All settings: field of `RunConfig` to its value.
+    made_defense : Defense
+        The defense that they name.
+    known_curves : iterable of str
+        The names of the step curves that it allows.
+    """
+    return _broken(_DEFENSE_RULES, {**values, "made_defense": made_defense, "known_curves": tuple(known_curves)})
+
+
+def _broken(rules: Iterable[Callable[..., str | None]], values: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for rule in rules:
         names = inspect.signature(rule).parameters
         if names.keys() <= values.keys() and (problem := rule(**{name: values[name] for name in names})):
             problems.append(problem)
@@ -88,7 +110,9 @@ def _attack_after_pretraining(*, attack_round: int, pretrain_rounds: int) -> str
 
 
 def _made(defense: str, defense_options: str) -> Any:
-    """Return the defense; None if it cannot be made, which `_defense` reports."""
+    """Return the defense; None if it is custom or cannot be made, which `_defense` reports."""
+    if is_custom(defense):
+        return None
     try:
         return resolve("defense", "fedmeta_flwr.defenses:make_defense")(defense, defense_options)
     except RegistryError:
@@ -96,14 +120,8 @@ def _made(defense: str, defense_options: str) -> Any:
 
 
 def _defense(*, defense: str, defense_options: str) -> str | None:
-    """Return why the defense cannot be made.
-
-    Custom code that is missing is not reported here but where it is used, because results can be read without it.
-    """
-    try:
-        if is_custom(defense):
-            resolve("defense", defense)
-    except RegistryError:
+    """Return why a built-in defense cannot be made."""
+    if is_custom(defense):
         return None
     try:
         resolve("defense", "fedmeta_flwr.defenses:make_defense")(defense, defense_options)
@@ -112,11 +130,12 @@ def _defense(*, defense: str, defense_options: str) -> str | None:
     return None
 
 
-def _curves_of_the_defense(*, made_defense: Any, defense: str, step_curves: str) -> str | None:
-    curves = resolve("defense", "fedmeta_flwr.defenses.step_curves:curves_of")(made_defense)
-    if not (unknown := [name for name in step_curves.split() if name not in curves]):
+def _curves_of_the_defense(
+    *, made_defense: Any, known_curves: tuple[str, ...], defense: str, step_curves: str
+) -> str | None:
+    if not (unknown := [name for name in step_curves.split() if name not in known_curves]):
         return None
-    known = ", ".join(curves) or "none"
+    known = ", ".join(known_curves) or "none"
     if made_defense.has_head:
         return f"step-curves: expected any of {known}, found {', '.join(map(repr, unknown))}"
     found = ", ".join(sorted(set(unknown)))
@@ -169,6 +188,8 @@ def _key_within_image(*, key_size: int, image_size: int) -> str | None:
     return f"key-size: expected at most image-size = {image_size}, found {key_size}"
 
 
+_DEFENSE_RULES = (_curves_of_the_defense, _examples_of_training)
+
 _RULES = (
     _quorum_of_clients,
     _adversaries_among_clients,
@@ -178,8 +199,7 @@ _RULES = (
     _attack_within_run,
     _attack_after_pretraining,
     _defense,
-    _curves_of_the_defense,
-    _examples_of_training,
+    *_DEFENSE_RULES,
     _examples_of_evaluation,
     _curves_without_evaluation,
     _key_within_image,

@@ -150,4 +150,4 @@ def _name_of(results: RunResults, folder: Path) -> str:
     config = results.run.get("config", {})
     if not config.get("attack-round"):
         return "no-attack-a"
-    return f"{'attack' if defense_of(config).has_head else 'defended'}-{config.get('case')}"
+    return f"{'attack' if defense_of(results.run).has_head else 'defended'}-{config.get('case')}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from clients import BenignClient
+from experiments.analysis.defended import defense_of
 from experiments.analysis.report.absence import AbsentError, part_or_reason
 from experiments.analysis.report.material import ShownRun
 from fedmeta_flwr.apps.assembly import make_client
@@ -18,7 +19,6 @@ from fedmeta_flwr.apps.scenario import Scenario, load_scenario
 from fedmeta_flwr.attacks import BackdoorKey, build_key
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.config.registry import is_custom
-from fedmeta_flwr.defenses import make_defense
 from fedmeta_flwr.learning import get_arrays, set_arrays
 from fedmeta_flwr.records import CLIENTS_FOLDER
 from fedmeta_flwr.records.checkpoint import (
@@ -89,7 +89,10 @@ def scenario_of(run: ShownRun, data_dir: Path | None) -> Scenario:
 
 def _scenario_in(run: ShownRun, config: RunConfig, folder: str) -> Scenario:
     """Load the images in a folder; raises if they cannot be used, or are not those of the run."""
-    scenario = load_scenario(replace(config, data_dir=folder, cache_dir=_cache(config)))
+    images = replace(config, data_dir=folder, cache_dir=_cache(config))
+    if is_custom(config.defense):  # whose code is run only for a client with the run's models
+        images = replace(images, defense="none", defense_options="", step_curves="")
+    scenario = load_scenario(images)
     expected = run.results.run.get("dataset", {}).get("fingerprint")
     if expected not in (None, scenario.dataset.fingerprint):
         where = folder or config.dataset
@@ -140,7 +143,7 @@ def witness_of(run: ShownRun, scenario: Scenario) -> Witness:
         raise AbsentError(
             f"the round of the attack, {planned}, is not in the result file" if planned else "there was no attack"
         )
-    if private := make_defense(config.defense, config.defense_options).private:
+    if private := defense_of(run.results.run).private:
         raise AbsentError(
             f"each client classifies with {private} of its own, which it keeps for itself and changes in every round; "
             "that of the attack's round is not kept"

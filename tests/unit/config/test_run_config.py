@@ -56,7 +56,7 @@ def test_a_contradiction_with_an_invalid_setting_is_not_made_up() -> None:
 
 
 def test_every_rule_is_about_settings_that_there_are() -> None:
-    fields = {field.name for field in dataclasses.fields(RunConfig)} | {"made_defense"}
+    fields = {field.name for field in dataclasses.fields(RunConfig)} | {"made_defense", "known_curves"}
     for rule in contradictions._RULES:
         assert set(inspect.signature(rule).parameters) <= fields, rule
 

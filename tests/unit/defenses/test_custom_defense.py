@@ -1,5 +1,7 @@
 """A custom defense in a package outside the app, from its run to claims, figures and report."""
 
+import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from experiments.analysis.report.run_view import run_view
 from experiments.analysis.report.witness import scenario_of
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.records.entries import ClientEvaluation
-from fedmeta_flwr.records.results import read_results
+from fedmeta_flwr.records.results import ResultsError, read_results
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
@@ -54,6 +56,7 @@ class Contrary(Defense):
         return adapt
 '''
 ATTACK = SMALL["attack_round"]
+RUN = Path("strokes", "own", "seed-0", "attack-a")
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +159,74 @@ def test_results_are_read_where_its_code_is_gone(
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(bootstrap, "RESAMPLES", 1_000)
     judged = judge_collection(collection_of(root))
-    assert f"P1, {package}" in {answer.name for answer in judged.answers if answer.judgements}
-    assert "right after (0 steps of contrary)" in claims_markdown(judged)
+    assert "P1, contrary answers" in {answer.name for answer in judged.answers if answer.judgements}
+    assert "0 local steps in vain" in claims_markdown(judged)
     page = write_report(root / "strokes" / "own" / "seed-0" / "attack-a", None, None).read_text(encoding="utf-8")
     assert "No episodes: defense: expected a module that can be imported" in page
+
+
+def test_a_defense_that_the_run_does_not_describe_is_known_by_its_name(
+    finished: Callable[[int | None], Path], package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "R"
+    shutil.copytree(finished(1), root)
+    rewrite_first_record(root, lambda record: record.pop("defense"))
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 1_000)
+    judged = judge_collection(collection_of(root))
+    assert f"P1, {package}" in {answer.name for answer in judged.answers if answer.judgements}
+    assert "right after (0 steps of contrary)" in claims_markdown(judged)
+
+
+def test_only_a_custom_defense_is_in_the_record(finished: Callable[[int | None], Path]) -> None:
+    records = [read_results(finished(shift) / RUN).run for shift in (None, 1)]
+    curve = {"name": "contrary", "label": "contrary\nanswers", "steps": "local steps in vain", "is_of_episode": False}
+    assert "defense" not in records[0]
+    assert records[1]["defense"] == {
+        "label": "contrary answers",
+        "has_head": True,
+        "remark": "defense: contrary answers",
+        "private": "",
+        "curve": curve,
+        "remedy_curve": curve,
+    }
+
+
+@pytest.mark.parametrize("is_described", [True, False])
+def test_code_that_a_result_file_of_a_stranger_names_is_not_run(
+    finished: Callable[[int | None], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_described: bool
+) -> None:
+    root, made = tmp_path / "R", tmp_path / "made"
+    shutil.copytree(finished(1), root, ignore=shutil.ignore_patterns("*.safetensors"))
+
+    def forge(record: dict[str, Any]) -> None:
+        options = json.dumps({"args": ["touch", str(made)]})
+        record["config"] |= {"defense": "subprocess:check_output", "defense-options": options}
+        if not is_described:
+            del record["defense"]
+
+    rewrite_first_record(root, forge)
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 1_000)
+    assert claims_markdown(judge_collection(collection_of(root)))
+    assert draw_collection(collection_of(root), tmp_path / "figures")
+    page = write_report(root / RUN, None, None).read_text(encoding="utf-8")
+    assert "No episodes: no before-attack.safetensors beside the result file" in page
+    assert not made.exists()
+
+
+@pytest.mark.parametrize("described", [None, [], {"label": 3}, {"label": "x" * 9}])
+def test_a_description_in_another_form_is_refused(
+    finished: Callable[[int | None], Path], tmp_path: Path, described: object
+) -> None:
+    root = tmp_path / "R"
+    shutil.copytree(finished(1), root)
+    rewrite_first_record(root, lambda record: record.update(defense=described))
+    with pytest.raises(ResultsError, match=r"defense: expected (label of type str|has_head of type bool), found"):
+        judge_collection(collection_of(root))
+
+
+def rewrite_first_record(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    file = root / RUN / "results.jsonl"
+    first, *others = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    record = json.loads(first)
+    change(record)
+    file.write_text(json.dumps(record) + "\n" + "".join(others), encoding="utf-8")

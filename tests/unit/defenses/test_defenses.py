@@ -1,11 +1,14 @@
 """How a defense is made from its settings, and the errors if it cannot be made."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from unit.small_federation import RunConfigs
 
+from fedmeta_flwr.apps.preflight import preflight
 from fedmeta_flwr.config import ConfigError
 from fedmeta_flwr.config.registry import RegistryError, names
 from fedmeta_flwr.defenses import make_defense
@@ -60,7 +63,7 @@ def test_a_defense_that_cannot_be_made_is_reported_with_the_settings(
     with pytest.raises(RegistryError, match=problem):
         make_defense(name, options)
     with pytest.raises(ConfigError, match=problem) as caught:
-        run_config(defense=name, defense_options=options, step_curves="matching")
+        preflight(run_config(defense=name, defense_options=options, step_curves="matching"))
     assert len(caught.value.problems) == 1
 
 
@@ -72,5 +75,20 @@ def test_missing_code_is_reported_by_whatever_needs_it_and_settings_can_be_read(
 
 def test_a_custom_defense_has_its_step_curve(run_config: RunConfigs) -> None:
     assert run_config(defense=MEANS, step_curves="class-means head").step_curve_names == ("class_means", "head")
+    config = run_config(defense=MEANS, step_curves="class_means")
     with pytest.raises(ConfigError, match="any of fine-tuning, matching, head, class-means, found 'class_means'"):
-        run_config(defense=MEANS, step_curves="class_means")
+        preflight(config)
+
+
+def test_the_examples_of_a_custom_defense_are_counted_before_the_run(run_config: RunConfigs) -> None:
+    config = run_config(defense=MEANS, max_num_examples=49_999)
+    with pytest.raises(ConfigError, match="max-num-examples: expected at least 50000") as caught:
+        preflight(config)
+    assert len(caught.value.problems) == 1
+
+
+def test_reading_settings_runs_no_code_that_they_name(run_config: RunConfigs, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    options = json.dumps({"args": ["touch", str(made)]})
+    run_config(defense="subprocess:check_output", defense_options=options, step_curves="matching")
+    assert not made.exists()
