@@ -32,7 +32,7 @@ __all__ = [
     "overwrite_metadata",
 ]
 
-CHECKED_VERSIONS = {"flwr": "1.41.0", "ray": "2.55.1"}
+CHECKED_VERSIONS = {"flwr": "1.42.0", "ray": "2.55.1"}
 """The versions with which this module was compared."""
 
 # Texts in an error that Flower sends instead of a reply.

@@ -229,7 +229,7 @@ def test_a_latency_that_is_no_duration_is_refused(latency: float) -> None:
 
 
 def test_the_reason_of_a_failure_in_simulation_is_the_clients_message() -> None:
-    # As Flower 1.41 words it (server/superlink/fleet/vce/vce_api.py and clientapp/client_app.py).
+    # As Flower 1.42 words it (server/superlink/fleet/vce/vce_api.py and clientapp/client_app.py).
     wrapped = (
         "<class 'ray.exceptions.RayTaskError(ClientAppException)'>:<'ray::ClientAppActor.run() (pid=7)\n"
         "  File x\nflwr.ClientAppException: \nException ClientAppException occurred. Message: no such class: 9'>"
