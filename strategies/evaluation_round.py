@@ -1,14 +1,20 @@
-"""One round of evaluation: ask every selected client, and wait for all replies."""
+"""One round of evaluation: ask every selected client and wait for all replies; or let the server evaluate."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from flwr.app import Message
+from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.serverapp.strategy import Result
 
 from fedmeta_flwr.records import ClientEvaluation, Drop, DropReason
+from strategies import round_log
 from strategies.errors import DeliveryError, RejectedReplyError
 from strategies.transport.grid import ArrivalGrid
 from strategies.update_guard import UpdateGuard
+
+EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
+"""Round and global arrays to metrics, as in Flower's `Strategy.start`."""
 
 
 @dataclass
@@ -80,3 +86,12 @@ class EvaluationRound:
 
     def _fail(self, partition_id: int, detail: str) -> None:
         self.dropped.append(Drop(partition_id, DropReason.FAILED, detail, in_evaluation=True))
+
+
+def evaluate_on_server(number: int, arrays: ArrayRecord, evaluate_fn: EvaluateFn | None, result: Result) -> None:
+    """Let the server evaluate the global arrays if it has a function for it, and add what it found to the result."""
+    if evaluate_fn is not None:
+        metrics = evaluate_fn(number, arrays)
+        round_log.log_server_evaluation(number, metrics)
+        if metrics is not None:
+            result.evaluate_metrics_serverapp[number] = metrics

@@ -7,7 +7,7 @@ to the strategy instead of all replies, and records each round.
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import Result, Strategy
 from fedmeta_flwr.protocol import messages
 from strategies import round_log
 from strategies.errors import DeadActorError, StrategyError
-from strategies.evaluation_round import EvaluationRound
+from strategies.evaluation_round import EvaluateFn, EvaluationRound, evaluate_on_server
 from strategies.federation import Federation
 from strategies.hooks import Hooks, RoundSchedule
 from strategies.quorum_round import QuorumRound
@@ -34,8 +34,6 @@ from strategies.transport.registration import register_nodes
 from strategies.update_guard import UpdateGuard
 
 _LOG = logging.getLogger("flwr.first_arrivals")
-
-EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
 
 
 class FirstArrivals(Strategy):
@@ -249,7 +247,7 @@ class FirstArrivals(Strategy):
         evaluate_fn: EvaluateFn | None,
     ) -> Result:
         result, began = Result(), time.monotonic()
-        _evaluate_on_server(0, arrays, evaluate_fn, result)
+        evaluate_on_server(0, arrays, evaluate_fn, result)
         for number in range(1, num_rounds + 1):
             round_log.log_round(number, num_rounds)
             progress = RoundProgress(number + self.first_round - 1, time.monotonic(), arrays)
@@ -262,7 +260,7 @@ class FirstArrivals(Strategy):
             if metrics is not None:
                 round_log.log_metrics(metrics)
                 result.evaluate_metrics_clientapp[number] = metrics
-            _evaluate_on_server(number, arrays, evaluate_fn, result)
+            evaluate_on_server(number, arrays, evaluate_fn, result)
         round_log.log_result(result, time.monotonic() - began)
         return result
 
@@ -345,11 +343,3 @@ class FirstArrivals(Strategy):
             "oldest_rounds": self._oldest_rounds,
             "run": self._run,
         }
-
-
-def _evaluate_on_server(number: int, arrays: ArrayRecord, evaluate_fn: EvaluateFn | None, result: Result) -> None:
-    if evaluate_fn is not None:
-        metrics = evaluate_fn(number, arrays)
-        round_log.log_server_evaluation(number, metrics)
-        if metrics is not None:
-            result.evaluate_metrics_serverapp[number] = metrics

@@ -195,7 +195,7 @@ def records(root: Path, names: list[str]) -> Iterator[tuple[str, Record]]:
 
 
 def _run_record(root: Path, name: str, folder: str = "", **changes: Any) -> Record:
-    overrides = {key: _placed(value, root) for key, value in RUNS[name].items()}
+    overrides = {key: v.replace("ROOT", str(root)) if isinstance(v, str) else v for key, v in RUNS[name].items()}
     places = {"results-dir": str(root / (folder or name)), "cache-dir": str(root / "cache")}
     run(merge_settings(read_defaults(APP_DIR), SMALL | overrides | places | changes))
     results = Path(places["results-dir"], "results.jsonl").read_text(encoding="utf-8")
@@ -203,10 +203,6 @@ def _run_record(root: Path, name: str, folder: str = "", **changes: Any) -> Reco
     # A resumed run has a separate folder, and must be equal nevertheless.
     lines = lines.replace(places["results-dir"], str(root / name))
     return {"results.jsonl": _neutral(lines, root), "models.json": _model_hashes(Path(places["results-dir"]))}
-
-
-def _placed(value: Any, root: Path) -> Any:
-    return value.replace("ROOT", str(root)) if isinstance(value, str) else value
 
 
 class _StopError(Exception):
