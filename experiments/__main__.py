@@ -20,8 +20,8 @@ def main(prog_name: str | None = None) -> None:
         if package in _PROJECT:
             raise
         sys.exit(
-            f"Error: expected the package {package}, found none: install the extra 'tools', with `uv sync` in the "
-            "checkout or `pip install 'fedmeta-flwr[tools]'`"
+            f"Error: expected the package {package}, found none: install the extra 'tools', with `uv sync` or "
+            "`pip install -r requirements-pip.txt` in the checkout"
         )
 
 
