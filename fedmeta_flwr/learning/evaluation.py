@@ -14,6 +14,7 @@ support set's statistics, it does not.
 Results stay counts until the very end, because counts can be merged and means cannot.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -113,9 +114,10 @@ def by_fine_tuning(model: Classifier, inner: InnerLoop, steps: Sequence[int]) ->
 
     The steps are in training mode, the predictions in evaluation mode.
     """
+    copied = copy.deepcopy(model)
 
     def adapt(support: Batch) -> Iterator[Predict]:
-        for tuned in fine_tuning(model, support, inner, steps):
+        for tuned in fine_tuning(model, support, inner, steps, copied):
             yield partial(query_logits, tuned.eval(), support, batch_norm=inner.batch_norm)
 
     return adapt

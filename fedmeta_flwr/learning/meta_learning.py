@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from fedmeta_flwr.data import Episode
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of
+from fedmeta_flwr.learning.fused import plain
 from fedmeta_flwr.learning.proximal import ProximalTerm
 
 
@@ -41,7 +42,9 @@ class InnerLoop:
     batch_norm: str
 
 
-def fine_tuning(model: nn.Module, support: Batch, inner: InnerLoop, steps: Sequence[int]) -> Iterator[nn.Module]:
+def fine_tuning(
+    model: nn.Module, support: Batch, inner: InnerLoop, steps: Sequence[int], copy_to: nn.Module | None = None
+) -> Iterator[nn.Module]:
     """Fine-tune a copy of a model in training mode; yield it when each listed number of steps is reached.
 
     Parameters
@@ -54,6 +57,8 @@ def fine_tuning(model: nn.Module, support: Batch, inner: InnerLoop, steps: Seque
         Only its learning rate is used; `inner.steps` has no effect.
     steps : sequence of int
         Ascending, 0 or above.
+    copy_to : torch.nn.Module, optional
+        An earlier copy of the model, to be overwritten: a new one takes as long as several percent of an episode.
 
     Yields
     ------
@@ -61,7 +66,7 @@ def fine_tuning(model: nn.Module, support: Batch, inner: InnerLoop, steps: Seque
         The copy, always the same object, in training mode. Use it, through `query_logits`, before the next iteration.
         For predictions rather than training, put it into evaluation mode first.
     """
-    tuned = copy.deepcopy(model)
+    tuned = copy.deepcopy(model) if copy_to is None else _overwritten(copy_to, model)
     parameters = list(tuned.parameters())
     done = 0
     for wanted in steps:
@@ -74,6 +79,15 @@ def fine_tuning(model: nn.Module, support: Batch, inner: InnerLoop, steps: Seque
                     parameter.sub_(gradient, alpha=inner.lr)
         done = wanted
         yield tuned
+
+
+@torch.no_grad()
+def _overwritten(earlier: nn.Module, model: nn.Module) -> nn.Module:
+    """Return an earlier copy of a model with the model's present parameters and buffers."""
+    for tensors, values in ((earlier.parameters(), model.parameters()), (earlier.buffers(), model.buffers())):
+        for tensor, value in zip(tensors, values, strict=True):
+            tensor.copy_(value)
+    return earlier
 
 
 def query_logits(model: nn.Module, support: Batch, queries: Tensor, batch_norm: str) -> Tensor:
@@ -90,7 +104,9 @@ def query_logits(model: nn.Module, support: Batch, queries: Tensor, batch_norm: 
     return together[rows:]
 
 
-def meta_gradient(model: nn.Module, episode: Episode, algorithm: str, inner: InnerLoop) -> tuple[list[Tensor], float]:
+def meta_gradient(
+    model: nn.Module, episode: Episode, algorithm: str, inner: InnerLoop, copy_to: nn.Module | None = None
+) -> tuple[list[Tensor], float]:
     """Return one episode's meta-gradient.
 
     Parameters
@@ -110,6 +126,8 @@ def meta_gradient(model: nn.Module, episode: Episode, algorithm: str, inner: Inn
           (Nichol et al. 2018, section 3; differs: full batch and plain SGD).
     inner : InnerLoop
         Learning rate, steps and batch-normalisation mode.
+    copy_to : torch.nn.Module, optional
+        As in `fine_tuning`; second-order MAML has no use for it.
 
     Returns
     -------
@@ -128,15 +146,21 @@ def meta_gradient(model: nn.Module, episode: Episode, algorithm: str, inner: Inn
     device = next(model.parameters()).device
     support, query = support_of(episode, device), query_of(episode, device)
     if algorithm == "reptile":
-        return _reptile(model, support, query, inner)
+        return _reptile(model, support, query, inner, copy_to)
     if algorithm == "maml":
-        adapted = _differentiably_fine_tuned(model, support, inner)
-        parameters = list(model.parameters())
-    else:
-        adapted = next(fine_tuning(model, support, inner, [inner.steps]))
-        parameters = list(adapted.parameters())
-    loss = functional.cross_entropy(query_logits(adapted, support, query.images, inner.batch_norm), query.labels)
-    return list(torch.autograd.grad(loss, parameters)), loss.item()
+        with plain():
+            adapted = _differentiably_fine_tuned(model, support, inner)
+            return _query_gradient(adapted, model, support, query, inner.batch_norm)
+    adapted = next(fine_tuning(model, support, inner, [inner.steps], copy_to))
+    return _query_gradient(adapted, adapted, support, query, inner.batch_norm)
+
+
+def _query_gradient(
+    adapted: nn.Module, of: nn.Module, support: Batch, query: Batch, batch_norm: str
+) -> tuple[list[Tensor], float]:
+    """Return the gradient of the query loss with regard to the parameters of a model, and the loss."""
+    loss = functional.cross_entropy(query_logits(adapted, support, query.images, batch_norm), query.labels)
+    return list(torch.autograd.grad(loss, list(of.parameters()))), loss.item()
 
 
 def _differentiably_fine_tuned(model: nn.Module, support: Batch, inner: InnerLoop) -> nn.Module:
@@ -154,9 +178,11 @@ def _differentiably_fine_tuned(model: nn.Module, support: Batch, inner: InnerLoo
     return adapted
 
 
-def _reptile(model: nn.Module, support: Batch, query: Batch, inner: InnerLoop) -> tuple[list[Tensor], float]:
+def _reptile(
+    model: nn.Module, support: Batch, query: Batch, inner: InnerLoop, copy_to: nn.Module | None
+) -> tuple[list[Tensor], float]:
     both = Batch(torch.cat([support.images, query.images]), torch.cat([support.labels, query.labels]))
-    adapted = next(fine_tuning(model, both, inner, [inner.steps]))
+    adapted = next(fine_tuning(model, both, inner, [inner.steps], copy_to))
     with torch.no_grad():
         loss = functional.cross_entropy(adapted(both.images), both.labels).item()
         pairs = zip(model.parameters(), adapted.parameters(), strict=True)
@@ -194,9 +220,10 @@ def outer_loop(
     """
     model.train()
     proximal = ProximalTerm(model.parameters(), proximal_mu)
+    copied = copy.deepcopy(model)
     losses: list[float] = []
     for episodes in meta_batches:
-        results = [meta_gradient(model, episode, algorithm, inner) for episode in episodes]
+        results = [meta_gradient(model, episode, algorithm, inner, copied) for episode in episodes]
         losses += [loss for _, loss in results]
         for position, parameter in enumerate(model.parameters()):
             parameter.grad = torch.stack([gradients[position] for gradients, _ in results]).mean(dim=0)

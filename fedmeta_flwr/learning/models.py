@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fedmeta_flwr.config.registry import RegistryError, is_custom, make
+from fedmeta_flwr.learning.fused import normalise_and_rectify, strided_convolution
 from fedmeta_flwr.learning.norm import EpisodeNorm
 from fedmeta_flwr.learning.seeding import global_torch_seed
 
@@ -44,8 +44,14 @@ class Embedding(nn.Module):
 class ConvBlock(nn.Module):
     """3x3 convolution, batch normalisation, rectifier, and, unless the convolution has stride 2, 2x2 max-pooling.
 
-    The convolution has no bias, because normalisation would remove it. The rectifier comes after the pooling: the
-    result and its gradients are the same to the bit, with a quarter of the work.
+    The convolution has no bias, because normalisation would remove it. Custom embeddings can use this block.
+
+    Parameters
+    ----------
+    channels, filters : int
+        Channels of the input and of the result.
+    pooling : bool
+        Whether to shrink an image by max-pooling, rather than by stride.
     """
 
     def __init__(self, channels: int, filters: int, pooling: bool) -> None:
@@ -59,8 +65,9 @@ class ConvBlock(nn.Module):
 
         Halves are rounded down with pooling, and up with stride 2.
         """
-        hidden = self.norm(self.conv(inputs), reference_rows)
-        return functional.relu(functional.max_pool2d(hidden, 2) if self.pooling else hidden)
+        rows = len(inputs) if reference_rows is None else reference_rows
+        hidden = self.conv(inputs) if self.pooling else strided_convolution(inputs, self.conv.weight)
+        return normalise_and_rectify(hidden, self.norm.weight, self.norm.bias, rows, self.pooling)
 
 
 class Conv4(Embedding):

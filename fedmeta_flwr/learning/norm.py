@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_EPSILON = 1e-5
+EPSILON = 1e-5
+"""Added to a variance."""
+
 _ALL_BUT_CHANNELS = (0, 2, 3)
 
 
@@ -31,9 +33,13 @@ class EpisodeNorm(nn.Module):
 
         The result can be differentiated twice.
         """
-        rows = len(inputs) if reference_rows is None else reference_rows
-        normalised: Tensor = _Norm.apply(inputs, self.weight, self.bias, rows)
-        return normalised
+        return normalise(inputs, self.weight, self.bias, len(inputs) if reference_rows is None else reference_rows)
+
+
+def normalise(inputs: Tensor, weight: Tensor, bias: Tensor, rows: int) -> Tensor:
+    """Do what `EpisodeNorm` does, with its weight and bias, by the first `rows` of `inputs`."""
+    normalised: Tensor = _Norm.apply(inputs, weight, bias, rows)
+    return normalised
 
 
 class _Norm(torch.autograd.Function):
@@ -43,7 +49,7 @@ class _Norm(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, rows: int) -> Tensor:
         reference = inputs[:rows]
         mean = _mean(reference)
-        inverse = _mean((reference - mean).square_()).add_(_EPSILON).rsqrt_()
+        inverse = _mean((reference - mean).square_()).add_(EPSILON).rsqrt_()
         ctx.save_for_backward(inputs, weight, mean, inverse)
         ctx.rows = rows
         scale = _channelwise(weight) * inverse

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from fedmeta_flwr.learning.fused import plain
 from fedmeta_flwr.learning.models import Classifier, Conv4, ConvBlock, build_classifier, get_arrays, set_arrays
 
 
@@ -88,12 +89,13 @@ def test_a_block_that_pools_is_convolution_norm_rectifier_and_maximum_of_two_by_
     torch.testing.assert_close(block(images, reference_rows), windows.amax((3, 5)))
 
 
-def test_a_rectifier_after_pooling_gives_the_bits_of_one_before_it() -> None:
+def test_in_plain_pytorch_a_rectifier_after_pooling_gives_the_bits_of_one_before_it() -> None:
     block = ConvBlock(3, 4, pooling=True)
     images = torch.rand(3, 3, 9, 9, generator=torch.Generator().manual_seed(1))
     images[:, :, :4] = 0  # blank pixels: all values of a window are equal
     before = functional.max_pool2d(functional.relu(block.norm(block.conv(images))), 2)
-    after = block(images)
+    with plain():
+        after = block(images)
     assert after.equal(before)
     weights = torch.rand(before.shape, generator=torch.Generator().manual_seed(2))
     gradients = [torch.autograd.grad((out * weights).sum(), list(block.parameters())) for out in (before, after)]
