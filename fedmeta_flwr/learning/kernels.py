@@ -22,8 +22,8 @@ _DROPPED = 4  # instead of the winner of a window: the rectifier drops it
 
 
 def _compiled(function: _F) -> _F:
-    """Compile with the rules of IEEE 754: nothing is reordered, and NaN stays NaN."""
-    compile_: Any = partial(numba.njit, nogil=True, error_model="numpy")
+    """Compile: a product and a sum may be one operation, but no sum is reordered, and NaN stays NaN."""
+    compile_: Any = partial(numba.njit, nogil=True, error_model="numpy", fastmath={"contract"})
     try:
         compiled: _F = compile_(cache=True)(function)
     except RuntimeError:  # no folder can be written: compiled anew in each process
