@@ -30,6 +30,7 @@ from fedmeta_flwr.learning import (
     get_arrays,
     make_attention,
     outer_loop,
+    set_precision,
     torch_draws,
     torch_generator,
     trial_rows,
@@ -54,7 +55,7 @@ def defense_of(config: RunConfig) -> Defense:
 
 
 def _initial_classifier(config: RunConfig, scenario: Scenario) -> Classifier:
-    return build_classifier(
+    model = build_classifier(
         config.embedding,
         config.embedding_options,
         channels=scenario.dataset.images.shape[2],
@@ -63,6 +64,8 @@ def _initial_classifier(config: RunConfig, scenario: Scenario) -> Classifier:
         way=config.way,
         generator=torch_generator(config.seed, "initial-model"),
     )
+    set_precision(model, config.precision, config.embedding)
+    return model
 
 
 def make_client(

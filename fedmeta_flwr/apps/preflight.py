@@ -14,6 +14,7 @@ from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.config.contradictions import defense_contradictions
 from fedmeta_flwr.config.registry import RegistryError, is_custom
 from fedmeta_flwr.defenses.step_curves import curves_of, head_curves
+from fedmeta_flwr.learning import choose_device, multiplies_bfloat16
 from fedmeta_flwr.records import TRAIN_LOSS
 from fedmeta_flwr.records.checkpoint import CheckpointError, load_checkpoint
 from strategies import (
@@ -84,10 +85,20 @@ def preflight(config: RunConfig, *, is_model_there: bool = True) -> Prepared:
     _require_fitting_defense(config)
     inner = inner_strategy(config)
     scenario = load_scenario(config)
-    warning = check_key(config, scenario)
+    warning = "\n".join(filter(None, (check_key(config, scenario), _slow_precision(config))))
     require_custom_clients(config, scenario)
     arrays, first_round = starting_point(config if is_model_there else replace(config, initial_model=""), scenario)
     return Prepared(scenario, arrays, first_arrivals(config, inner, first_round), warning)
+
+
+def _slow_precision(config: RunConfig) -> str:
+    """Return a warning if the precision gains no speed on this machine; empty if there is none."""
+    if config.precision == "float32" or config.device == "cuda" or multiplies_bfloat16(choose_device(config.device)):
+        return ""
+    return (
+        f"precision: {config.precision} is not faster than float32 on this processor, which has neither AMX nor "
+        "AVX512-BF16; the same roundings are computed in float32"
+    )
 
 
 def _require_fitting_defense(config: RunConfig) -> None:

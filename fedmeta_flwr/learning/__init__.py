@@ -1,12 +1,20 @@
 """Networks, how they learn from episodes, and how they are evaluated."""
 
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
-from fedmeta_flwr.learning.device import choose_device, fast_layout, pin_threads
+from fedmeta_flwr.learning.device import choose_device, fast_layout, multiplies_bfloat16, pin_threads
 from fedmeta_flwr.learning.evaluation import Adapt, EvaluationPlan, ask, by_fine_tuning, by_matching, evaluate
 from fedmeta_flwr.learning.local_training import LocalTraining
 from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork, make_attention, matching_loop
 from fedmeta_flwr.learning.meta_learning import InnerLoop, meta_gradient, outer_loop
-from fedmeta_flwr.learning.models import Classifier, Embedding, build_classifier, get_arrays, set_arrays
+from fedmeta_flwr.learning.models import (
+    Classifier,
+    ConvBlock,
+    Embedding,
+    build_classifier,
+    get_arrays,
+    set_arrays,
+    set_precision,
+)
 from fedmeta_flwr.learning.network_trials import trial_rows, try_attention, try_embedding
 from fedmeta_flwr.learning.norm import EpisodeNorm
 from fedmeta_flwr.learning.seeding import torch_draws, torch_generator
@@ -16,6 +24,7 @@ __all__ = [
     "Attention",
     "Batch",
     "Classifier",
+    "ConvBlock",
     "Embedding",
     "EpisodeNorm",
     "EvaluationPlan",
@@ -33,10 +42,12 @@ __all__ = [
     "make_attention",
     "matching_loop",
     "meta_gradient",
+    "multiplies_bfloat16",
     "outer_loop",
     "pin_threads",
     "query_of",
     "set_arrays",
+    "set_precision",
     "support_of",
     "to_batch",
     "torch_draws",

@@ -1,6 +1,7 @@
-"""The device of a process: how it is chosen, which layout of images is fastest, and how many threads it uses."""
+"""The device of a process: how it is chosen, which layout and types are fastest on it, and how many threads it uses."""
 
 import torch
+from torch import Tensor
 
 
 def choose_device(name: str) -> torch.device:
@@ -39,3 +40,19 @@ def pin_threads() -> None:
     """Limit this process to one compute thread: an actor has one core, and the order of sums must not vary."""
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 faster than float32: a GPU, or a CPU with AMX or AVX512-BF16."""
+    capabilities = torch.cpu.get_capabilities()
+    return device.type != "cpu" or bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def rounded_to_bfloat16(values: Tensor) -> Tensor:
+    """Round values to bfloat16, and their gradient as well.
+
+    The result has the type bfloat16 on a device that `multiplies_bfloat16`. On others PyTorch's functions of bfloat16
+    are many times as slow as those of float32; there the result has the type of `values`.
+    """
+    rounded = values.to(torch.bfloat16)
+    return rounded if multiplies_bfloat16(values.device) else rounded.to(values.dtype)

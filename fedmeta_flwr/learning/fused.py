@@ -46,7 +46,7 @@ def _is_fused(inputs: Tensor) -> bool:
         kernels is not None
         and not _PLAIN.get()
         and inputs.device.type == "cpu"
-        and inputs.dtype in (torch.float32, torch.float64)
+        and inputs.dtype in (torch.float32, torch.float64, torch.bfloat16)
     )
 
 
@@ -65,7 +65,8 @@ def strided_convolution(inputs: Tensor, weight: Tensor) -> Tensor:
     Tensor
         Shape (rows, filters, half the height, half the width), with halves rounded up.
     """
-    if not _is_fused(inputs) or inputs.shape[1] < _FEW_CHANNELS:
+    # bfloat16 is for processors whose convolutions of it are fast in both directions.
+    if not _is_fused(inputs) or inputs.shape[1] < _FEW_CHANNELS or inputs.dtype == torch.bfloat16:
         return _plain_convolution(inputs, weight)
     result: Tensor = _StridedConvolution.apply(inputs, weight)
     return result
@@ -98,8 +99,8 @@ def normalise_and_rectify(inputs: Tensor, weight: Tensor, bias: Tensor, rows: in
 
 def _plain_norm(inputs: Tensor, weight: Tensor, bias: Tensor, *, rows: int, pooling: bool) -> Tensor:
     """Do the same in PyTorch. The rectifier after the pooling has the same result for a quarter of the work."""
-    hidden = normalise(inputs, weight, bias, rows)
-    return functional.relu(functional.max_pool2d(hidden, 2) if pooling else hidden)
+    hidden = normalise(inputs.to(weight.dtype), weight, bias, rows)
+    return functional.relu(functional.max_pool2d(hidden, 2) if pooling else hidden).to(inputs.dtype)
 
 
 class _StridedConvolution(torch.autograd.Function):
@@ -140,18 +141,18 @@ class _NormaliseAndRectify(torch.autograd.Function):
         ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, rows: int, pooling: bool
     ) -> Tensor:
         images = _channels_last(inputs)
-        mean, variance = kernels.statistics(images.numpy(), rows)
+        mean, variance = kernels.statistics(_array(images), rows, _lines(weight))
         inverse = 1 / np.sqrt(variance + EPSILON)
         scale = _numbers(weight) * inverse
-        scaling = _as(images, scale), _as(images, _numbers(bias) - mean * scale)
+        scaling = _like(weight, scale), _like(weight, _numbers(bias) - mean * scale)
         if pooling:
             count, height, width, channels = images.shape
             result = images.new_empty(count, height // 2, width // 2, channels)
             outcome = torch.empty(result.shape, dtype=torch.uint8)
-            kernels.pool_and_rectify(images.numpy(), *scaling, result.numpy(), outcome.numpy())
+            kernels.pool_and_rectify(_array(images), *scaling, _array(result), outcome.numpy())
         else:
             outcome = result = torch.empty_like(images)
-            kernels.rectify(images.numpy(), *scaling, result.numpy())
+            kernels.rectify(_array(images), *scaling, _array(result))
         ctx.save_for_backward(inputs, weight, bias, outcome)
         ctx.rows, ctx.pooling, ctx.mean, ctx.inverse = rows, pooling, mean, inverse
         return _channels_first(result)
@@ -163,23 +164,25 @@ class _NormaliseAndRectify(torch.autograd.Function):
             function = partial(_plain_norm, rows=ctx.rows, pooling=ctx.pooling)
             return *_plain_gradients(ctx, function, [inputs, weight, bias], gradient), None, None
         images = _channels_last(inputs)
-        arrays = _channels_last(gradient).numpy(), outcome.numpy()
+        arrays = _array(_channels_last(gradient)), _array(outcome)
         add_up, differentiate = (
             (kernels.sum_pooled, kernels.differentiate_pooled)
             if ctx.pooling
             else (kernels.sum_rectified, kernels.differentiate_rectified)
         )
-        total, product = add_up(*arrays, images.numpy())
+        total, product = add_up(*arrays, _array(images), _lines(weight))
         correlation = (product - ctx.mean * total) * ctx.inverse
         scale = _numbers(weight) * ctx.inverse
         per_value = scale / (ctx.rows * images.shape[1] * images.shape[2])
         slope = per_value * correlation * ctx.inverse
         offset = per_value * total - ctx.mean * slope
-        to_inputs = torch.empty_like(images)
-        differentiate(*arrays, _as(images, scale), to_inputs.numpy())
-        kernels.subtract_affine(images.numpy(), _as(images, slope), _as(images, offset), ctx.rows, to_inputs.numpy())
+        to_inputs = torch.empty(images.shape, dtype=weight.dtype)
+        differentiate(*arrays, _like(weight, scale), to_inputs.numpy())
+        kernels.subtract_affine(
+            _array(images), _like(weight, slope), _like(weight, offset), ctx.rows, to_inputs.numpy()
+        )
         to_weight, to_bias = (torch.from_numpy(numbers).to(weight.dtype) for numbers in (correlation, total))
-        return _channels_first(to_inputs), to_weight, to_bias, None, None
+        return _channels_first(to_inputs.to(inputs.dtype)), to_weight, to_bias, None, None
 
 
 def _plain_gradients(
@@ -201,8 +204,17 @@ def _channels_first(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2)
 
 
-def _as(images: Tensor, numbers: np.ndarray) -> np.ndarray:
-    return numbers.astype(images.numpy().dtype)
+def _array(tensor: Tensor) -> np.ndarray:
+    """Return a tensor as an array in the same memory; bfloat16 as its bits."""
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _like(weight: Tensor, numbers: np.ndarray) -> np.ndarray:
+    return numbers.astype(np.float64 if weight.dtype == torch.float64 else np.float32)
+
+
+def _lines(weight: Tensor) -> np.ndarray:
+    return _like(weight, np.zeros((2, len(weight))))
 
 
 def _numbers(parameter: Tensor) -> np.ndarray:

@@ -1,9 +1,10 @@
 """Compiled loops over images whose channels are innermost in memory.
 
-Each array of images has shape (rows, height, width, channels), contiguous, in float32 or float64; numbers per channel
-have the same type, except for sums, which are float64. The innermost loop runs over the channels, so that it is
-vectorised without a change of the order of any sum. A sum over the values of a channel is taken in the images'
-precision within a line, and in float64 over the lines.
+Each array of images has shape (rows, height, width, channels), contiguous, in float32, float64 or bfloat16, the bits of
+which it holds as uint16. Numbers per channel are float32 or float64, and sums are float64. The innermost loop runs over
+the channels, so that it is vectorised without a change of the order of any sum. A sum over the values of a channel is
+taken in the type of `lines` within a line, and in float64 over the lines. `lines` (2, channels) is zero before and
+after.
 
 Numba compiles a function for the processor when it is first called, and keeps the result on disk, beside this file or,
 where that cannot be written, in the user's cache folder.
@@ -15,6 +16,8 @@ from typing import Any, TypeVar
 
 import numba
 import numpy as np
+
+from fedmeta_flwr.learning.brain_floats import narrowed, widened
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Sums = tuple[np.ndarray, np.ndarray]
@@ -40,23 +43,23 @@ def _move(line: np.ndarray, total: np.ndarray) -> None:
 
 
 @_compiled
-def statistics(images: np.ndarray, rows: int) -> _Sums:
+def statistics(images: np.ndarray, rows: int, lines: np.ndarray) -> _Sums:
     """Return mean and variance of each channel over the first `rows` images, in two passes."""
     _, height, width, channels = images.shape
-    line, mean, variance = np.zeros(channels, images.dtype), np.zeros(channels), np.zeros(channels)
+    line, mean, variance = lines[0], np.zeros(channels), np.zeros(channels)
     for row in range(rows):
         for y in range(height):
             for x in range(width):
                 for channel in range(channels):
-                    line[channel] += images[row, y, x, channel]
+                    line[channel] += widened(images[row, y, x, channel])
             _move(line, mean)
     mean /= rows * height * width
-    center = mean.astype(images.dtype)
+    center = mean.astype(lines.dtype)
     for row in range(rows):
         for y in range(height):
             for x in range(width):
                 for channel in range(channels):
-                    distance = images[row, y, x, channel] - center[channel]
+                    distance = widened(images[row, y, x, channel]) - center[channel]
                     line[channel] += distance * distance
             _move(line, variance)
     variance /= rows * height * width
@@ -67,32 +70,32 @@ def statistics(images: np.ndarray, rows: int) -> _Sums:
 def rectify(images: np.ndarray, scale: np.ndarray, shift: np.ndarray, result: np.ndarray) -> None:
     """Set `result` to max(0, images * scale + shift); NaN stays NaN."""
     rows, height, width, channels = images.shape
-    zero = images.dtype.type(0)
+    zero, kind = scale.dtype.type(0), result.dtype.type(0)
     for row in range(rows):
         for y in range(height):
             for x in range(width):
                 for channel in range(channels):
-                    value = images[row, y, x, channel] * scale[channel] + shift[channel]
-                    result[row, y, x, channel] = zero if value <= zero else value
+                    value = widened(images[row, y, x, channel]) * scale[channel] + shift[channel]
+                    result[row, y, x, channel] = narrowed(zero if value <= zero else value, kind)
 
 
 @_compiled
-def sum_rectified(gradient: np.ndarray, result: np.ndarray, images: np.ndarray) -> _Sums:
+def sum_rectified(gradient: np.ndarray, result: np.ndarray, images: np.ndarray, lines: np.ndarray) -> _Sums:
     """Return the sums over each channel of the gradient with regard to the argument of `rectify`, and of it * images.
 
     `gradient` is with regard to `result`.
     """
     rows, height, width, channels = images.shape
-    line, product_line = np.zeros(channels, images.dtype), np.zeros(channels, images.dtype)
+    line, product_line, zero = lines[0], lines[1], lines.dtype.type(0)
     total, product = np.zeros(channels), np.zeros(channels)
-    zero = images.dtype.type(0)
     for row in range(rows):
         for y in range(height):
             for x in range(width):
                 for channel in range(channels):
-                    passed = zero if result[row, y, x, channel] <= zero else gradient[row, y, x, channel]
+                    slope = widened(gradient[row, y, x, channel])
+                    passed = zero if widened(result[row, y, x, channel]) <= zero else slope
                     line[channel] += passed
-                    product_line[channel] += passed * images[row, y, x, channel]
+                    product_line[channel] += passed * widened(images[row, y, x, channel])
             _move(line, total)
             _move(product_line, product)
     return total, product
@@ -100,14 +103,15 @@ def sum_rectified(gradient: np.ndarray, result: np.ndarray, images: np.ndarray) 
 
 @_compiled
 def differentiate_rectified(gradient: np.ndarray, result: np.ndarray, scale: np.ndarray, to_images: np.ndarray) -> None:
-    """Set `to_images` to the gradient with regard to the argument of `rectify`, times `scale`."""
+    """Set `to_images` (float32 or float64) to `scale` times the gradient with regard to the argument of `rectify`."""
     rows, height, width, channels = result.shape
-    zero = result.dtype.type(0)
+    zero = scale.dtype.type(0)
     for row in range(rows):
         for y in range(height):
             for x in range(width):
                 for channel in range(channels):
-                    passed = zero if result[row, y, x, channel] <= zero else gradient[row, y, x, channel]
+                    slope = widened(gradient[row, y, x, channel])
+                    passed = zero if widened(result[row, y, x, channel]) <= zero else slope
                     to_images[row, y, x, channel] = passed * scale[channel]
 
 
@@ -121,7 +125,8 @@ def subtract_affine(
         for y in range(height):
             for x in range(width):
                 for channel in range(channels):
-                    to_images[row, y, x, channel] -= images[row, y, x, channel] * slope[channel] + offset[channel]
+                    affine = widened(images[row, y, x, channel]) * slope[channel] + offset[channel]
+                    to_images[row, y, x, channel] -= affine
 
 
 @_compiled
@@ -134,40 +139,41 @@ def pool_and_rectify(
     the last, as in PyTorch's max-pooling; or 4 if no value is above 0.
     """
     rows, height, width, channels = result.shape
-    zero = images.dtype.type(0)
+    zero, kind = scale.dtype.type(0), result.dtype.type(0)
     for row in range(rows):
         for y in range(height):
             for x in range(width):
                 for channel in range(channels):
                     factor, addend = scale[channel], shift[channel]
-                    best, position = images[row, 2 * y, 2 * x, channel] * factor + addend, 0
-                    value = images[row, 2 * y, 2 * x + 1, channel] * factor + addend
+                    best, position = widened(images[row, 2 * y, 2 * x, channel]) * factor + addend, 0
+                    value = widened(images[row, 2 * y, 2 * x + 1, channel]) * factor + addend
                     if value > best or np.isnan(value):
                         best, position = value, 1
-                    value = images[row, 2 * y + 1, 2 * x, channel] * factor + addend
+                    value = widened(images[row, 2 * y + 1, 2 * x, channel]) * factor + addend
                     if value > best or np.isnan(value):
                         best, position = value, 2
-                    value = images[row, 2 * y + 1, 2 * x + 1, channel] * factor + addend
+                    value = widened(images[row, 2 * y + 1, 2 * x + 1, channel]) * factor + addend
                     if value > best or np.isnan(value):
                         best, position = value, 3
-                    result[row, y, x, channel] = zero if best <= zero else best
+                    result[row, y, x, channel] = narrowed(zero if best <= zero else best, kind)
                     winner[row, y, x, channel] = _DROPPED if best <= zero else position
 
 
 @_compiled
-def sum_pooled(gradient: np.ndarray, winner: np.ndarray, images: np.ndarray) -> _Sums:
+def sum_pooled(gradient: np.ndarray, winner: np.ndarray, images: np.ndarray, lines: np.ndarray) -> _Sums:
     """Return the same sums as `sum_rectified` for `pool_and_rectify`."""
     rows, height, width, channels = gradient.shape
-    line, product_line = np.zeros(channels, images.dtype), np.zeros(channels, images.dtype)
+    line, product_line, zero = lines[0], lines[1], lines.dtype.type(0)
     total, product = np.zeros(channels), np.zeros(channels)
-    zero = images.dtype.type(0)
     for row in range(rows):
         for y in range(height):
             for x in range(width):
                 for channel in range(channels):
-                    first, second = images[row, 2 * y, 2 * x, channel], images[row, 2 * y, 2 * x + 1, channel]
-                    third, fourth = images[row, 2 * y + 1, 2 * x, channel], images[row, 2 * y + 1, 2 * x + 1, channel]
-                    slope, position = gradient[row, y, x, channel], winner[row, y, x, channel]
+                    first = widened(images[row, 2 * y, 2 * x, channel])
+                    second = widened(images[row, 2 * y, 2 * x + 1, channel])
+                    third = widened(images[row, 2 * y + 1, 2 * x, channel])
+                    fourth = widened(images[row, 2 * y + 1, 2 * x + 1, channel])
+                    slope, position = widened(gradient[row, y, x, channel]), winner[row, y, x, channel]
                     upper, lower = second if position == 1 else first, fourth if position == 3 else third
                     passed = zero if position == _DROPPED else slope
                     line[channel] += passed
@@ -192,7 +198,7 @@ def differentiate_pooled(gradient: np.ndarray, winner: np.ndarray, scale: np.nda
                 for position in range(4):
                     i, j = 2 * y + position // 2, 2 * x + position % 2
                     for channel in range(channels):
-                        value = gradient[row, y, x, channel] * scale[channel]
+                        value = widened(gradient[row, y, x, channel]) * scale[channel]
                         to_images[row, i, j, channel] = value if winner[row, y, x, channel] == position else zero
 
 

@@ -11,8 +11,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fedmeta_flwr.config.registry import RegistryError, is_custom, make
+from fedmeta_flwr.learning.device import rounded_to_bfloat16
 from fedmeta_flwr.learning.fused import normalise_and_rectify, strided_convolution
 from fedmeta_flwr.learning.norm import EpisodeNorm
 from fedmeta_flwr.learning.seeding import global_torch_seed
@@ -52,6 +54,12 @@ class ConvBlock(nn.Module):
         Channels of the input and of the result.
     pooling : bool
         Whether to shrink an image by max-pooling, rather than by stride.
+
+    Attributes
+    ----------
+    precision : str
+        ``"float32"``; or ``"bfloat16"``, which rounds what the convolution multiplies, and the activations, to bfloat16
+        (see `rounded_to_bfloat16`), while weights, statistics and sums keep their type. Set by `set_precision`.
     """
 
     def __init__(self, channels: int, filters: int, pooling: bool) -> None:
@@ -59,14 +67,24 @@ class ConvBlock(nn.Module):
         self.conv = nn.Conv2d(channels, filters, kernel_size=3, stride=1 if pooling else 2, padding=1, bias=False)
         self.norm = EpisodeNorm(filters)
         self.pooling = pooling
+        self.precision = "float32"
 
     def forward(self, inputs: Tensor, reference_rows: int | None = None) -> Tensor:
         """Map (rows, channels, height, width) to (rows, filters, half the height, half the width).
 
-        Halves are rounded down with pooling, and up with stride 2.
+        Halves are rounded down with pooling, and up with stride 2. With precision ``"bfloat16"``, the result may be
+        of that type.
         """
         rows = len(inputs) if reference_rows is None else reference_rows
-        hidden = self.conv(inputs) if self.pooling else strided_convolution(inputs, self.conv.weight)
+        if self.precision == "float32":
+            return self._normed(self._convolved(inputs, self.conv.weight), rows)
+        hidden = self._convolved(rounded_to_bfloat16(inputs), rounded_to_bfloat16(self.conv.weight))
+        return rounded_to_bfloat16(self._normed(rounded_to_bfloat16(hidden), rows))
+
+    def _convolved(self, inputs: Tensor, weight: Tensor) -> Tensor:
+        return functional.conv2d(inputs, weight, padding=1) if self.pooling else strided_convolution(inputs, weight)
+
+    def _normed(self, hidden: Tensor, rows: int) -> Tensor:
         return normalise_and_rectify(hidden, self.norm.weight, self.norm.bias, rows, self.pooling)
 
 
@@ -102,7 +120,7 @@ class Conv4(Embedding):
         hidden = images
         for block in self.blocks:
             hidden = block(hidden, reference_rows)
-        return hidden.flatten(1)
+        return hidden.flatten(1).to(images.dtype)
 
 
 def pooling_conv4(channels: int, filters: int, image_size: int) -> Conv4:
@@ -226,6 +244,32 @@ def _require_trained(embedding: Embedding, features: Tensor, name: str) -> None:
             f"embedding: expected every parameter of {name!r} to be trained (a constant may be a buffer that is not "
             f"persistent), found {idle[0]!r} without a gradient"
         )
+
+
+def set_precision(model: nn.Module, precision: str, name: str) -> None:
+    """Set the precision of all `ConvBlock` of a model.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place.
+    precision : str
+        ``"float32"`` or ``"bfloat16"``.
+    name : str
+        Name of its embedding, for the error.
+
+    Raises
+    ------
+    RegistryError
+        If the precision is ``"bfloat16"`` and there is no such block.
+    """
+    blocks = [module for module in model.modules() if isinstance(module, ConvBlock)]
+    if precision != "float32" and not blocks:
+        raise RegistryError(
+            f"precision: expected an embedding of fedmeta_flwr.learning.ConvBlock for {precision!r}, found {name!r}"
+        )
+    for block in blocks:
+        block.precision = precision
 
 
 def get_arrays(model: nn.Module) -> dict[str, np.ndarray]:

@@ -30,6 +30,12 @@ class MetaLearningSettings:
         "Statistics that normalise a query: those of its query batch (transductive), or those of the support set.",
         choices=("transductive", "support"),
     )
+    precision: str = setting(
+        "Type of activations, and of what convolutions multiply; bfloat16 is faster on processors with AMX. Weights, "
+        "statistics, and the steps of both loops stay in float32.",
+        choices=("float32", "bfloat16"),
+        absent="float32",
+    )
     algorithm: str = setting("Meta-learning algorithm.", choices=("maml", "fomaml", "reptile"))
     inner_lr: float = setting("Learning rate of fine-tuning (plain SGD).", above=0)
     inner_steps: int = setting("Fine-tuning steps in an episode.", minimum=1)
