@@ -18,8 +18,8 @@ from fedmeta_flwr.learning.evaluation import (
     by_matching,
     evaluate,
 )
+from fedmeta_flwr.learning.fine_tuning import InnerLoop, fine_tuning, query_logits
 from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork
-from fedmeta_flwr.learning.meta_learning import InnerLoop, fine_tuning, query_logits
 from fedmeta_flwr.learning.models import Classifier, build_classifier
 from fedmeta_flwr.records.entries import Counts
 from fedmeta_flwr.records.results import CURVES

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.data.episodes import Episode
 from fedmeta_flwr.learning import device, fused, kernels
-from fedmeta_flwr.learning.meta_learning import InnerLoop, meta_gradient
+from fedmeta_flwr.learning.fine_tuning import InnerLoop
+from fedmeta_flwr.learning.meta_learning import meta_gradient
 from fedmeta_flwr.learning.models import Classifier, ConvBlock, build_classifier, set_precision
 
 ULP = 2.0**-8
