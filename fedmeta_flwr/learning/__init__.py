@@ -1,5 +1,6 @@
 """Networks, how they learn from episodes, and how they are evaluated."""
 
+from fedmeta_flwr.learning.batched import obstacle
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
 from fedmeta_flwr.learning.device import choose_device, fast_layout, multiplies_bfloat16, pin_threads
 from fedmeta_flwr.learning.evaluation import Adapt, EvaluationPlan, ask, by_fine_tuning, by_matching, evaluate
@@ -44,6 +45,7 @@ __all__ = [
     "matching_loop",
     "meta_gradient",
     "multiplies_bfloat16",
+    "obstacle",
     "outer_loop",
     "pin_threads",
     "query_of",

@@ -117,7 +117,7 @@ def fine_tuning_of_several(start: Networks, support: Batch, lr: float, steps: Se
 def meta_gradients(
     model: nn.Module, episodes: Sequence[Episode], algorithm: str, inner: InnerLoop
 ) -> list[tuple[list[Tensor], float]]:
-    """Return what `meta_learning.meta_gradient` returns, for each of several episodes of one shape."""
+    """Return what `meta_learning.meta_gradient` returns, for each of two or more episodes of one shape."""
     device = next(model.parameters()).device
     support = together([support_of(episode, device) for episode in episodes])
     query = together([query_of(episode, device) for episode in episodes])

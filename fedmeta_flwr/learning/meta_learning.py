@@ -114,11 +114,13 @@ def _meta_gradients(
     """Return the result of `meta_gradient` for each episode, computed for several at once where the network can."""
     have_one_shape = len({(episode.support.shape, episode.query.shape) for episode in episodes}) == 1
     at_once = episodes_at_once(model, inner, episodes[0].support.shape[1:]) if have_one_shape else 1
-    if at_once == 1:
-        return [meta_gradient(model, episode, algorithm, inner, copied) for episode in episodes]
-    return [
-        result for group in in_groups(episodes, at_once) for result in meta_gradients(model, group, algorithm, inner)
-    ]
+    results = []
+    for group in in_groups(episodes, at_once):
+        if len(group) == 1:
+            results.append(meta_gradient(model, group[0], algorithm, inner, copied))
+        else:
+            results += meta_gradients(model, group, algorithm, inner)
+    return results
 
 
 def outer_loop(
