@@ -120,7 +120,8 @@ def _measure(name: str, repetitions: int, tell: Tell) -> list[dict[str, Any]]:
 def benchmark_table(result: dict[str, Any]) -> Table:
     """Return the rows as a table; a ratio says how many times as fast the first contender of a case is."""
     title = f"{result['benchmark']}: {BENCHMARKS[result['benchmark']].text}; {result['repetitions']} turns"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    caption = f"{result['machine']['cores']} cores, {result['machine']['processor']}"
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", box=SIMPLE_HEAD)
     for heading in ("case", "contender"):
         table.add_column(heading)
     for heading in ("per second", "ratio", "lowest", "highest"):

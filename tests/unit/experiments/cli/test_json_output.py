@@ -166,7 +166,8 @@ def test_a_reproduction_hands_over_its_runs_and_verdicts(monkeypatch: pytest.Mon
 def test_a_benchmark_returns_its_numbers_and_reports_its_turns_on_standard_error(
     quiet: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    made = {"benchmark": "update", "repetitions": 2, "seconds": 3.0, "rows": []}
+    machine = {"cores": 2, "system": "Linux", "processor": "Some CPU, AVX2"}
+    made = {"benchmark": "update", "repetitions": 2, "seconds": 3.0, "rows": [], "machine": machine}
 
     def measure(name: str, repetitions: int | None, folder: Path, tell: Tell) -> tuple[dict[str, Any], Path]:
         assert (name, repetitions) == ("update", None)
