@@ -1,6 +1,7 @@
 """Networks, how they learn from episodes, and how they are evaluated."""
 
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
+from fedmeta_flwr.learning.conv_block import ConvBlock, set_precision
 from fedmeta_flwr.learning.device import choose_device, fast_layout, multiplies_bfloat16, pin_threads
 from fedmeta_flwr.learning.evaluation import Adapt, EvaluationPlan, ask, by_fine_tuning, by_matching, evaluate
 from fedmeta_flwr.learning.local_training import LocalTraining
@@ -8,12 +9,10 @@ from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork, m
 from fedmeta_flwr.learning.meta_learning import InnerLoop, meta_gradient, outer_loop
 from fedmeta_flwr.learning.models import (
     Classifier,
-    ConvBlock,
     Embedding,
     build_classifier,
     get_arrays,
     set_arrays,
-    set_precision,
 )
 from fedmeta_flwr.learning.network_trials import trial_rows, try_attention, try_embedding
 from fedmeta_flwr.learning.norm import EpisodeNorm
