@@ -1,7 +1,7 @@
 """Normalisation, pooling and rectifier in one, and their gradients.
 
 Numbers per channel are float32 or float64, and sums are float64. A sum over the values of a channel is taken in the
-type of `lines` within a line of an image, and in float64 over the lines. `lines` (2, channels) is zero, also afterwards.
+type of `lines` within a line of an image, and in float64 over the lines. `lines` (2, channels) is and stays zero.
 """
 
 import numpy as np
