@@ -210,7 +210,7 @@ def _squared_difference(name: str, array: Array, sent: np.ndarray) -> float:
 
 def _check_range(name: str, values: np.ndarray) -> None:
     """Require finite numbers of a moderate size; lowest and highest are NaN where any number is."""
-    if not values.size or (-_LARGEST <= float(values.min()) and float(values.max()) <= _LARGEST):
+    if not values.size or (float(values.min()) >= -_LARGEST and float(values.max()) <= _LARGEST):
         return
     if not np.isfinite(values).all():
         raise RejectedReplyError(f"array {name!r}: expected finite numbers, found others")

@@ -22,7 +22,7 @@ from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.failure import FILE_NAME as FAILURE_FILE
 from fedmeta_flwr.records.progress import FILE_NAME as PROGRESS_FILE
-from fedmeta_flwr.records.results import FILE_NAME, read_results
+from fedmeta_flwr.records.results import FILE_NAME
 
 pytestmark = pytest.mark.integration
 
@@ -154,7 +154,8 @@ def test_on_ray_a_runner_that_is_killed_leaves_no_process(runs: FaultyRuns) -> N
 
 
 def wait_for_round(folder: Path, server_round: int, process: "subprocess.Popen[str]", descendants: Descendants) -> None:
-    while not (folder / FILE_NAME).is_file() or len(read_results(folder).rounds) < server_round:
+    file, text = folder / FILE_NAME, f'"server_round": {server_round},'
+    while not (file.is_file() and text in file.read_text(encoding="utf-8")):
         assert process.poll() is None, process.communicate()
         descendants.look()
         time.sleep(0.05)
