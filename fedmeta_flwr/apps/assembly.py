@@ -29,6 +29,7 @@ from fedmeta_flwr.learning import (
     fast_layout,
     get_arrays,
     make_attention,
+    obstacle,
     outer_loop,
     set_precision,
     torch_draws,
@@ -144,6 +145,15 @@ def require_custom_clients(config: RunConfig, scenario: Scenario) -> None:
                     make_client(config, scenario, partition_id, torch.device("cpu"), Path())
 
 
+def obstacle_to_batches(config: RunConfig, scenario: Scenario) -> str:
+    """Return why the run's network cannot learn from several episodes at once; empty if it can or never does so."""
+    if not defense_of(config).has_head:
+        return ""
+    with torch_draws(config.seed, "trial-of-custom-objects"):
+        images = scenario.dataset.images
+        return obstacle(initial_model(config, scenario), config.batch_norm, images.shape[2:])
+
+
 def _needs_trial(config: RunConfig, *kinds: str) -> bool:
     """Return whether one of these objects is custom or has options."""
     return any(is_custom(getattr(config, kind)) or getattr(config, f"{kind}_options") for kind in kinds)
@@ -211,14 +221,17 @@ def _local_context(config: RunConfig, scenario: Scenario, partition_id: int) -> 
     return LocalContext(
         training=_head_training(config, scenario, partition_id),
         holdings=scenario.split.training(partition_id),
-        inner=InnerLoop(config.inner_lr, config.evaluate_inner_steps, config.batch_norm),
+        inner=_inner_loop(config, config.evaluate_inner_steps),
         head_lr=config.local_head_lr,
         matching=_matching_settings(config),
     )
 
 
+def _inner_loop(config: RunConfig, steps: int) -> InnerLoop:
+    return InnerLoop(config.inner_lr, steps, config.batch_norm, config.episodes_at_once)
+
+
 def _head_training(config: RunConfig, scenario: Scenario, partition_id: int) -> LocalTraining:
-    inner = InnerLoop(config.inner_lr, config.inner_steps, config.batch_norm)
     return LocalTraining(
         images=scenario.dataset.images,
         way=config.way,
@@ -226,7 +239,7 @@ def _head_training(config: RunConfig, scenario: Scenario, partition_id: int) -> 
         query_shot=config.query_shot,
         rotation=config.rotation_augmentation,
         meta_batch_size=config.meta_batch_size,
-        learn=partial(outer_loop, algorithm=config.algorithm, inner=inner),
+        learn=partial(outer_loop, algorithm=config.algorithm, inner=_inner_loop(config, config.inner_steps)),
         optimizer=config.outer_optimizer,
         seed=config.seed,
         partition_id=partition_id,

@@ -3,11 +3,12 @@
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 from flwr.serverapp.strategy import Strategy
 
-from fedmeta_flwr.apps.assembly import defense_of, initial_arrays, require_custom_clients
+from fedmeta_flwr.apps.assembly import defense_of, initial_arrays, obstacle_to_batches, require_custom_clients
 from fedmeta_flwr.apps.key_check import check_key
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
 from fedmeta_flwr.config import ConfigError, RunConfig
@@ -87,6 +88,7 @@ def preflight(config: RunConfig, *, is_model_there: bool = True) -> Prepared:
     scenario = load_scenario(config)
     warning = "\n".join(filter(None, (check_key(config, scenario), _slow_precision(config))))
     require_custom_clients(config, scenario)
+    warning = "\n".join(filter(None, (warning, _one_after_the_other(config, scenario))))
     arrays, first_round = starting_point(config if is_model_there else replace(config, initial_model=""), scenario)
     return Prepared(scenario, arrays, first_arrivals(config, inner, first_round), warning)
 
@@ -98,6 +100,18 @@ def _slow_precision(config: RunConfig) -> str:
     return (
         f"precision: {config.precision} is not faster than float32 on this processor, which has neither AMX nor "
         "AVX512-BF16; the same roundings are computed in float32"
+    )
+
+
+def _one_after_the_other(config: RunConfig, scenario: Scenario) -> str:
+    """Return a warning if this machine has a GPU that will take one episode after the other; empty if not."""
+    if config.episodes_at_once == 1 or choose_device(config.device).type == "cpu":
+        return ""
+    if not (reason := obstacle_to_batches(config, scenario)):
+        return ""
+    return (
+        "episodes-at-once: the GPU takes one episode after the other, because torch.func.vmap cannot compute "
+        f"the network for several at once ({shorten(reason, 200)})"
     )
 
 

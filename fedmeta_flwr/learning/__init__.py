@@ -1,12 +1,14 @@
 """Networks, how they learn from episodes, and how they are evaluated."""
 
+from fedmeta_flwr.learning.batched import obstacle
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
 from fedmeta_flwr.learning.conv_block import ConvBlock, set_precision
 from fedmeta_flwr.learning.device import choose_device, fast_layout, multiplies_bfloat16, pin_threads
 from fedmeta_flwr.learning.evaluation import Adapt, EvaluationPlan, ask, by_fine_tuning, by_matching, evaluate
+from fedmeta_flwr.learning.fine_tuning import InnerLoop
 from fedmeta_flwr.learning.local_training import LocalTraining
 from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork, make_attention, matching_loop
-from fedmeta_flwr.learning.meta_learning import InnerLoop, meta_gradient, outer_loop
+from fedmeta_flwr.learning.meta_learning import meta_gradient, outer_loop
 from fedmeta_flwr.learning.models import (
     Classifier,
     Embedding,
@@ -42,6 +44,7 @@ __all__ = [
     "matching_loop",
     "meta_gradient",
     "multiplies_bfloat16",
+    "obstacle",
     "outer_loop",
     "pin_threads",
     "query_of",

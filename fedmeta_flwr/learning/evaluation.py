@@ -25,9 +25,10 @@ import torch
 from torch import Tensor
 
 from fedmeta_flwr.data import ClassSplit, Episode, Holdings, sample_episode
-from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
+from fedmeta_flwr.learning.batched import Networks, episodes_at_once, fine_tuning_of_several, in_groups
+from fedmeta_flwr.learning.batches import IMAGE_ROWS, LOGIT_ROWS, Batch, query_of, support_of, to_batch, together
+from fedmeta_flwr.learning.fine_tuning import InnerLoop, fine_tuning, overwritten, query_logits
 from fedmeta_flwr.learning.matching_network import MatchingNetwork
-from fedmeta_flwr.learning.meta_learning import InnerLoop, fine_tuning, query_logits
 from fedmeta_flwr.learning.models import Classifier
 from fedmeta_flwr.learning.seeding import torch_draws
 from fedmeta_flwr.records import CURVES, Counts
@@ -109,18 +110,46 @@ Use a prediction function before the next iteration.
 """
 
 
-def by_fine_tuning(model: Classifier, inner: InnerLoop, steps: Sequence[int]) -> Adapt:
+class FineTuning:
     """Adapt the shared model by gradient steps, with one stage for each listed number of steps.
 
-    The steps are in training mode, the predictions in evaluation mode.
+    The steps are in training mode, the predictions in evaluation mode. The support set may be that of several episodes;
+    then images and logits of a prediction have a first dimension of episodes.
+
+    Parameters
+    ----------
+    model : Classifier
+        The shared model; unchanged.
+    inner : InnerLoop
+        Its `steps` have no effect.
+    steps : sequence of int
+        Ascending, 0 or above.
     """
-    copied = copy.deepcopy(model)
 
-    def adapt(support: Batch) -> Iterator[Predict]:
-        for tuned in fine_tuning(model, support, inner, steps, copied):
-            yield partial(query_logits, tuned.eval(), support, batch_norm=inner.batch_norm)
+    def __init__(self, model: Classifier, inner: InnerLoop, steps: Sequence[int]) -> None:
+        self._model, self._inner, self._steps = model, inner, steps
+        self._copied = copy.deepcopy(model)
 
-    return adapt
+    def __call__(self, support: Batch) -> Iterator[Predict]:
+        """Yield a prediction function at each stage."""
+        batch_norm = self._inner.batch_norm
+        if support.labels.dim() == 1:
+            for tuned in fine_tuning(self._model, support, self._inner, self._steps, self._copied):
+                yield partial(query_logits, tuned.eval(), support, batch_norm=batch_norm)
+            return
+        start = Networks.alike(overwritten(self._copied, self._model), len(support.labels))
+        for networks in fine_tuning_of_several(start, support, self._inner.lr, self._steps):
+            networks.network.eval()
+            yield partial(query_logits, networks, support, batch_norm=batch_norm)
+
+    def episodes_at_once(self, image_shape: Sequence[int]) -> int:
+        """Return how many episodes the support set should be of, given channels, height and width."""
+        return episodes_at_once(self._model, self._inner, image_shape)
+
+
+def by_fine_tuning(model: Classifier, inner: InnerLoop, steps: Sequence[int]) -> FineTuning:
+    """Return the adaptation by gradient steps."""
+    return FineTuning(model, inner, steps)
 
 
 def by_matching(network: MatchingNetwork, batch_norm: str) -> Adapt:
@@ -145,41 +174,57 @@ def evaluate(plan: EvaluationPlan, adapt: Adapt, device: torch.device) -> list[d
     list of dict
         For each stage of the adaptation, the counts of each of `results.CURVES`.
     """
-    episodes = []
-    for index in range(plan.episodes):
-        unseen, attacked = plan.meta_testing_episode(index), plan.attacked_episode(index)
-        target = attacked.label_of(plan.split.target_class)
-        stamped = {
-            curve: to_batch(images, np.full(len(images), target), device) for curve, images in plan.stamped.items()
-        }
-        with plan.draws("meta-testing", index):
-            clean = list(_count(plan, unseen, {"meta_testing": query_of(unseen, device)}, adapt, device))
-        with plan.draws("attacked", index):
-            queries = {"main_task": query_of(attacked, device), **stamped}
+    at_once = adapt.episodes_at_once(plan.images.shape[2:]) if isinstance(adapt, FineTuning) else 1
+    groups = []
+    for indices in in_groups(range(plan.episodes), at_once):
+        unseen = [plan.meta_testing_episode(index) for index in indices]
+        attacked = [plan.attacked_episode(index) for index in indices]
+        # A network that draws is never in a group of several: each episode has its draws.
+        with plan.draws("meta-testing", indices[0]):
+            clean = list(_count(plan, unseen, {"meta_testing": _queries(unseen, device)}, adapt, device))
+        with plan.draws("attacked", indices[0]):
+            queries = {"main_task": _queries(attacked, device), **_stamped_queries(plan, attacked, device)}
             counted = list(_count(plan, attacked, queries, adapt, device))
-        episodes.append([first | second for first, second in zip(clean, counted, strict=True)])
-    return [_joined(stages) for stages in zip(*episodes, strict=True)]
+        groups.append([first | second for first, second in zip(clean, counted, strict=True)])
+    return [_joined(stages) for stages in zip(*groups, strict=True)]
 
 
-def _joined(episodes: Sequence[Mapping[str, tuple[int, int]]]) -> dict[str, Counts]:
-    """Return the hits and trials of all episodes by curve."""
+def _queries(episodes: Sequence[Episode], device: torch.device) -> Batch:
+    return together([query_of(episode, device) for episode in episodes])
+
+
+def _stamped_queries(plan: EvaluationPlan, episodes: Sequence[Episode], device: torch.device) -> dict[str, Batch]:
+    """Return the stamped images of each backdoor curve, with the target's label in each episode."""
+    targets = [episode.label_of(plan.split.target_class) for episode in episodes]
+    return {
+        curve: together([to_batch(images, np.full(len(images), target), device) for target in targets])
+        for curve, images in plan.stamped.items()
+    }
+
+
+def _joined(groups: Sequence[Mapping[str, Counts]]) -> dict[str, Counts]:
+    """Return the counts of all groups of episodes by curve."""
     return {
         curve: Counts(
-            hits=[episode[curve][0] for episode in episodes], trials=[episode[curve][1] for episode in episodes]
+            hits=[hits for group in groups for hits in group[curve].hits],
+            trials=[trials for group in groups for trials in group[curve].trials],
         )
         for curve in CURVES
     }
 
 
 def _count(
-    plan: EvaluationPlan, episode: Episode, queries: Mapping[str, Batch], adapt: Adapt, device: torch.device
-) -> Iterator[dict[str, tuple[int, int]]]:
-    """Yield the hits and trials of an episode's query sets at each stage; the first query set is the clean one."""
+    plan: EvaluationPlan, episodes: Sequence[Episode], queries: Mapping[str, Batch], adapt: Adapt, device: torch.device
+) -> Iterator[dict[str, Counts]]:
+    """Yield the counts of a group of episodes at each stage; the first query set is the clean one."""
     images = {curve: batch.images for curve, batch in queries.items()}
-    for predict in adapt(support_of(episode, device)):
+    for predict in adapt(together([support_of(episode, device) for episode in episodes])):
         answers = ask(plan, predict, images)
         yield {
-            curve: (int((answers[curve].argmax(dim=1) == batch.labels).sum()), len(batch.labels))
+            curve: Counts(
+                hits=(answers[curve].argmax(dim=-1) == batch.labels).sum(dim=-1).flatten().tolist(),
+                trials=[batch.labels.shape[-1]] * len(episodes),
+            )
             for curve, batch in queries.items()
         }
 
@@ -201,6 +246,8 @@ def ask(plan: EvaluationPlan, predict: Predict, images: Mapping[str, Tensor]) ->
     -------
     dict of str to Tensor
         The result of `predict` for each query set, one row per image.
+
+    All shapes may have a first dimension of episodes.
     """
     if plan.batch_norm == "transductive":
         return _predict_mixed(predict, images, plan.query_shot)
@@ -209,8 +256,9 @@ def ask(plan: EvaluationPlan, predict: Predict, images: Mapping[str, Tensor]) ->
 
 def _predict_at_once(predict: Predict, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Predict all query sets in one pass, because no query depends on another with the support set's statistics."""
-    predicted = predict(torch.cat(list(images.values())))
-    return dict(zip(images, torch.split(predicted, [len(part) for part in images.values()]), strict=True))
+    predicted = predict(torch.cat(list(images.values()), dim=IMAGE_ROWS))
+    rows = [part.shape[IMAGE_ROWS] for part in images.values()]
+    return dict(zip(images, torch.split(predicted, rows, dim=LOGIT_ROWS), strict=True))
 
 
 def _predict_mixed(predict: Predict, images: Mapping[str, Tensor], query_shot: int) -> dict[str, Tensor]:
@@ -224,6 +272,9 @@ def _predict_mixed(predict: Predict, images: Mapping[str, Tensor], query_shot: i
     clean = images[names[0]]
     predicted = {names[0]: predict(clean)}
     for name in names[1:]:
-        parts = [predict(torch.cat([clean, part]))[len(clean) :] for part in torch.split(images[name], query_shot)]
-        predicted[name] = torch.cat(parts)
+        parts = [
+            predict(torch.cat([clean, part], dim=IMAGE_ROWS))[..., clean.shape[IMAGE_ROWS] :, :]
+            for part in torch.split(images[name], query_shot, dim=IMAGE_ROWS)
+        ]
+        predicted[name] = torch.cat(parts, dim=LOGIT_ROWS)
     return predicted

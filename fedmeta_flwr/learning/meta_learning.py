@@ -8,8 +8,7 @@ a test compares first-order MAML with learn2learn's.
 import contextlib
 import copy
 import io
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -17,91 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedmeta_flwr.data import Episode
+from fedmeta_flwr.learning.batched import episodes_at_once, in_groups, meta_gradients
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of
+from fedmeta_flwr.learning.fine_tuning import InnerLoop, fine_tuning, query_logits
 from fedmeta_flwr.learning.fused import plain
 from fedmeta_flwr.learning.proximal import ProximalTerm
-
-
-@dataclass(frozen=True)
-class InnerLoop:
-    """How a model is fine-tuned on a support set.
-
-    Attributes
-    ----------
-    lr : float
-        Learning rate of plain gradient descent.
-    steps : int
-        Number of full-batch steps.
-    batch_norm : str
-        Statistics that normalise a query batch; ``"transductive"``: those of the batch; ``"support"``: those of the
-        support set.
-    """
-
-    lr: float
-    steps: int
-    batch_norm: str
-
-
-def fine_tuning(
-    model: nn.Module, support: Batch, inner: InnerLoop, steps: Sequence[int], copy_to: nn.Module | None = None
-) -> Iterator[nn.Module]:
-    """Fine-tune a copy of a model in training mode; yield it when each listed number of steps is reached.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The shared model; unchanged.
-    support : Batch
-        The support set.
-    inner : InnerLoop
-        Only its learning rate is used; `inner.steps` has no effect.
-    steps : sequence of int
-        Ascending, 0 or above.
-    copy_to : torch.nn.Module, optional
-        An earlier copy of the model, to be overwritten: a new one takes as long as several percent of an episode.
-
-    Yields
-    ------
-    torch.nn.Module
-        The copy, always the same object, in training mode. Use it, through `query_logits`, before the next iteration.
-        For predictions rather than training, put it into evaluation mode first.
-    """
-    tuned = copy.deepcopy(model) if copy_to is None else _overwritten(copy_to, model)
-    parameters = list(tuned.parameters())
-    done = 0
-    for wanted in steps:
-        tuned.train()
-        for _ in range(wanted - done):
-            loss = functional.cross_entropy(tuned(support.images), support.labels)
-            gradients = torch.autograd.grad(loss, parameters)
-            with torch.no_grad():
-                for parameter, gradient in zip(parameters, gradients, strict=True):
-                    parameter.sub_(gradient, alpha=inner.lr)
-        done = wanted
-        yield tuned
-
-
-@torch.no_grad()
-def _overwritten(earlier: nn.Module, model: nn.Module) -> nn.Module:
-    """Return an earlier copy of a model with the model's present parameters and buffers."""
-    for tensors, values in ((earlier.parameters(), model.parameters()), (earlier.buffers(), model.buffers())):
-        for tensor, value in zip(tensors, values, strict=True):
-            tensor.copy_(value)
-    return earlier
-
-
-def query_logits(model: nn.Module, support: Batch, queries: Tensor, batch_norm: str) -> Tensor:
-    """Return logits (rows, way) of query images, normalised according to `batch_norm`.
-
-    In mode ``"support"``, the adapted network sees support and queries together, and takes its statistics from the
-    support rows; then a query's logits do not depend on the other queries.
-    """
-    if batch_norm == "transductive":
-        logits: Tensor = model(queries)
-        return logits
-    rows = len(support.images)
-    together: Tensor = model(torch.cat([support.images, queries]), reference_rows=rows)
-    return together[rows:]
 
 
 def meta_gradient(
@@ -189,6 +108,21 @@ def _reptile(
         return [(old - new) / inner.lr for old, new in pairs], loss
 
 
+def _meta_gradients(
+    model: nn.Module, episodes: Sequence[Episode], algorithm: str, inner: InnerLoop, copied: nn.Module
+) -> list[tuple[list[Tensor], float]]:
+    """Return the result of `meta_gradient` for each episode, computed for several at once where the network can."""
+    have_one_shape = len({(episode.support.shape, episode.query.shape) for episode in episodes}) == 1
+    at_once = episodes_at_once(model, inner, episodes[0].support.shape[1:]) if have_one_shape else 1
+    results = []
+    for group in in_groups(episodes, at_once):
+        if len(group) == 1:
+            results.append(meta_gradient(model, group[0], algorithm, inner, copied))
+        else:
+            results += meta_gradients(model, group, algorithm, inner)
+    return results
+
+
 def outer_loop(
     model: nn.Module,
     meta_batches: Iterable[Sequence[Episode]],
@@ -223,7 +157,7 @@ def outer_loop(
     copied = copy.deepcopy(model)
     losses: list[float] = []
     for episodes in meta_batches:
-        results = [meta_gradient(model, episode, algorithm, inner, copied) for episode in episodes]
+        results = _meta_gradients(model, episodes, algorithm, inner, copied)
         losses += [loss for _, loss in results]
         for position, parameter in enumerate(model.parameters()):
             parameter.grad = torch.stack([gradients[position] for gradients, _ in results]).mean(dim=0)

@@ -37,8 +37,8 @@ class EpisodeNorm(nn.Module):
 
 
 def normalise(inputs: Tensor, weight: Tensor, bias: Tensor, rows: int) -> Tensor:
-    """Do what `EpisodeNorm` does, with its weight and bias, by the first `rows` of `inputs`."""
-    normalised: Tensor = _Norm.apply(inputs, weight, bias, rows)
+    """Do what `EpisodeNorm` does, with its weight and bias, by the first `rows` of `inputs`; `torch.vmap` knows it."""
+    normalised: Tensor = _Norm.apply(inputs, weight, bias, rows)[0]
     return normalised
 
 
@@ -46,17 +46,39 @@ class _Norm(torch.autograd.Function):
     """y = w z + b with z = (x - m) i, where m and i are mean and inverse deviation of a channel's reference values."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, rows: int) -> Tensor:
+    def forward(inputs: Tensor, weight: Tensor, bias: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
         reference = inputs[:rows]
         mean = _mean(reference)
         inverse = _mean((reference - mean).square_()).add_(EPSILON).rsqrt_()
-        ctx.save_for_backward(inputs, weight, mean, inverse)
-        ctx.rows = rows
         scale = _channelwise(weight) * inverse
-        return torch.addcmul(torch.addcmul(_channelwise(bias), mean, scale, value=-1), inputs, scale)
+        return torch.addcmul(torch.addcmul(_channelwise(bias), mean, scale, value=-1), inputs, scale), mean, inverse
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        images, weight, _, ctx.rows = inputs
+        _, mean, inverse = output
+        ctx.mark_non_differentiable(mean, inverse)
+        ctx.save_for_backward(images, weight, mean, inverse)
+
+    @staticmethod
+    def vmap(  # noqa: PLR0917 (torch passes them by position)
+        info: Any, in_dims: tuple[int | None, ...], inputs: Tensor, weight: Tensor, bias: Tensor, rows: int
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[int, int, int]]:
+        """Normalise several batches as one with all their channels, since each channel is normalised separately."""
+
+        def with_all_channels(tensor: Tensor, batched: int | None, channels: int) -> Tensor:
+            several = torch.stack([tensor] * info.batch_size) if batched is None else tensor.movedim(batched, 0)
+            return several.movedim(0, channels).flatten(channels, channels + 1)
+
+        images = with_all_channels(inputs, in_dims[0], 1)
+        outputs = _Norm.apply(
+            images, with_all_channels(weight, in_dims[1], 0), with_all_channels(bias, in_dims[2], 0), rows
+        )
+        normalised, mean, inverse = (output.unflatten(1, (info.batch_size, -1)) for output in outputs)
+        return (normalised, mean, inverse), (1, 1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         differentiate: Callable[..., Any] = _NormGradient.apply if torch.is_grad_enabled() else _norm_gradient
         to_inputs, to_weight, to_bias = differentiate(gradient, *ctx.saved_tensors, ctx.rows)
         return to_inputs, to_weight.flatten(), to_bias.flatten(), None

@@ -1,4 +1,4 @@
-"""The settings of the seed and of the device."""
+"""The settings of the seed, and of the device and how it is used."""
 
 from dataclasses import dataclass
 
@@ -14,6 +14,12 @@ class RandomnessSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineSettings:
-    """The device."""
+    """The device, and how it is used."""
 
     device: str = setting("Device of all tensors; auto: a GPU if there is one.", choices=("auto", "cpu", "cuda"))
+    episodes_at_once: int = setting(
+        "On a GPU, how many episodes of a meta-batch or of an evaluation are fine-tuned at once; 1: one after the "
+        "other, as always on a CPU.",
+        minimum=1,
+        absent=8,
+    )

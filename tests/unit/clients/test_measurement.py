@@ -20,8 +20,8 @@ from fedmeta_flwr.defenses.matching.rescue import Rescue
 from fedmeta_flwr.defenses.none import HeadSteps
 from fedmeta_flwr.learning.batches import Batch
 from fedmeta_flwr.learning.evaluation import Adapt, Predict, by_fine_tuning, by_matching, evaluate
+from fedmeta_flwr.learning.fine_tuning import InnerLoop
 from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork
-from fedmeta_flwr.learning.meta_learning import InnerLoop
 from fedmeta_flwr.learning.models import Classifier, get_arrays
 from fedmeta_flwr.protocol.messages import evaluate_reply, metrics_to_counts, metrics_to_step_curves
 from fedmeta_flwr.records.results import CURVES

@@ -96,6 +96,7 @@ def test_every_rule_is_about_settings_that_there_are() -> None:
         ("fine-tuning-curve-steps", "", "ascending whole numbers, separated by spaces, found ''"),
         ("local-curve-steps", "0 2 2", "ascending whole numbers, .* found '0 2 2'"),
         ("local-curve-steps", 5, "a text"),
+        ("episodes-at-once", 0, "at least 1"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_key(key: str, value: bool | int | float | str, expected: str) -> None:

@@ -10,16 +10,18 @@ from fedmeta_flwr.attacks.key import build_key
 from fedmeta_flwr.attacks.stamping import stamped_sets
 from fedmeta_flwr.data.roles import Roles
 from fedmeta_flwr.data.split import SplitSizes, split_classes
+from fedmeta_flwr.learning import batched
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
 from fedmeta_flwr.learning.evaluation import (
     EvaluationPlan,
+    FineTuning,
     Predict,
     by_fine_tuning,
     by_matching,
     evaluate,
 )
+from fedmeta_flwr.learning.fine_tuning import InnerLoop, fine_tuning, query_logits
 from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork
-from fedmeta_flwr.learning.meta_learning import InnerLoop, fine_tuning, query_logits
 from fedmeta_flwr.learning.models import Classifier, build_classifier
 from fedmeta_flwr.records.entries import Counts
 from fedmeta_flwr.records.results import CURVES
@@ -170,6 +172,34 @@ def test_stages_of_one_evaluation_equal_evaluations_of_a_single_stage(
     stages = evaluate(plan, by_fine_tuning(model, inner, steps), CPU)
     assert stages == [evaluate(plan, by_fine_tuning(model, inner, [step]), CPU)[0] for step in steps]
     assert len({str(stage) for stage in stages}) == 3  # stages that all counted alike would show nothing
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("at_once", [2, 8])
+@pytest.mark.parametrize("batch_norm", ["support", "transductive"])
+def test_counts_of_several_episodes_at_once_are_those_of_the_loop(
+    make_plan: Callable[..., EvaluationPlan],
+    model: Classifier,
+    batch_norm: str,
+    at_once: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan, steps = make_plan(batch_norm=batch_norm), [0, 1, 4]
+    in_loop = evaluate(plan, by_fine_tuning(model.double(), InnerLoop(0.5, 9, batch_norm), steps), CPU)
+    monkeypatch.setattr(batched, "_gains_from_batches", lambda _: True)
+    adapt = by_fine_tuning(model, InnerLoop(0.5, 9, batch_norm, at_once), steps)
+    supports: list[Batch] = []
+    call = FineTuning.__call__
+
+    def recorded(self: FineTuning, support: Batch) -> Iterator[Predict]:
+        supports.append(support)
+        return call(self, support)
+
+    monkeypatch.setattr(FineTuning, "__call__", recorded)
+    assert evaluate(plan, adapt, CPU) == in_loop
+    expected = [2, 2, 0, 0] if at_once == 2 else [3, 3]
+    assert [len(support.labels) if support.labels.dim() == 2 else 0 for support in supports] == expected
+    assert len({str(stage) for stage in in_loop}) == 3
 
 
 def test_each_support_set_is_adapted_to_once_whatever_the_number_of_stages(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedmeta_flwr.learning.batches import Batch
-from fedmeta_flwr.learning.meta_learning import InnerLoop, fine_tuning
+from fedmeta_flwr.learning.fine_tuning import InnerLoop, fine_tuning
 from fedmeta_flwr.learning.models import build_classifier
 
 pytestmark = pytest.mark.usefixtures("double_precision")

@@ -8,7 +8,8 @@ from torch import Tensor
 from fedmeta_flwr.data.episodes import Episode
 from fedmeta_flwr.learning import fused
 from fedmeta_flwr.learning.conv_block import ConvBlock
-from fedmeta_flwr.learning.meta_learning import InnerLoop, meta_gradient
+from fedmeta_flwr.learning.fine_tuning import InnerLoop
+from fedmeta_flwr.learning.meta_learning import meta_gradient
 from fedmeta_flwr.learning.models import build_classifier
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]

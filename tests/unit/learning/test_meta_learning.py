@@ -8,13 +8,8 @@ from torch.nn import functional
 
 from fedmeta_flwr.data.episodes import Episode
 from fedmeta_flwr.learning.batches import query_of, support_of
-from fedmeta_flwr.learning.meta_learning import (
-    InnerLoop,
-    fine_tuning,
-    meta_gradient,
-    outer_loop,
-    query_logits,
-)
+from fedmeta_flwr.learning.fine_tuning import InnerLoop, fine_tuning, query_logits
+from fedmeta_flwr.learning.meta_learning import meta_gradient, outer_loop
 from fedmeta_flwr.learning.models import build_classifier
 
 pytestmark = pytest.mark.usefixtures("double_precision")

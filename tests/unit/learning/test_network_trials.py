@@ -1,5 +1,6 @@
 """Custom embeddings, attentions and clients: modes, draws, and what depends on what, each tried before a run."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from unit.small_federation import SMALL, client_of, same, scenario_of
 
 from fedmeta_flwr.apps.assembly import initial_arrays, require_custom_clients
 from fedmeta_flwr.apps.client import app
+from fedmeta_flwr.apps.preflight import preflight
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.protocol.messages import ARRAYS, CONFIG, message_arrays, to_record
@@ -59,6 +61,24 @@ def test_a_network_that_would_spoil_results_is_refused(
     config = configured(**{key: name if key == "batch_norm" else f"{CUSTOM}:{name}" for key, name in changes.items()})
     with pytest.raises(RegistryError, match=message):
         require_custom_clients(config, scenario_of(config))
+
+
+@pytest.mark.parametrize(
+    ("embedding", "at_once", "message"),
+    [
+        (f"{CUSTOM}:Dropping", 8, "episodes-at-once: the GPU takes one episode after the other, .* random operation"),
+        (f"{CUSTOM}:Dropping", 1, "^$"),
+        (f"{CUSTOM}:Linear", 8, "^$"),
+        ("conv4", 8, "^$"),
+    ],
+)
+def test_a_run_on_a_gpu_says_beforehand_if_its_network_learns_from_one_episode_at_a_time(
+    configured: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch, embedding: str, at_once: int, message: str
+) -> None:
+    config = configured(embedding=embedding, episodes_at_once=at_once, device="auto")
+    assert not preflight(config).warning
+    monkeypatch.setattr("fedmeta_flwr.apps.preflight.choose_device", lambda _: torch.device("cuda"))
+    assert re.search(message, preflight(config).warning)
 
 
 @pytest.mark.parametrize(

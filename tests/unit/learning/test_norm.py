@@ -1,9 +1,11 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedmeta_flwr.learning.norm import EpisodeNorm
+from fedmeta_flwr.learning.norm import EpisodeNorm, normalise
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
@@ -44,6 +46,30 @@ def test_gradients_equal_those_of_the_definition(reference_rows: int, layout: to
     found = torch.autograd.grad(norm(inputs, reference_rows).sin().sum(), sources)
     expected = torch.autograd.grad(by_definition(norm, inputs, reference_rows).sin().sum(), sources)
     for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("in_dims", [(0, 0, 0), (1, None, 0), (None, 0, None), (4, 1, None)])
+@pytest.mark.parametrize("rows", [2, 5])
+def test_vmap_normalises_each_batch_separately(in_dims: tuple[int | None, ...], rows: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes, arguments = [(5, 4, 3, 2), (4,), (4,)], []
+    for shape, dim in zip(shapes, in_dims, strict=True):
+        size = shape if dim is None else (*shape[:dim], 3, *shape[dim:])
+        arguments.append(torch.randn(size, dtype=torch.float64, generator=generator).requires_grad_())
+
+    def one(index: int) -> Tensor:
+        inputs, weight, bias = (
+            tensor if dim is None else tensor.select(dim, index) for tensor, dim in zip(arguments, in_dims, strict=True)
+        )
+        return normalise(inputs, weight, bias, rows)
+
+    found = torch.vmap(partial(normalise, rows=rows), in_dims)(*arguments)
+    expected = torch.stack([one(index) for index in range(3)])
+    torch.testing.assert_close(found, expected)
+    for ours, theirs in zip(
+        *(torch.autograd.grad(result.sin().sum(), arguments) for result in (found, expected)), strict=True
+    ):
         torch.testing.assert_close(ours, theirs)
 
 

@@ -7,8 +7,9 @@ from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.data.episodes import Episode
 from fedmeta_flwr.learning import device, fused
 from fedmeta_flwr.learning.conv_block import ConvBlock, set_precision
+from fedmeta_flwr.learning.fine_tuning import InnerLoop
 from fedmeta_flwr.learning.kernels import normalisation
-from fedmeta_flwr.learning.meta_learning import InnerLoop, meta_gradient
+from fedmeta_flwr.learning.meta_learning import meta_gradient
 from fedmeta_flwr.learning.models import Classifier, build_classifier
 
 ULP = 2.0**-8
