@@ -2,6 +2,7 @@
 
 from fedmeta_flwr.learning.batched import obstacle
 from fedmeta_flwr.learning.batches import Batch, query_of, support_of, to_batch
+from fedmeta_flwr.learning.conv_block import ConvBlock, set_precision
 from fedmeta_flwr.learning.device import choose_device, fast_layout, multiplies_bfloat16, pin_threads
 from fedmeta_flwr.learning.evaluation import Adapt, EvaluationPlan, ask, by_fine_tuning, by_matching, evaluate
 from fedmeta_flwr.learning.fine_tuning import InnerLoop
@@ -10,12 +11,10 @@ from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork, m
 from fedmeta_flwr.learning.meta_learning import meta_gradient, outer_loop
 from fedmeta_flwr.learning.models import (
     Classifier,
-    ConvBlock,
     Embedding,
     build_classifier,
     get_arrays,
     set_arrays,
-    set_precision,
 )
 from fedmeta_flwr.learning.network_trials import trial_rows, try_attention, try_embedding
 from fedmeta_flwr.learning.norm import EpisodeNorm

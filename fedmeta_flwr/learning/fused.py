@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedmeta_flwr.learning.norm import EPSILON, normalise
+from fedmeta_flwr.learning.norm import normalise
 
 try:
     from fedmeta_flwr.learning import kernels
@@ -141,20 +141,17 @@ class _NormaliseAndRectify(torch.autograd.Function):
         ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, rows: int, pooling: bool
     ) -> Tensor:
         images = _channels_last(inputs)
-        mean, variance = kernels.statistics(_array(images), rows, _lines(weight))
-        inverse = 1 / np.sqrt(variance + EPSILON)
-        scale = _numbers(weight) * inverse
-        scaling = _like(weight, scale), _like(weight, _numbers(bias) - mean * scale)
+        arrays = _array(images), weight.detach().numpy(), bias.detach().numpy()
         if pooling:
             count, height, width, channels = images.shape
             result = images.new_empty(count, height // 2, width // 2, channels)
             outcome = torch.empty(result.shape, dtype=torch.uint8)
-            kernels.pool_and_rectify(_array(images), *scaling, _array(result), outcome.numpy())
+            ctx.statistics = kernels.normalise_pool_and_rectify(*arrays, rows, _array(result), outcome.numpy())
         else:
             outcome = result = torch.empty_like(images)
-            kernels.rectify(_array(images), *scaling, _array(result))
+            ctx.statistics = kernels.normalise_and_rectify(*arrays, rows, _array(result))
         ctx.save_for_backward(inputs, weight, bias, outcome)
-        ctx.rows, ctx.pooling, ctx.mean, ctx.inverse = rows, pooling, mean, inverse
+        ctx.rows, ctx.pooling = rows, pooling
         return _channels_first(result)
 
     @staticmethod
@@ -163,25 +160,11 @@ class _NormaliseAndRectify(torch.autograd.Function):
         if torch.is_grad_enabled():
             function = partial(_plain_norm, rows=ctx.rows, pooling=ctx.pooling)
             return *_plain_gradients(ctx, function, [inputs, weight, bias], gradient), None, None
-        images = _channels_last(inputs)
-        arrays = _array(_channels_last(gradient)), _array(outcome)
-        add_up, differentiate = (
-            (kernels.sum_pooled, kernels.differentiate_pooled)
-            if ctx.pooling
-            else (kernels.sum_rectified, kernels.differentiate_rectified)
-        )
-        total, product = add_up(*arrays, _array(images), _lines(weight))
-        correlation = (product - ctx.mean * total) * ctx.inverse
-        scale = _numbers(weight) * ctx.inverse
-        per_value = scale / (ctx.rows * images.shape[1] * images.shape[2])
-        slope = per_value * correlation * ctx.inverse
-        offset = per_value * total - ctx.mean * slope
-        to_inputs = torch.empty(images.shape, dtype=weight.dtype)
-        differentiate(*arrays, _like(weight, scale), to_inputs.numpy())
-        kernels.subtract_affine(
-            _array(images), _like(weight, slope), _like(weight, offset), ctx.rows, to_inputs.numpy()
-        )
-        to_weight, to_bias = (torch.from_numpy(numbers).to(weight.dtype) for numbers in (correlation, total))
+        arrays = (_array(_channels_last(gradient)), _array(outcome), _array(_channels_last(inputs)))
+        to_inputs = torch.empty(arrays[2].shape, dtype=weight.dtype)
+        differentiate = kernels.differentiate_pooled if ctx.pooling else kernels.differentiate_rectified
+        found = differentiate(*arrays, weight.detach().numpy(), ctx.statistics, ctx.rows, to_inputs.numpy())
+        to_weight, to_bias = (torch.from_numpy(numbers).to(weight.dtype) for numbers in found)
         return _channels_first(to_inputs.to(inputs.dtype)), to_weight, to_bias, None, None
 
 
@@ -207,15 +190,3 @@ def _channels_first(images: Tensor) -> Tensor:
 def _array(tensor: Tensor) -> np.ndarray:
     """Return a tensor as an array in the same memory; bfloat16 as its bits."""
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-def _like(weight: Tensor, numbers: np.ndarray) -> np.ndarray:
-    return numbers.astype(np.float64 if weight.dtype == torch.float64 else np.float32)
-
-
-def _lines(weight: Tensor) -> np.ndarray:
-    return _like(weight, np.zeros((2, len(weight))))
-
-
-def _numbers(parameter: Tensor) -> np.ndarray:
-    return parameter.detach().double().numpy()

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 _CPUINFO = Path("/proc/cpuinfo")
+_FOR_BFLOAT16 = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX"}
+"""Instruction sets that multiply bfloat16: PyTorch's name and the usual one."""
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return ``cores``, ``system``, and ``processor``: its name and the vector instructions that PyTorch uses.
+    """Return ``cores``, ``system``, and ``processor``: its name and the instruction sets that PyTorch uses.
 
     Results are bit-identical only on processors of the same kind, because PyTorch's choice of kernels depends on it.
     """
@@ -18,8 +20,15 @@ def describe_machine() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "system": platform.platform(),
-        "processor": f"{_processor_name()}, {torch.backends.cpu.get_cpu_capability()}",
+        "processor": ", ".join([_processor_name(), torch.backends.cpu.get_cpu_capability(), *_for_bfloat16()]),
     }
+
+
+def _for_bfloat16() -> list[str]:
+    import torch
+
+    capabilities = torch.cpu.get_capabilities()
+    return [name for key, name in _FOR_BFLOAT16.items() if capabilities.get(key)]
 
 
 def _processor_name() -> str:

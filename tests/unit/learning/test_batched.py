@@ -14,11 +14,12 @@ from examples.custom_embedding import SmallResNet
 from fedmeta_flwr.data.episodes import Episode
 from fedmeta_flwr.learning import batched, device
 from fedmeta_flwr.learning.batches import query_of, support_of, together
+from fedmeta_flwr.learning.conv_block import set_precision
 from fedmeta_flwr.learning.evaluation import by_fine_tuning
 from fedmeta_flwr.learning.fine_tuning import InnerLoop
 from fedmeta_flwr.learning.fused import plain
 from fedmeta_flwr.learning.meta_learning import meta_gradient, outer_loop
-from fedmeta_flwr.learning.models import Classifier, Embedding, build_classifier, set_precision
+from fedmeta_flwr.learning.models import Classifier, Embedding, build_classifier
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 

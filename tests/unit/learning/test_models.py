@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from fedmeta_flwr.learning.conv_block import ConvBlock
 from fedmeta_flwr.learning.fused import plain
-from fedmeta_flwr.learning.models import Classifier, Conv4, ConvBlock, build_classifier, get_arrays, set_arrays
+from fedmeta_flwr.learning.models import Classifier, Conv4, build_classifier, get_arrays, set_arrays
 
 
 def network(seed: int = 0) -> Classifier:

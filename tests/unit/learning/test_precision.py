@@ -5,10 +5,12 @@ from torch import Tensor, nn
 
 from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.data.episodes import Episode
-from fedmeta_flwr.learning import device, fused, kernels
+from fedmeta_flwr.learning import device, fused
+from fedmeta_flwr.learning.conv_block import ConvBlock, set_precision
 from fedmeta_flwr.learning.fine_tuning import InnerLoop
+from fedmeta_flwr.learning.kernels import normalisation
 from fedmeta_flwr.learning.meta_learning import meta_gradient
-from fedmeta_flwr.learning.models import Classifier, ConvBlock, build_classifier, set_precision
+from fedmeta_flwr.learning.models import Classifier, build_classifier
 
 ULP = 2.0**-8
 """Largest relative distance of a number to the next bfloat16."""
@@ -40,8 +42,9 @@ def test_numbers_are_rounded_to_bfloat16_as_pytorch_rounds_them() -> None:
     bits &= np.uint32(0x7FFFFFFF)  # the loop below drops what is negative
     numbers = torch.from_numpy(bits.view(np.float32)).reshape(-1, 1, 1, 8)
     rounded = torch.empty(numbers.shape, dtype=torch.bfloat16)
-    one, zero = np.ones(8, np.float32), np.zeros(8, np.float32)
-    kernels.rectify(numbers.numpy(), one, zero, rounded.view(torch.uint16).numpy())
+    normalisation._rectify(
+        numbers.numpy(), np.ones(8, np.float32), np.zeros(8, np.float32), rounded.view(torch.uint16).numpy()
+    )
     torch.testing.assert_close(rounded, numbers.bfloat16(), rtol=0, atol=0, equal_nan=True)
 
 

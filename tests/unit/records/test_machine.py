@@ -7,6 +7,16 @@ from fedmeta_flwr.records import machine
 from fedmeta_flwr.records.machine import describe_machine
 
 
+@pytest.fixture(autouse=True)
+def without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True, "amx_bf16": False})
+
+
+def test_instruction_sets_for_bfloat16_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": True})
+    assert describe_machine()["processor"].endswith(", AVX512-BF16, AMX")
+
+
 def test_the_processor_is_named_as_the_kernel_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = "processor\t: 0\nmodel\t\t: 85\nmodel name\t: Some CPU @ 2.0GHz\n"
     (tmp_path / "cpuinfo").write_text(told, encoding="utf-8")

@@ -22,8 +22,8 @@ from experiments.cli import session
 from experiments.cli.commands import app
 from experiments.output import Output
 from experiments.plan import PlannedRun, plan_runs
+from experiments.runner.outcome import RunFailedError
 from experiments.runner.reproduce import ReproduceRequest
-from experiments.runner.run import RunFailedError
 from experiments.settings import APP_DIR
 
 pytestmark = pytest.mark.usefixtures("prepared")
@@ -166,10 +166,13 @@ def test_a_reproduction_hands_over_its_runs_and_verdicts(monkeypatch: pytest.Mon
 def test_a_benchmark_returns_its_numbers_and_reports_its_turns_on_standard_error(
     quiet: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    made = {"benchmark": "update", "repetitions": 2, "seconds": 3.0, "rows": []}
+    machine = {"cores": 2, "system": "Linux", "processor": "Some CPU, AVX2"}
+    made = {"benchmark": "update", "repetitions": 2, "seconds": 3.0, "rows": [], "machine": machine}
 
-    def measure(name: str, repetitions: int | None, folder: Path, tell: Tell) -> tuple[dict[str, Any], Path]:
-        assert (name, repetitions) == ("update", None)
+    def measure(
+        name: str, repetitions: int | None, folder: Path, tell: Tell, engine: str | None
+    ) -> tuple[dict[str, Any], Path]:
+        assert (name, repetitions, engine) == ("update", None, None)
         for case in ("first", "second"):
             for number in range(3):
                 tell(Turn(case, number, 2))
@@ -189,6 +192,12 @@ def test_a_benchmark_that_fails_shows_its_last_output(monkeypatch: pytest.Monkey
     with pytest.raises(BenchmarkError, match=r"(?s)benchmark race failed.*has no attribute 'measure'"):
         run_benchmark("race", None, tmp_path)
     assert list(tmp_path.iterdir()) == [tmp_path / "here"]
+
+
+def test_a_benchmark_without_a_choice_of_engines_refuses_one_before_it_starts(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"engine: expected none with bench update, .* found ray"):
+        run_benchmark("update", None, tmp_path / "new", engine="ray")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -1,40 +1,20 @@
-"""Compiled loops over images whose channels are innermost in memory.
+"""Normalisation, pooling and rectifier in one, and their gradients.
 
-Each array of images has shape (rows, height, width, channels), contiguous, in float32, float64 or bfloat16, the bits of
-which it holds as uint16. Numbers per channel are float32 or float64, and sums are float64. The innermost loop runs over
-the channels, so that it is vectorised without a change of the order of any sum. A sum over the values of a channel is
-taken in the type of `lines` within a line, and in float64 over the lines. `lines` (2, channels) is zero before and
-after.
-
-Numba compiles a function for the processor when it is first called, and keeps the result on disk, beside this file or,
-where that cannot be written, in the user's cache folder.
+Numbers per channel are float32 or float64, and sums are float64. A sum over the values of a channel is taken in the
+type of `lines` within a line of an image, and in float64 over the lines. `lines` (2, channels) is and stays zero.
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
 
-from fedmeta_flwr.learning.brain_floats import narrowed, widened
+from fedmeta_flwr.learning.kernels.brain_floats import narrowed, widened
+from fedmeta_flwr.learning.kernels.compilation import compiled
+from fedmeta_flwr.learning.norm import EPSILON
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 _Sums = tuple[np.ndarray, np.ndarray]
 _DROPPED = 4  # instead of the winner of a window: the rectifier drops it
 
 
-def _compiled(function: _F) -> _F:
-    """Compile: a product and a sum may be one operation, but no sum is reordered, and NaN stays NaN."""
-    compile_: Any = partial(numba.njit, nogil=True, error_model="numpy", fastmath={"contract"})
-    try:
-        compiled: _F = compile_(cache=True)(function)
-    except RuntimeError:  # no folder can be written: compiled anew in each process
-        compiled = compile_()(function)
-    return compiled
-
-
-@_compiled
+@compiled
 def _move(line: np.ndarray, total: np.ndarray) -> None:
     """Add the sums of a line to the total, and set them to 0."""
     for channel in range(len(total)):
@@ -42,9 +22,9 @@ def _move(line: np.ndarray, total: np.ndarray) -> None:
         line[channel] = 0
 
 
-@_compiled
-def statistics(images: np.ndarray, rows: int, lines: np.ndarray) -> _Sums:
-    """Return mean and variance of each channel over the first `rows` images, in two passes."""
+@compiled
+def _statistics(images: np.ndarray, rows: int, lines: np.ndarray) -> _Sums:
+    """Return mean and inverse deviation of each channel over the first `rows` images, in two passes."""
     _, height, width, channels = images.shape
     line, mean, variance = lines[0], np.zeros(channels), np.zeros(channels)
     for row in range(rows):
@@ -63,11 +43,11 @@ def statistics(images: np.ndarray, rows: int, lines: np.ndarray) -> _Sums:
                     line[channel] += distance * distance
             _move(line, variance)
     variance /= rows * height * width
-    return mean, variance
+    return mean, 1 / np.sqrt(variance + EPSILON)
 
 
-@_compiled
-def rectify(images: np.ndarray, scale: np.ndarray, shift: np.ndarray, result: np.ndarray) -> None:
+@compiled
+def _rectify(images: np.ndarray, scale: np.ndarray, shift: np.ndarray, result: np.ndarray) -> None:
     """Set `result` to max(0, images * scale + shift); NaN stays NaN."""
     rows, height, width, channels = images.shape
     zero, kind = scale.dtype.type(0), result.dtype.type(0)
@@ -79,9 +59,9 @@ def rectify(images: np.ndarray, scale: np.ndarray, shift: np.ndarray, result: np
                     result[row, y, x, channel] = narrowed(zero if value <= zero else value, kind)
 
 
-@_compiled
-def sum_rectified(gradient: np.ndarray, result: np.ndarray, images: np.ndarray, lines: np.ndarray) -> _Sums:
-    """Return the sums over each channel of the gradient with regard to the argument of `rectify`, and of it * images.
+@compiled
+def _sum_rectified(gradient: np.ndarray, result: np.ndarray, images: np.ndarray, lines: np.ndarray) -> _Sums:
+    """Return the sums over each channel of the gradient with regard to the argument of `_rectify`, and of it * images.
 
     `gradient` is with regard to `result`.
     """
@@ -101,9 +81,9 @@ def sum_rectified(gradient: np.ndarray, result: np.ndarray, images: np.ndarray, 
     return total, product
 
 
-@_compiled
-def differentiate_rectified(gradient: np.ndarray, result: np.ndarray, scale: np.ndarray, to_images: np.ndarray) -> None:
-    """Set `to_images` (float32 or float64) to `scale` times the gradient with regard to the argument of `rectify`."""
+@compiled
+def _spread_rectified(gradient: np.ndarray, result: np.ndarray, scale: np.ndarray, to_images: np.ndarray) -> None:
+    """Set `to_images` (float32 or float64) to `scale` times the gradient with regard to the argument of `_rectify`."""
     rows, height, width, channels = result.shape
     zero = scale.dtype.type(0)
     for row in range(rows):
@@ -115,8 +95,8 @@ def differentiate_rectified(gradient: np.ndarray, result: np.ndarray, scale: np.
                     to_images[row, y, x, channel] = passed * scale[channel]
 
 
-@_compiled
-def subtract_affine(
+@compiled
+def _subtract_affine(
     images: np.ndarray, slope: np.ndarray, offset: np.ndarray, rows: int, to_images: np.ndarray
 ) -> None:
     """Subtract images * slope + offset from the first `rows` of `to_images`."""
@@ -129,8 +109,8 @@ def subtract_affine(
                     to_images[row, y, x, channel] -= affine
 
 
-@_compiled
-def pool_and_rectify(
+@compiled
+def _pool_and_rectify(
     images: np.ndarray, scale: np.ndarray, shift: np.ndarray, result: np.ndarray, winner: np.ndarray
 ) -> None:
     """Set `result`, of half the height and width, to the largest of 0 and of images * scale + shift in each 2x2 window.
@@ -159,9 +139,9 @@ def pool_and_rectify(
                     winner[row, y, x, channel] = _DROPPED if best <= zero else position
 
 
-@_compiled
-def sum_pooled(gradient: np.ndarray, winner: np.ndarray, images: np.ndarray, lines: np.ndarray) -> _Sums:
-    """Return the same sums as `sum_rectified` for `pool_and_rectify`."""
+@compiled
+def _sum_pooled(gradient: np.ndarray, winner: np.ndarray, images: np.ndarray, lines: np.ndarray) -> _Sums:
+    """Return the same sums as `_sum_rectified` for `_pool_and_rectify`."""
     rows, height, width, channels = gradient.shape
     line, product_line, zero = lines[0], lines[1], lines.dtype.type(0)
     total, product = np.zeros(channels), np.zeros(channels)
@@ -183,9 +163,9 @@ def sum_pooled(gradient: np.ndarray, winner: np.ndarray, images: np.ndarray, lin
     return total, product
 
 
-@_compiled
-def differentiate_pooled(gradient: np.ndarray, winner: np.ndarray, scale: np.ndarray, to_images: np.ndarray) -> None:
-    """Do the same as `differentiate_rectified` for `pool_and_rectify`."""
+@compiled
+def _spread_pooled(gradient: np.ndarray, winner: np.ndarray, scale: np.ndarray, to_images: np.ndarray) -> None:
+    """Do the same as `_spread_rectified` for `_pool_and_rectify`."""
     rows, height, width, channels = gradient.shape
     zero = to_images.dtype.type(0)
     if to_images.shape[1] % 2:
@@ -202,43 +182,82 @@ def differentiate_pooled(gradient: np.ndarray, winner: np.ndarray, scale: np.nda
                         to_images[row, i, j, channel] = value if winner[row, y, x, channel] == position else zero
 
 
-@_compiled
-def gather_windows(images: np.ndarray, windows: np.ndarray) -> None:
-    """Set `windows` to the 3x3 windows of `images`, at every other line and column, with a border of zeros.
+@compiled
+def _pass_through_statistics(  # noqa: PLR0917
+    images: np.ndarray, weight: np.ndarray, statistics: _Sums, rows: int, sums: _Sums, to_images: np.ndarray
+) -> _Sums:
+    """Add to `to_images` the part of the gradient that passes through the statistics of the first `rows`.
 
-    `windows` has shape (rows, half the height, half the width, 3, 3, channels), with halves rounded up.
+    Returns the gradients with regard to weight and bias. The formulas are those of `fedmeta_flwr.learning.norm`.
     """
-    _, height, width, channels = images.shape
-    rows, lines, columns = windows.shape[:3]
-    zero = images.dtype.type(0)
-    for row in range(rows):
-        for line in range(lines):
-            for column in range(columns):
-                for i in range(3):
-                    y = 2 * line + i - 1
-                    for j in range(3):
-                        x = 2 * column + j - 1
-                        if 0 <= y < height and 0 <= x < width:
-                            for channel in range(channels):
-                                windows[row, line, column, i, j, channel] = images[row, y, x, channel]
-                        else:
-                            for channel in range(channels):
-                                windows[row, line, column, i, j, channel] = zero
+    (mean, inverse), (total, product) = statistics, sums
+    correlation = (product - mean * total) * inverse
+    per_value = weight * inverse / (rows * images.shape[1] * images.shape[2])
+    slope = per_value * correlation * inverse
+    offset = per_value * total - mean * slope
+    _subtract_affine(images, slope.astype(weight.dtype), offset.astype(weight.dtype), rows, to_images)
+    return correlation, total
 
 
-@_compiled
-def scatter_windows(windows: np.ndarray, images: np.ndarray) -> None:
-    """Set `images` to the sums of the values that `gather_windows` would have taken from the same place."""
-    rows, height, width, channels = images.shape
-    lines, columns = windows.shape[1:3]
-    images[:] = images.dtype.type(0)
-    for row in range(rows):
-        for line in range(lines):
-            for column in range(columns):
-                for i in range(3):
-                    y = 2 * line + i - 1
-                    for j in range(3):
-                        x = 2 * column + j - 1
-                        if 0 <= y < height and 0 <= x < width:
-                            for channel in range(channels):
-                                images[row, y, x, channel] += windows[row, line, column, i, j, channel]
+@compiled
+def normalise_and_rectify(
+    images: np.ndarray, weight: np.ndarray, bias: np.ndarray, rows: int, result: np.ndarray
+) -> _Sums:
+    """Set `result` to max(0, normalised `images`); return mean and inverse deviation of each channel.
+
+    `EpisodeNorm` describes the normalisation; `weight` and `bias` are its parameters.
+    """
+    mean, inverse = _statistics(images, rows, np.zeros((2, len(weight)), weight.dtype))
+    scale = weight * inverse
+    _rectify(images, scale.astype(weight.dtype), (bias - mean * scale).astype(weight.dtype), result)
+    return mean, inverse
+
+
+@compiled
+def normalise_pool_and_rectify(  # noqa: PLR0917 (Numba's functions are called by position)
+    images: np.ndarray, weight: np.ndarray, bias: np.ndarray, rows: int, result: np.ndarray, winner: np.ndarray
+) -> _Sums:
+    """Do the same with 2x2 max-pooling before the rectifier; `winner` becomes what `_pool_and_rectify` says."""
+    mean, inverse = _statistics(images, rows, np.zeros((2, len(weight)), weight.dtype))
+    scale = weight * inverse
+    shift = (bias - mean * scale).astype(weight.dtype)
+    _pool_and_rectify(images, scale.astype(weight.dtype), shift, result, winner)
+    return mean, inverse
+
+
+@compiled
+def differentiate_rectified(  # noqa: PLR0917
+    gradient: np.ndarray,
+    result: np.ndarray,
+    images: np.ndarray,
+    weight: np.ndarray,
+    statistics: _Sums,
+    rows: int,
+    to_images: np.ndarray,
+) -> _Sums:
+    """Set `to_images` to the gradient with regard to `images`, and return those with regard to weight and bias.
+
+    `gradient` is with regard to the `result` of `normalise_and_rectify`, which returned `statistics`. `to_images` is
+    float32 or float64.
+    """
+    sums = _sum_rectified(gradient, result, images, np.zeros((2, len(weight)), weight.dtype))
+    scale = (weight * statistics[1]).astype(weight.dtype)
+    _spread_rectified(gradient, result, scale, to_images)
+    return _pass_through_statistics(images, weight, statistics, rows, sums, to_images)
+
+
+@compiled
+def differentiate_pooled(  # noqa: PLR0917
+    gradient: np.ndarray,
+    winner: np.ndarray,
+    images: np.ndarray,
+    weight: np.ndarray,
+    statistics: _Sums,
+    rows: int,
+    to_images: np.ndarray,
+) -> _Sums:
+    """Do the same for `normalise_pool_and_rectify`."""
+    sums = _sum_pooled(gradient, winner, images, np.zeros((2, len(weight)), weight.dtype))
+    scale = (weight * statistics[1]).astype(weight.dtype)
+    _spread_pooled(gradient, winner, scale, to_images)
+    return _pass_through_statistics(images, weight, statistics, rows, sums, to_images)
