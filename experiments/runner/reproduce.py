@@ -1,9 +1,7 @@
 """Reproduce: run the missing runs of the catalog, one after the other on one SuperLink."""
 
-import shutil
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -13,14 +11,12 @@ from rich.console import Console
 from experiments.plan import PlannedRun, plan_runs, require_same
 from experiments.runner.activity import clock
 from experiments.runner.display import show_progress
+from experiments.runner.jobs import Job, jobs_of
 from experiments.runner.run import prepare, run_on
 from experiments.runner.simulation import read_git_revision, simulation_size
 from experiments.runner.superlink import LocalSuperLink
-from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.records import CLIENTS_FOLDER, ResultsError, read_results
-from fedmeta_flwr.records.checkpoint import CheckpointError
+from fedmeta_flwr.records import read_results
 from fedmeta_flwr.records.results import FILE_NAME
-from fedmeta_flwr.records.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.records.writer import locked
 
 
@@ -42,7 +38,10 @@ class ReproduceRequest:
 
 @dataclass
 class Pace:
-    """How long runs take: by name, and on average for names that have not been run yet."""
+    """How long runs take: by name, and on average for names that have not been run yet.
+
+    Of a job that several runs share, each takes an equal part.
+    """
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
@@ -50,12 +49,12 @@ class Pace:
         """Add a finished run."""
         self.seconds.setdefault(planned.run.name, []).append(seconds)
 
-    def expected(self, waiting: Sequence[PlannedRun]) -> float | None:
-        """Estimate the time of the remaining runs; None if no run has ended yet."""
+    def expected(self, waiting: Sequence[Job]) -> float | None:
+        """Estimate the time of the remaining jobs; None if no run has ended yet."""
         if not self.seconds:
             return None
         mean = fmean(fmean(found) for found in self.seconds.values())
-        return sum(fmean(self.seconds.get(planned.run.name, [mean])) for planned in waiting)
+        return sum(fmean(self.seconds.get(one.run.name, [mean])) for job in waiting for one in job.runs)
 
 
 def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
@@ -93,15 +92,16 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
             pace.add(one, seconds)
     console.print(f"{len(planned)} runs, {len(planned) - len(missing)} of them finished: {request.results_root}")
     _require_fitting(missing)
+    jobs = jobs_of(missing)
     warnings = [
-        prepare(replace(one.config, results_dir=str(one.folder)), is_model_there=one.run.after is None)
-        for one in missing
+        prepare(replace(job.config, results_dir=str(job.runs[0].folder)), is_model_there=job.pretraining is None)
+        for job in jobs
     ]
     for warning in dict.fromkeys(filter(None, warnings)):
         console.print(f"Warning: {warning}.", markup=False)
-    if missing:
+    if jobs:
         with locked(request.results_root):
-            _run_all(missing, pace, request, console)
+            _run_all(jobs, pace, request, console)
     return planned
 
 
@@ -112,9 +112,9 @@ def _require_fitting(missing: Sequence[PlannedRun]) -> None:
             require_same(file, read_results(file).run["config"], one.config)
 
 
-def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, console: Console) -> None:
+def _run_all(jobs: list[Job], pace: Pace, request: ReproduceRequest, console: Console) -> None:
     began = time.monotonic()
-    left = list(missing)
+    left = list(jobs)
     while left:
         revision = read_git_revision(request.app_dir)
         with LocalSuperLink(revision) as superlink:
@@ -122,41 +122,17 @@ def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, c
             while left and read_git_revision(request.app_dir) == revision:
                 started = time.monotonic()
                 if not request.quiet:
-                    heading = f"run {len(missing) - len(left) + 1} of {len(missing)}: {left[0].title}"
+                    heading = f"run {len(jobs) - len(left) + 1} of {len(jobs)}: {left[0].title}"
                     console.print(f"{heading} | {clock(started - began)} elapsed{_left(pace.expected(left))}")
-                one = left.pop(0)
-                config = take_up(one)
+                job = left.pop(0)
+                config = job.take_up()
                 size = simulation_size(config, request.actors)
                 later = pace.expected(left)
                 with show_progress(config, console, quiet=request.quiet, later_seconds=later) as show:
                     run_on(superlink, config, size, app_dir=request.app_dir, show=show)
-                one.partial.rename(one.folder)
-                pace.add(one, time.monotonic() - started)
-
-
-def take_up(planned: PlannedRun) -> RunConfig:
-    """Return the configuration that resumes a stopped run, or begins it again if it cannot be resumed.
-
-    A run that was stopped after its last round is resumed and ends at once. A run without a checkpoint of exactly this
-    configuration begins again, with the client state from the run that it starts from.
-    """
-    config = planned.config
-    with suppress(CheckpointError, ResultsError):
-        if finished(config, planned.partial) or RunCheckpoints(planned.partial).newest(config) is not None:
-            return replace(config, resume=True)
-    if planned.partial.is_dir():
-        shutil.rmtree(planned.partial)
-    give_memories(planned)
-    return config
-
-
-def give_memories(planned: PlannedRun) -> None:
-    """Copy the state of the clients from the run that this one starts from."""
-    if planned.run.after is None:
-        return
-    kept = planned.folder.with_name(planned.run.after) / CLIENTS_FOLDER
-    if kept.is_dir():
-        shutil.copytree(kept, planned.partial / CLIENTS_FOLDER)
+                job.place()
+                for one in job.runs:
+                    pace.add(one, (time.monotonic() - started) / len(job.runs))
 
 
 def _left(seconds: float | None) -> str:

@@ -14,6 +14,7 @@ support set's statistics, it does not.
 Results stay counts until the very end, because counts can be merged and means cannot.
 """
 
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from fedmeta_flwr.learning.matching_network import MatchingNetwork
 from fedmeta_flwr.learning.meta_learning import InnerLoop, fine_tuning, query_logits
 from fedmeta_flwr.learning.models import Classifier
 from fedmeta_flwr.learning.seeding import torch_draws
-from fedmeta_flwr.records import CURVES, Counts
+from fedmeta_flwr.records import Counts, recorded_curves, recorded_name
 from fedmeta_flwr.seeding import generator
 
 
@@ -69,9 +70,9 @@ class EvaluationPlan:
         """Draw an episode of classes that nobody trained on."""
         return self._sample(self.split.meta_test, (), "evaluation-meta-testing", index)
 
-    def attacked_episode(self, index: int) -> Episode:
-        """Draw an episode that contains the target class."""
-        pool, required = self.split.attacked_episodes()
+    def attacked_episode(self, index: int, case: str | None = None) -> Episode:
+        """Draw an episode that contains the target class, in one of the run's cases; None: its first."""
+        pool, required = self.split.attacked_episodes(case)
         return self._sample(pool, required, "evaluation-attacked", index)
 
     def draws(self, kind: str, index: int) -> AbstractContextManager[None]:
@@ -141,31 +142,45 @@ def evaluate(plan: EvaluationPlan, adapt: Adapt, device: torch.device) -> list[d
     Returns
     -------
     list of dict
-        For each stage of the adaptation, the counts of each of `results.CURVES`.
+        For each stage of the adaptation, the counts of each of `results.CURVES`; in a run of several cases, those of
+        each of `recorded_curves`.
     """
+    cases = plan.split.case
     episodes = []
     for index in range(plan.episodes):
-        unseen, attacked = plan.meta_testing_episode(index), plan.attacked_episode(index)
-        target = attacked.label_of(plan.split.target_class)
-        stamped = {
-            curve: to_batch(images, np.full(len(images), target), device) for curve, images in plan.stamped.items()
-        }
-        with plan.draws("meta-testing", index):
-            clean = list(_count(plan, unseen, {"meta_testing": query_of(unseen, device)}, adapt, device))
-        with plan.draws("attacked", index):
-            queries = {"main_task": query_of(attacked, device), **stamped}
-            counted = list(_count(plan, attacked, queries, adapt, device))
-        episodes.append([first | second for first, second in zip(clean, counted, strict=True)])
-    return [_joined(stages) for stages in zip(*episodes, strict=True)]
+        attacked = (_attacked(plan, index, case, adapt, device) for case in cases)
+        counted = [_unseen(plan, index, adapt, device), *attacked]
+        episodes.append([dict(ChainMap(*stage)) for stage in zip(*counted, strict=True)])
+    return [_joined(stages, recorded_curves(cases)) for stages in zip(*episodes, strict=True)]
 
 
-def _joined(episodes: Sequence[Mapping[str, tuple[int, int]]]) -> dict[str, Counts]:
+def _unseen(plan: EvaluationPlan, index: int, adapt: Adapt, device: torch.device) -> list[dict[str, tuple[int, int]]]:
+    """Return the hits and trials of a meta-testing episode at each stage."""
+    episode = plan.meta_testing_episode(index)
+    with plan.draws("meta-testing", index):
+        return list(_count(plan, episode, {"meta_testing": query_of(episode, device)}, adapt, device))
+
+
+def _attacked(
+    plan: EvaluationPlan, index: int, case: str, adapt: Adapt, device: torch.device
+) -> list[dict[str, tuple[int, int]]]:
+    """Return the hits and trials of an episode with the target class at each stage, by the recorded names."""
+    episode = plan.attacked_episode(index, case)
+    target = episode.label_of(plan.split.target_class)
+    stamped = {curve: to_batch(images, np.full(len(images), target), device) for curve, images in plan.stamped.items()}
+    queries = {"main_task": query_of(episode, device), **stamped}
+    named = {recorded_name(curve, case, plan.split.case): batch for curve, batch in queries.items()}
+    with plan.draws("attacked", index):
+        return list(_count(plan, episode, named, adapt, device))
+
+
+def _joined(episodes: Sequence[Mapping[str, tuple[int, int]]], curves: Iterable[str]) -> dict[str, Counts]:
     """Return the hits and trials of all episodes by curve."""
     return {
         curve: Counts(
             hits=[episode[curve][0] for episode in episodes], trials=[episode[curve][1] for episode in episodes]
         )
-        for curve in CURVES
+        for curve in curves
     }
 
 

@@ -124,3 +124,15 @@ def test_finished_runs_are_skipped_and_another_configuration_is_refused(root: Pa
     assert other.exit_code == 2
     assert "filters: expected 5, found 4" in other.stderr
     assert (file.stat().st_mtime_ns, file.read_bytes()) == before
+
+
+def test_cases_b_and_c_share_a_run_and_leave_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.runner.reproduce.LocalSuperLink", InProcessSuperLink)
+    result = reproduce(tmp_path, "persistence")
+    assert result.exit_code == 0, result.output
+    names = ["attack-a", "attack-b", "attack-c", "pretrain-a", "pretrain-bc"]
+    assert sorted(path.name for path in (tmp_path / SEED).iterdir()) == names
+    cases = [read_results(tmp_path / SEED / name).run["config"]["case"] for name in names[:3]]
+    assert cases == ["a", "b", "c"]
+    again = reproduce(tmp_path, "persistence")
+    assert "5 runs, 5 of them finished" in again.stdout
