@@ -1,10 +1,9 @@
-"""Reproduce: run the missing runs of the catalog, one after the other on one SuperLink."""
+"""Reproduce: run the missing runs of the catalog, side by side, or one after the other on one SuperLink."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 
 from rich.console import Console
 
@@ -12,17 +11,37 @@ from experiments.plan import PlannedRun, plan_runs, require_same
 from experiments.runner.activity import clock
 from experiments.runner.display import show_progress
 from experiments.runner.jobs import Job, jobs_of
-from experiments.runner.run import prepare, run_on
-from experiments.runner.simulation import read_git_revision, simulation_size
+from experiments.runner.pace import Pace
+from experiments.runner.pool import ray_pool
+from experiments.runner.run import RunFailedError, prepare, run_on
+from experiments.runner.simulation import count_cores, read_git_revision, simulation_size
 from experiments.runner.superlink import LocalSuperLink
+from experiments.runner.sweep import Sweep, in_order
+from experiments.runner.sweep_display import show_sweep
+from experiments.settings import SettingsError
 from fedmeta_flwr.records import read_results
 from fedmeta_flwr.records.results import FILE_NAME
 from fedmeta_flwr.records.writer import locked
 
+FLOWER = "flower"
+"""The engine with which jobs run one after the other."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceRequest:
-    """A request to reproduce experiments; see `plan_runs`."""
+    """A request to reproduce experiments; see `plan_runs`.
+
+    Attributes
+    ----------
+    engine : str
+        ``"inline"``: runs side by side, each in one process; ``"flower"``: one after the other, with Flower's runtime.
+    jobs : int or None
+        Runs at once; None: one for each core. For ``inline``.
+    ray_address : str or None
+        Ray cluster to run on; None: a separate local Ray. For ``inline``.
+    actors : int or None
+        Processes that play the clients; None: chosen to fit the machine. For ``flower``.
+    """
 
     names: tuple[str, ...]
     dataset: str
@@ -31,30 +50,12 @@ class ReproduceRequest:
     results_root: Path
     data_dir: Path | None
     overrides: tuple[str, ...]
+    engine: str
+    jobs: int | None
+    ray_address: str | None
     actors: int | None
     quiet: bool
     app_dir: Path
-
-
-@dataclass
-class Pace:
-    """How long runs take: by name, and on average for names that have not been run yet.
-
-    Of a job that several runs share, each takes an equal part.
-    """
-
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-
-    def add(self, planned: PlannedRun, seconds: float) -> None:
-        """Add a finished run."""
-        self.seconds.setdefault(planned.run.name, []).append(seconds)
-
-    def expected(self, waiting: Sequence[Job]) -> float | None:
-        """Estimate the time of the remaining jobs; None if no run has ended yet."""
-        if not self.seconds:
-            return None
-        mean = fmean(fmean(found) for found in self.seconds.values())
-        return sum(fmean(self.seconds.get(one.run.name, [mean])) for job in waiting for one in job.runs)
 
 
 def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
@@ -72,6 +73,7 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
     RunFailedError, SuperLinkError
         If a run does not complete.
     """
+    _require_fitting_engine(request)
     planned = plan_runs(
         request.names,
         dataset=request.dataset,
@@ -101,8 +103,16 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
         console.print(f"Warning: {warning}.", markup=False)
     if jobs:
         with locked(request.results_root):
-            _run_all(jobs, pace, request, console)
+            (_run_in_turn if request.engine == FLOWER else _run_side_by_side)(jobs, pace, request, console)
     return planned
+
+
+def _require_fitting_engine(request: ReproduceRequest) -> None:
+    """Raise `SettingsError` for an option that the engine does not have."""
+    options = {"jobs": request.jobs, "ray-address": request.ray_address, "actors": request.actors}
+    for name in ("jobs", "ray-address") if request.engine == FLOWER else ("actors",):
+        if options[name] is not None:
+            raise SettingsError(f"--{name}: expected none with --engine {request.engine}, found {options[name]}")
 
 
 def _require_fitting(missing: Sequence[PlannedRun]) -> None:
@@ -112,7 +122,22 @@ def _require_fitting(missing: Sequence[PlannedRun]) -> None:
             require_same(file, read_results(file).run["config"], one.config)
 
 
-def _run_all(jobs: list[Job], pace: Pace, request: ReproduceRequest, console: Console) -> None:
+def _run_side_by_side(jobs: list[Job], pace: Pace, request: ReproduceRequest, console: Console) -> None:
+    """Run jobs as Ray tasks; raise `RunFailedError` after the last one if some have failed."""
+    slots = None if request.ray_address else request.jobs or min(count_cores(), len(jobs))
+    size = simulation_size(jobs[0].config, slots, request.ray_address)
+    with (
+        ray_pool(size, request.jobs, root=request.results_root.absolute(), app_dir=request.app_dir) as pool,
+        show_sweep(console, quiet=request.quiet) as show,
+    ):
+        sweep = Sweep(in_order(jobs), pool, pace, lambda: read_git_revision(request.app_dir), console, show)
+        sweep.run()
+    if sweep.failures:
+        reasons = "\n".join(f"{title}: {reason}" for title, reason in sweep.failures.items())
+        raise RunFailedError(f"{len(sweep.failures)} of {len(jobs)} runs; reproduce resumes them\n{reasons}")
+
+
+def _run_in_turn(jobs: list[Job], pace: Pace, request: ReproduceRequest, console: Console) -> None:
     began = time.monotonic()
     left = list(jobs)
     while left:

@@ -99,7 +99,7 @@ class LocalSuperLink:
     def __enter__(self) -> Self:
         try:
             with uninterrupted():
-                self._folder = Path(tempfile.mkdtemp(prefix="fedmeta-", dir=_temporary_folder()))
+                self._folder = Path(tempfile.mkdtemp(prefix="fedmeta-", dir=temporary_folder()))
                 self._endings.callback(shutil.rmtree, self._folder)
             for folder in ("home", "empty"):
                 (self._folder / folder).mkdir()
@@ -263,7 +263,8 @@ class LocalSuperLink:
         return "\n".join(text.splitlines()[-_LOG_TAIL_LINES:])
 
 
-def _temporary_folder() -> str:
+def temporary_folder() -> str:
+    """Return a folder for temporary files with a path that is short enough for Ray's sockets."""
     folder = tempfile.gettempdir()
     return folder if len(folder) <= _LONGEST_TEMPORARY else "/tmp"
 

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from experiments.plan import PlannedRun, plan_runs
 from experiments.runner.jobs import jobs_of
-from experiments.runner.reproduce import Pace, ReproduceRequest, reproduce
+from experiments.runner.pace import Pace
+from experiments.runner.reproduce import ReproduceRequest, reproduce
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.cases import case_folder
 from fedmeta_flwr.records.results import ResultsError
@@ -38,6 +39,9 @@ def request(root: Path, seed: int, *overrides: str) -> ReproduceRequest:
         results_root=root,
         data_dir=None,
         overrides=overrides,
+        engine="flower",
+        jobs=None,
+        ray_address=None,
         actors=1,
         quiet=True,
         app_dir=ROOT,
