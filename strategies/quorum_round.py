@@ -5,6 +5,7 @@ earlier round is pending, the client's instruction is held back. If the clients 
 (some abstained or failed), the others are asked in the order in which they become free.
 """
 
+import itertools
 import time
 from dataclasses import dataclass, field
 
@@ -62,7 +63,7 @@ class QuorumRound:
     received: dict[int, ReceivedUpdate] = field(default_factory=dict)
     dropped: list[Drop] = field(default_factory=list)
     _expected: int = 0  # pending requests whose updates would count
-    _freed: list[int] = field(default_factory=list)  # held back until their earlier reply arrived
+    _freed: dict[int, None] = field(default_factory=dict)  # held back until their earlier reply arrived, in this order
     _began: float | None = None
     _decoded: DecodedArrays = field(default_factory=DecodedArrays)
 
@@ -79,7 +80,7 @@ class QuorumRound:
         while self._missing() > len(free) + len(self._freed) and self.pending:
             self._take_next()  # too few clients are free to begin
         self._began = self.clock.now()
-        self._ask(free + self._freed)
+        self._ask([*free, *self._freed])
         self._freed.clear()
         while len(self.received) < self.federation.quorum:
             self._recruit()
@@ -112,7 +113,9 @@ class QuorumRound:
     def _recruit(self) -> None:
         """Ask held-back clients if updates are missing; raise `QuorumError` if nobody is left to ask."""
         while (missing := self._missing()) > 0 and self._freed:
-            chosen, self._freed = self._freed[:missing], self._freed[missing:]
+            chosen = list(itertools.islice(self._freed, missing))
+            for partition_id in chosen:
+                del self._freed[partition_id]
             self._ask(chosen)
         if missing > 0 and not any(partition_id in self.pending for partition_id in self.held):
             raise self._failure("the quorum cannot be reached any more")
@@ -144,7 +147,7 @@ class QuorumRound:
     def _remove(self, request: PendingRequest) -> None:
         del self.pending[request.partition_id]
         if request.partition_id in self.held:
-            self._freed.append(request.partition_id)
+            self._freed[request.partition_id] = None
 
     def _judge(self, request: PendingRequest, reply: Message) -> None:
         try:
@@ -154,8 +157,7 @@ class QuorumRound:
             return
         # A client counts once per round: after a late update it is not asked again.
         self.held.pop(request.partition_id, None)
-        if request.partition_id in self._freed:
-            self._freed.remove(request.partition_id)
+        self._freed.pop(request.partition_id, None)
         latency = 0.0 if self._began is None else self.clock.now() - self._began
         arrival = Arrival(
             partition_id=request.partition_id,

@@ -3,7 +3,7 @@
 import os
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: each worker of the tests is one core
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fedmeta_flwr.config import RunConfig, Value
-from fedmeta_flwr.protocol.flower_private import TaskIdentity
+from fedmeta_flwr.protocol.flower_private import as_server_task
 
 torch.set_num_threads(1)  # as in an actor
 os.environ.setdefault("RAY_worker_niceness", "0")  # by default, actors yield to all other processes of the machine
@@ -27,14 +27,9 @@ def default_values() -> dict[str, Value]:
     return values
 
 
-@contextmanager
-def as_task() -> Iterator[None]:
-    """Messages can only be built inside a task; Flower sets this when it starts an app."""
-    known = vars(TaskIdentity).copy()
-    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 7, 1
-    yield
-    for name in ("_task_id", "_run_id", "_node_id"):
-        setattr(TaskIdentity, name, known[name])
+def as_task() -> AbstractContextManager[None]:
+    """Messages can only be built inside a task; Flower and the engines set this when they start an app."""
+    return as_server_task(run_id=7)
 
 
 @pytest.fixture

@@ -6,8 +6,13 @@ name is used elsewhere, because only a subclass can use it: `strategies.rules.se
 ``_prepare_accounting`` of Flower's strategy for fixed clipping.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from flwr.app import Message
+from flwr.clientapp.client_app import ClientAppException
 from flwr.clientapp.typing import ClientAppCallable
+from flwr.common.constant import NUM_PARTITIONS_KEY, SUPERLINK_NODE_ID, ErrorCode
 from flwr.common.serde import message_to_proto
 from flwr.proto.control_pb2 import ListRunsRequest, ListRunsResponse
 from flwr.supercore.run import Run
@@ -19,14 +24,19 @@ __all__ = [
     "CLIENT_EXCEPTION",
     "DEAD_ACTOR",
     "LIST_RUNS_PATH",
+    "NUM_PARTITIONS_KEY",
     "PROTOBUF",
     "SIMULATION_FAILED",
+    "SUPERLINK_NODE_ID",
     "TEXT_MARK",
     "ClientAppCallable",
+    "ClientAppException",
+    "ErrorCode",
     "ListRunsRequest",
     "ListRunsResponse",
     "Run",
     "TaskIdentity",
+    "as_server_task",
     "default_ports",
     "message_to_proto",
     "overwrite_metadata",
@@ -57,6 +67,18 @@ def default_ports() -> tuple[int, ...]:
     from flwr.cli.constant import LOCAL_CONTROL_API_PORT, LOCAL_SUPERLINK_HTTP_API_PORT  # takes half a second
 
     return tuple(sorted({int(LOCAL_CONTROL_API_PORT), int(LOCAL_SUPERLINK_HTTP_API_PORT)}))
+
+
+@contextmanager
+def as_server_task(run_id: int) -> Iterator[None]:
+    """Let this process send messages as the server of a run; Flower sets this identity when it starts an app."""
+    known = vars(TaskIdentity).copy()
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, run_id, SUPERLINK_NODE_ID
+    try:
+        yield
+    finally:
+        for name in ("_task_id", "_run_id", "_node_id"):
+            setattr(TaskIdentity, name, known[name])
 
 
 def overwrite_metadata(message: Message, **values: object) -> None:

@@ -7,7 +7,7 @@ thread writes the file. Errors in writing do not affect the run.
 import json
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,39 +88,51 @@ class ProgressFile(Observer):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._progress = Progress(stage_began=time.time())
+        self._lock = threading.Lock()
+        self._stage = Progress(stage_began=time.time())
+        self._clients: Set[int] = frozenset()
+        self._asked: dict[int, None] = {}  # in the order of time, and found at once
+        self._answered: dict[int, None] = {}
+        self._has_changed = True
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_writing, name="progress", daemon=True)
 
     def begin(self, stage: Stage, server_round: int = 0, clients: Collection[int] = ()) -> None:
         """Record a stage."""
-        now, before = time.time(), self._progress
-        self._progress = Progress(
-            stage=stage,
-            server_round=server_round,
-            clients=tuple(clients),
-            asked=tuple(clients) if stage in _WAITING_FOR_LATE else (),
-            nodes=before.nodes,
-            stage_began=now,
-            round_began=before.round_began if server_round == before.server_round else now,
-        )
+        now, before = time.time(), self._stage
+        with self._lock:
+            self._stage = Progress(
+                stage=stage,
+                server_round=server_round,
+                clients=tuple(clients),
+                nodes=before.nodes,
+                stage_began=now,
+                round_began=before.round_began if server_round == before.server_round else now,
+            )
+            self._clients = frozenset(clients)
+            self._asked = dict.fromkeys(clients) if stage in _WAITING_FOR_LATE else {}
+            self._answered = {}
+            self._has_changed = True
 
     def registered(self, nodes: int) -> None:
         """Record the number of nodes."""
-        if nodes != self._progress.nodes:
-            self._progress = replace(self._progress, nodes=nodes)
+        with self._lock:
+            self._stage = replace(self._stage, nodes=nodes)
+            self._has_changed = True
 
     def asked(self, client: int) -> None:
         """Record a client that was asked in this stage."""
-        known = self._progress
-        if client in known.clients or known.stage == "registering":
-            self._progress = replace(known, asked=(*known.asked, client))
+        if client in self._clients or self._stage.stage == "registering":
+            with self._lock:
+                self._asked[client] = None
+                self._has_changed = True
 
     def answered(self, client: int) -> None:
         """Record an answer, unless it is to a request of an earlier stage, which this stage does not wait for."""
-        known = self._progress
-        if client in known.asked:
-            self._progress = replace(known, answered=(*known.answered, client))
+        if client in self._asked:
+            with self._lock:
+                self._answered[client] = None
+                self._has_changed = True
 
     def __enter__(self) -> Self:
         with suppress(RuntimeError):  # no more threads can be started
@@ -136,14 +148,21 @@ class ProgressFile(Observer):
         remove_progress(self._folder)
 
     def _keep_writing(self) -> None:
-        written = None
         while True:
-            if (progress := self._progress) is not written:
-                with suppress(OSError):
+            if (progress := self._news()) is not None:
+                try:
                     self._write(progress)
-                    written = progress
+                except OSError:
+                    self._has_changed = True  # to be tried again
             if self._ended.wait(_WRITE_SECONDS):
                 return
+
+    def _news(self) -> Progress | None:
+        with self._lock:
+            has_changed, self._has_changed = self._has_changed, False
+            if not has_changed:
+                return None
+            return replace(self._stage, asked=tuple(self._asked), answered=tuple(self._answered))
 
     def _write(self, progress: Progress) -> None:
         write_whole(self._folder / FILE_NAME, json.dumps(vars(progress)) + "\n", is_durable=False)

@@ -18,6 +18,7 @@ from fedmeta_flwr.protocol.flower_private import Run
 from fedmeta_flwr.records import Observer
 from strategies.errors import DeliveryError
 from strategies.transport.replies import dead_actor
+from strategies.transport.waiting_grid import WaitingGrid
 
 _LOG = logging.getLogger("flwr.arrivals")
 
@@ -32,7 +33,7 @@ class TransportSettings:
         Longest wait for all nodes to register. It is also the longest wait for their answers if the timeout of
         `FirstArrivals.start` is shorter: actors may start slowly.
     poll_seconds : float
-        Pause between two polls for replies.
+        Pause between two polls for replies, of a Grid that cannot wait for them (see `WaitingGrid`).
     messages_in_flight : int
         Most messages in flight at once; at least the number of nodes that compute at once. Whenever a node asks for
         work, Flower's link state searches all of them, so the cost grows with the square of their number.
@@ -72,6 +73,7 @@ class ArrivalGrid(Grid):
         self._observer = observer or Observer()
         self.roster: Mapping[int, int] = {}
         self._pending: dict[int, str] = {}  # node id -> id of the message that it has not answered yet
+        self._asked: dict[str, int] = {}  # the same, from message to node
         self._replies: dict[str, Message] = {}  # message id -> its reply; in the order of arrival
         self._unwanted: set[str] = set()
         self._overdue: set[int] = set()  # nodes that are no longer waited for
@@ -116,6 +118,7 @@ class ArrivalGrid(Grid):
         if not message_ids:
             raise DeliveryError("the node is not connected")
         self._pending[node_id] = message_ids[0]
+        self._asked[message_ids[0]] = node_id
         self._observer.asked(self.roster.get(node_id, node_id))
         return message_ids[0]
 
@@ -133,20 +136,19 @@ class ArrivalGrid(Grid):
 
     def discard(self, message_id: str) -> None:
         """Discard a reply, now or when it arrives."""
-        if self._replies.pop(message_id, None) is None and message_id in self._pending.values():
+        if self._replies.pop(message_id, None) is None and message_id in self._asked:
             self._unwanted.add(message_id)
 
     def give_up(self, message_id: str) -> None:
         """Stop waiting for a reply. It is discarded when it arrives; until then its node is not asked again."""
         self.discard(message_id)
-        self._overdue |= {node_id for node_id, pending in self._pending.items() if pending == message_id}
+        if message_id in self._asked:
+            self._overdue.add(self._asked[message_id])
 
     def settle(self, deadline: float) -> None:
         """Wait for discarded replies that are not overdue; after that their clients are done."""
-        unwanted = self._unwanted
         self._poll_until(
-            lambda: self._overdue.issuperset(node for node, pending in self._pending.items() if pending in unwanted),
-            deadline,
+            lambda: self._overdue.issuperset(self._asked[message_id] for message_id in self._unwanted), deadline
         )
 
     def drain(self, deadline: float) -> list[int]:
@@ -159,29 +161,44 @@ class ArrivalGrid(Grid):
         while not done():
             if self._poll():
                 continue
-            if time.monotonic() >= deadline:
+            if (left := deadline - time.monotonic()) <= 0:
                 return False
-            time.sleep(self._poll_seconds)
+            self._pause(left)
         return True
+
+    def _pause(self, longest_seconds: float) -> None:
+        if isinstance(self._grid, WaitingGrid):
+            self._grid.await_answers(longest_seconds)
+        else:
+            time.sleep(self._poll_seconds)
 
     def _poll(self) -> bool:
         """Fetch new replies; return whether there were any."""
-        asked = {message_id: node_id for node_id, message_id in self._pending.items()}
         answered: dict[str, Message] = {}
-        for reply in self._grid.pull_messages(list(asked)) if asked else ():
+        for reply in self._fetch():
             # Match by the instruction's id: the SuperLink answers an expired instruction, not its node.
             metadata = reply.metadata
-            node_id = asked.get(metadata.reply_to_message_id)
+            node_id = self._asked.get(metadata.reply_to_message_id)
             if node_id is not None and (reply.has_error() or metadata.src_node_id == node_id):
                 answered.setdefault(metadata.reply_to_message_id, reply)
             else:
                 _LOG.warning("ignored: a reply of node %d to a message that it was not sent", metadata.src_node_id)
         # Replies of one poll have no order; take them in the order of partitions.
-        for message_id in sorted(answered, key=lambda known: self.roster.get(asked[known], asked[known])):
-            self._take(asked[message_id], message_id, answered[message_id])
+        for message_id in sorted(answered, key=self._partition_asked):
+            self._take(message_id, answered[message_id])
         return bool(answered)
 
-    def _take(self, node_id: int, message_id: str, reply: Message) -> None:
+    def _fetch(self) -> Iterable[Message]:
+        grid = self._grid
+        message_ids = grid.await_answers(0.0) if isinstance(grid, WaitingGrid) else list(self._asked)
+        return grid.pull_messages(message_ids) if message_ids else ()
+
+    def _partition_asked(self, message_id: str) -> int:
+        node_id = self._asked[message_id]
+        return self.roster.get(node_id, node_id)
+
+    def _take(self, message_id: str, reply: Message) -> None:
+        node_id = self._asked.pop(message_id)
         del self._pending[node_id]
         self._overdue.discard(node_id)
         self._observer.answered(self.roster.get(node_id, node_id))

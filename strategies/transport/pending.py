@@ -1,6 +1,7 @@
 """Pending training requests, and the two clocks that decide which reply arrives next."""
 
 import heapq
+import itertools
 import math
 import time
 from collections.abc import Iterable, Mapping
@@ -186,6 +187,8 @@ class RealClock:
     def __init__(self, grid: ArrivalGrid) -> None:
         self._grid = grid
         self._pending: dict[str, PendingRequest] = {}
+        self._deadlines: list[tuple[float, int, str]] = []  # a heap: deadline, order of requests, message id
+        self._numbers = itertools.count()
 
     def now(self) -> float:
         """Return the monotonic time in seconds."""
@@ -194,13 +197,16 @@ class RealClock:
     def add(self, request: PendingRequest) -> None:
         """Add a request."""
         self._pending[request.message_id] = request
+        heapq.heappush(self._deadlines, (request.deadline, next(self._numbers), request.message_id))
 
     def next_arrival(self) -> PendingRequest | None:
         """Wait for the first reply; if a request's deadline comes first, return that request."""
         if not self._pending:
             return None
-        overdue = min(self._pending, key=lambda message_id: self._pending[message_id].deadline)
-        message_id = self._grid.await_first(self._pending, self._pending[overdue].deadline)
+        while self._deadlines[0][-1] not in self._pending:
+            heapq.heappop(self._deadlines)
+        deadline, _, overdue = self._deadlines[0]
+        message_id = self._grid.await_first(self._pending, deadline)
         return self._pending.pop(message_id or overdue)
 
     def state(self) -> dict[str, Any]:

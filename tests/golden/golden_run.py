@@ -13,8 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from integration.in_process_app import run
-
+from experiments.engines.inline import run_inline
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.records.results import read_results
 
@@ -41,7 +40,7 @@ def golden_run() -> list[dict[str, Any]]:
     """Run it, and return a record per round: arrivals in order, norms of their updates, hits and trials by curve."""
     with tempfile.TemporaryDirectory() as folder:
         overrides = SETTINGS | {"results-dir": f"{folder}/run", "cache-dir": f"{folder}/cache"}
-        run(merge_settings(read_defaults(APP_DIR), overrides))
+        run_inline(merge_settings(read_defaults(APP_DIR), overrides))
         results = read_results(Path(folder, "run"))
     return [
         {

@@ -33,10 +33,10 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from flwr.serverapp.strategy import FedAdam
-from integration.in_process_app import run
 from PIL import Image
 from safetensors.numpy import load_file
 
+from experiments.engines.inline import run_inline
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.config import RunConfig
 
@@ -197,7 +197,7 @@ def records(root: Path, names: list[str]) -> Iterator[tuple[str, Record]]:
 def _run_record(root: Path, name: str, folder: str = "", **changes: Any) -> Record:
     overrides = {key: v.replace("ROOT", str(root)) if isinstance(v, str) else v for key, v in RUNS[name].items()}
     places = {"results-dir": str(root / (folder or name)), "cache-dir": str(root / "cache")}
-    run(merge_settings(read_defaults(APP_DIR), SMALL | overrides | places | changes))
+    run_inline(merge_settings(read_defaults(APP_DIR), SMALL | overrides | places | changes))
     results = Path(places["results-dir"], "results.jsonl").read_text(encoding="utf-8")
     lines = "".join(map(_without_environment, results.splitlines(keepends=True)))
     # A resumed run has a separate folder, and must be equal nevertheless.

@@ -1,7 +1,6 @@
-"""The whole app in one process, without Ray: the real ServerApp, the real ClientApp, and a Grid between them.
+"""Runs of the inline engine in separate processes.
 
-What it writes is what a simulation of the same configuration writes, to the byte. A run in a separate process is
-forked from one that has imported all of it, once: the imports take longer than a small run.
+They are forked from a process that has imported all of it, once: the imports take longer than a small run.
 """
 
 import multiprocessing
@@ -14,35 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from flwr.app import Context, Message, RecordDict
-from unit.strategies.in_memory_grid import InMemoryGrid
-
-from fedmeta_flwr.apps import server as server_app
-from fedmeta_flwr.apps.client import app
+from experiments.engines.inline import run_inline
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.protocol.flower_private import TaskIdentity
 from fedmeta_flwr.records.results import RunResults
 
 _LATE_IMPORTS = ("torch._dynamo", "torch.utils.tensorboard", "matplotlib.backends.backend_agg", "matplotlib.figure")
 """What the app imports in the course of a run, in some seconds."""
-
-
-def run(settings: dict[str, Any], run_id: int = 7) -> None:
-    """Run the app to its end."""
-    torch.set_num_threads(1)
-    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, run_id, 1
-    server_app.main(in_memory_grid(settings), Context(run_id, 1, {}, RecordDict(), settings))
-
-
-def in_memory_grid(settings: dict[str, Any]) -> InMemoryGrid:
-    """Return a Grid whose nodes are the real ClientApp."""
-
-    def client(partition: int, message: Message) -> Message:
-        node = {"partition-id": partition, "num-partitions": settings["num-clients"]}
-        return app(message, Context(7, partition, node, RecordDict(), settings))
-
-    return InMemoryGrid(client, settings["num-clients"])
 
 
 class ForkedRun:
@@ -88,7 +64,7 @@ def _run_alone(settings: dict[str, Any], errors: str, git_revision: str, run_id:
     with Path(errors).open("wb") as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
     warnings.simplefilter("ignore")
-    run(settings, run_id)
+    run_inline(settings, run_id)
 
 
 def run_in_process(settings: Mapping[str, Any]) -> None:

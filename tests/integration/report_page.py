@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from conftest import as_task
-from integration.in_process_app import run
 from unit.experiments.analysis.test_collection import write_run
 
+from experiments.engines.inline import run_inline
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 
 SETTINGS: dict[str, Any] = {
@@ -40,7 +40,7 @@ def make_root(root: Path, cache: Path) -> None:
     """Run the real one, and write the others: a case without models, and a missing data set."""
     overrides = SETTINGS | {"results-dir": str(root / REAL), "cache-dir": str(cache)}
     with as_task():
-        run(merge_settings(read_defaults(APP_DIR), overrides))
+        run_inline(merge_settings(read_defaults(APP_DIR), overrides))
     size: dict[str, Any] = {"strokes_classes": 60, "image_size": 16, "matching_way": 6, "cache_dir": str(cache)}
     write_run(root, "attack-c", case="c", **size)
     for seed in (0, 1, 2):

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.in_process_app import run
 
 from experiments.analysis.claims.judging import judge_collection
 from experiments.analysis.collection import collect
 from experiments.analysis.report import write_report
 from experiments.analysis.table import missed_attack
+from experiments.engines.inline import run_inline
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.data.roles import Roles
 from fedmeta_flwr.records.drops import DropReason
@@ -60,7 +60,7 @@ def root(adversaries: tuple[int, int], tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Roles, "with_first_adversaries", roles)
     folder = tmp_path / "strokes" / "quick" / "seed-0" / "attack-a"
     where = {"results-dir": str(folder), "cache-dir": str(tmp_path / "cache")}
-    run(merge_settings(read_defaults(APP_DIR), SETTINGS | where))
+    run_inline(merge_settings(read_defaults(APP_DIR), SETTINGS | where))
     return tmp_path
 
 

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Context, RecordDict
-from integration.in_process_app import in_memory_grid, run
+from flwr.app import Context, Message, MessageType, RecordDict
 
 from examples import custom_server
 from examples.custom_adversary import BOUND
 from examples.custom_arrival_model import Unreliable
 from examples.custom_client import LARGEST_NORM, NOISE
+from experiments.engines.inline import InlineGrid, run_inline
+from experiments.engines.nodes import Nodes
 from experiments.settings import APP_DIR, merge_settings, parse_override, read_defaults
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.protocol.messages import SERVER_ROUND, message_config
 from fedmeta_flwr.records.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
     BEFORE_ATTACK_FILE_NAME,
@@ -65,10 +67,24 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
         if (name := json.dumps(overrides)) not in folders:
             folders[name] = tmp_path_factory.mktemp("run")
             where = {"results-dir": str(folders[name]), "cache-dir": str(cache)}
-            run(merge_settings(read_defaults(APP_DIR), SMALL | overrides | where))
+            run_inline(merge_settings(read_defaults(APP_DIR), SMALL | overrides | where))
         return folders[name]
 
     return run_once
+
+
+class NotingGrid(InlineGrid):
+    """Note the partition and the round of every instruction to train."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        super().__init__(nodes)
+        self.trained: list[tuple[int, object]] = []
+
+    def carry(self, message: Message) -> None:
+        if message.metadata.message_type == MessageType.TRAIN:
+            partition_id = self.nodes.ids().index(message.metadata.dst_node_id)
+            self.trained.append((partition_id, message_config(message)[SERVER_ROUND]))
+        super().carry(message)
 
 
 def arrivals(results: RunResults, server_round: int) -> dict[int, Arrival]:
@@ -204,14 +220,13 @@ def test_a_strategy_is_swapped_in_code_in_a_few_lines(tmp_path: Path) -> None:
         "attack-round": 0,
     }
     settings = merge_settings(read_defaults(APP_DIR), overrides)
-    grid = in_memory_grid(settings)
+    grid = NotingGrid(Nodes(4, 7, settings))
     custom_server.main(grid, Context(7, 1, {}, RecordDict(), settings))
     assert {name.partition(".")[0] for name in load_checkpoint(tmp_path / "median.safetensors").arrays} == {
         "embedding",
         "head",
     }
-    trained = [(partition_id, number) for partition_id, kind, number in grid.sent if kind == "train"]
-    assert sorted(trained) == [(partition_id, number) for partition_id in range(4) for number in (1, 2)]
+    assert sorted(grid.trained) == [(partition_id, number) for partition_id in range(4) for number in (1, 2)]
 
 
 @pytest.mark.integration

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from integration.in_process_app import run
 from unit.small_federation import SMALL
 
 from experiments.analysis.claims.judging import judge_collection
 from experiments.analysis.collection import collect
 from experiments.analysis.report import write_report
+from experiments.engines.inline import run_inline
 from experiments.runner.run import prepare
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.apps.assembly import initial_arrays
@@ -114,7 +114,7 @@ def small(tmp_path: Path, **changes: Any) -> dict[str, Any]:
 def test_an_attack_with_options_and_a_memory_goes_through_run_claims_and_report(package: str, tmp_path: Path) -> None:
     overrides = small(tmp_path, attack=f"{package}:Momentum", attack_options='{"factor": 5.0}')
     values = merge_settings(read_defaults(APP_DIR), {key.replace("_", "-"): value for key, value in overrides.items()})
-    run(values)
+    run_inline(values)
     config = RunConfig.parse(values)
     folder = Path(config.results_dir)
     results = read_results(folder)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.in_process_app import run
 from unit.small_federation import SMALL
 
 from experiments.analysis import bootstrap
@@ -20,6 +19,7 @@ from experiments.analysis.report import write_report
 from experiments.analysis.report.material import gather
 from experiments.analysis.report.run_view import run_view
 from experiments.analysis.report.witness import scenario_of
+from experiments.engines.inline import run_inline
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.records.entries import ClientEvaluation
 from fedmeta_flwr.records.results import ResultsError, read_results
@@ -86,7 +86,7 @@ def finished(package: str, tmp_path_factory: pytest.TempPathFactory) -> Callable
             if shift is not None:
                 overrides |= {"defense": package, "defense-options": f'{{"shift": {shift}}}'}
                 overrides |= {"step-curves": "fine-tuning contrary"}
-            run(merge_settings(read_defaults(APP_DIR), overrides))
+            run_inline(merge_settings(read_defaults(APP_DIR), overrides))
         return roots[shift]
 
     return run_once

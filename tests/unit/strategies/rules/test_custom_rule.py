@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from integration.in_process_app import run
 from unit.small_federation import SMALL
 
 from experiments.analysis.claims.judging import judge_collection
 from experiments.analysis.collection import collect
 from experiments.analysis.report import write_report
+from experiments.engines.inline import run_inline
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.apps.assembly import initial_arrays
 from fedmeta_flwr.apps.scenario import load_scenario
@@ -68,7 +68,7 @@ def settings(tmp_path: Path, **changes: Any) -> dict[str, Any]:
 @pytest.mark.usefixtures("task_identity")
 def test_a_rule_with_an_option_goes_through_run_claims_and_report(package: str, tmp_path: Path) -> None:
     values = settings(tmp_path, strategy=f"{package}:Still", strategy_options='{"by": 0.25}')
-    run(values)
+    run_inline(values)
     config = RunConfig.parse(values)
     folder = Path(config.results_dir)
     results = read_results(folder)
@@ -89,7 +89,7 @@ def test_a_rule_with_an_option_goes_through_run_claims_and_report(package: str, 
 def test_what_a_rule_raises_is_the_end_of_the_run(package: str, tmp_path: Path) -> None:
     values = settings(tmp_path, strategy=f"{package}:Broken")
     with pytest.raises(StrategyError, match="round 1: rule Broken: KeyError: 'no such'"):
-        run(values)
+        run_inline(values)
     end = read_results(Path(values["results-dir"])).end
     assert end is not None
     assert "round 1: rule Broken" in end["status"]
