@@ -81,15 +81,16 @@ class Job:
             shutil.copytree(kept, self.partial / CLIENTS_FOLDER)
 
 
-def jobs_of(missing: Sequence[PlannedRun]) -> list[Job]:
+def jobs_of(missing: Sequence[PlannedRun], *, shares_cases: bool = True) -> list[Job]:
     """Return the jobs of missing runs, in the same order.
 
     Runs share a job if all that can share it are missing. They have a job each if one of them was begun separately, or
-    if a custom client or strategy might not measure, or might use, what a shared evaluation counts.
+    if a custom client or strategy might not measure, or might use, what a shared evaluation counts; and without
+    `shares_cases`.
     """
     groups: dict[Path, list[PlannedRun]] = {}
     for one in missing:
-        groups.setdefault(_shared_folder(one) or one.folder, []).append(one)
+        groups.setdefault((_shared_folder(one) if shares_cases else None) or one.folder, []).append(one)
     return [job for folder, runs in groups.items() for job in _jobs(folder, runs)]
 
 

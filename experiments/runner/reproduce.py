@@ -41,6 +41,8 @@ class ReproduceRequest:
         Ray cluster to run on; None: a separate local Ray. For ``inline``.
     actors : int or None
         Processes that play the clients; None: chosen to fit the machine. For ``flower``.
+    shares_cases : bool
+        Whether runs that differ only in their case share one.
     """
 
     names: tuple[str, ...]
@@ -56,6 +58,20 @@ class ReproduceRequest:
     actors: int | None
     quiet: bool
     app_dir: Path
+    shares_cases: bool = True
+
+    def planned(self) -> list[PlannedRun]:
+        """Return the runs that it asks for."""
+        return plan_runs(
+            self.names,
+            dataset=self.dataset,
+            profile=self.profile,
+            seeds=self.seeds,
+            root=self.results_root,
+            data_dir=self.data_dir,
+            overrides=self.overrides,
+            app_dir=self.app_dir,
+        )
 
 
 def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
@@ -74,16 +90,7 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
         If a run does not complete.
     """
     _require_fitting_engine(request)
-    planned = plan_runs(
-        request.names,
-        dataset=request.dataset,
-        profile=request.profile,
-        seeds=request.seeds,
-        root=request.results_root,
-        data_dir=request.data_dir,
-        overrides=request.overrides,
-        app_dir=request.app_dir,
-    )
+    planned = request.planned()
     pace = Pace()
     missing = []
     for one in planned:
@@ -94,7 +101,7 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
             pace.add(one, seconds)
     console.print(f"{len(planned)} runs, {len(planned) - len(missing)} of them finished: {request.results_root}")
     _require_fitting(missing)
-    jobs = jobs_of(missing)
+    jobs = jobs_of(missing, shares_cases=request.shares_cases)
     warnings = [
         prepare(replace(job.config, results_dir=str(job.runs[0].folder)), is_model_there=job.pretraining is None)
         for job in jobs

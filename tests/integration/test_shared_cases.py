@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.in_process_app import run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from unit.small_federation import bits
 
+from experiments.engines.inline import run_inline as run
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.checkpoint import load_checkpoint

@@ -132,4 +132,4 @@ def test_lines_show_each_evaluated_round_once_and_not_those_before_a_resume(make
         one = Standing(record.server_round, 10, "benign", record, 5.0, None)
         show(SweepStanding(1, 0, 0, {"seed 0, attack-a": one}, 1.0, None))
     assert output.getvalue().count("seed 0, attack-a: after round") == 1
-    assert "seed 0, attack-a: after round 5: meta-testing 10 %" in output.getvalue()
+    assert "seed 0, attack-a: after round 5: meta-testing 10.0 %" in output.getvalue()
