@@ -36,7 +36,7 @@ BENCHMARKS = {
     "round": Benchmark("a round of the simulation, beside a bare pool of processes; start-up and shut-down", 8),
     "scale": Benchmark("a round of the simulation, from 4 to 1024 clients", 1),
     "sweep": Benchmark("the runs of a seed side by side, beside one after the other; the quick profile", 1),
-    "short-sweep": Benchmark("the same as sweep, with short runs", 1),
+    "short-sweep": Benchmark("the same as sweep, with few and short runs", 1),
 }
 """All benchmarks by name, which is that of a module in `experiments.benchmarks`, with dashes."""
 

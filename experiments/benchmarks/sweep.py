@@ -5,7 +5,7 @@ Side by side, cases (b) and (c) share a run; one after the other, they do not. B
 
 import itertools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from fedmeta_flwr.records import read_results
 _SEED = 0
 
 
-def measure(repetitions: int, tell: Tell, overrides: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def measure(
+    repetitions: int, tell: Tell, names: Sequence[str] = (), overrides: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """Return a row for each way; what is counted are the rounds of all runs of the catalog.
 
     Parameters
@@ -31,11 +33,13 @@ def measure(repetitions: int, tell: Tell, overrides: Mapping[str, Any] | None = 
         Timed turns.
     tell : callable
         Called after each.
+    names : sequence of str
+        Experiments of the catalog; none: all.
     overrides : mapping of str to value
         Settings that differ from those of the quick profile.
     """
     with tempfile.TemporaryDirectory(prefix="fedmeta-bench-") as temporary:
-        ways = _Ways(Path(temporary), {**(overrides or {}), "cache-dir": f"{temporary}/cache"})
+        ways = _Ways(Path(temporary), tuple(names), {**(overrides or {}), "cache-dir": f"{temporary}/cache"})
         planned = ways.planned()
         load_scenario(planned[0].config)  # the images are drawn before anything is timed
         rounds = sum(_rounds_of(one) for one in planned)
@@ -52,8 +56,9 @@ def measure(repetitions: int, tell: Tell, overrides: Mapping[str, Any] | None = 
 class _Ways:
     """Both ways to run the same runs, each time into another results root."""
 
-    def __init__(self, folder: Path, overrides: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, names: tuple[str, ...], overrides: Mapping[str, Any]) -> None:
         self._folder = folder
+        self._names = names
         self._overrides = tuple(f"{key}={value}" for key, value in overrides.items())
         self._numbers = itertools.count()
         self._roots: list[list[PlannedRun]] = []
@@ -81,7 +86,7 @@ class _Ways:
 
     def _request(self, engine: str, *, shares_cases: bool) -> ReproduceRequest:
         return ReproduceRequest(
-            names=(),
+            names=self._names,
             dataset="strokes",
             profile="quick",
             seeds=(_SEED,),

@@ -9,6 +9,7 @@ from click import Choice
 from experiments.benchmarks.running import BENCHMARKS
 from experiments.catalog import DATASETS, PROFILES
 from experiments.cli.completion import complete_config, complete_experiment, complete_setting
+from experiments.engines import DEFAULT_ENGINE, ENGINES
 from experiments.settings import APP_DIR
 
 _EXIT_CODES = """Exit codes: 0 done; 1 failed; 2 a mistake in the command, the configuration or the data; 130 Ctrl-C; \
@@ -59,6 +60,13 @@ RayCluster = Annotated[
 RayAddress = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Run on this Ray cluster, with an actor for each of its cores.")
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        click_type=Choice(ENGINES),
+        help="What runs the clients: Flower's simulation, Ray actors without Flower's SuperLink, or this process.",
+    ),
+]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Resume the run in the results folder from its newest checkpoint.")
 ]
@@ -77,6 +85,7 @@ AppDir = Annotated[
         "run quickstart -c seed=1 -c num-server-rounds=80",
         "run omniglot-case-a --data-dir ~/omniglot --actors 4",
         "run my-config.toml --results-dir results/mine --resume",
+        "run my-config.toml --engine inline --quiet",
         "run my-config.toml --json > run.json",
     )
 )
@@ -90,6 +99,7 @@ def run(
     quiet: Quiet = False,
     app_dir: AppDir = APP_DIR,
     ray_address: RayAddress = None,
+    engine: Engine = DEFAULT_ENGINE,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
@@ -109,6 +119,7 @@ def run(
         quiet=quiet,
         app_dir=app_dir,
         ray_address=ray_address,
+        engine=engine,
         resume=resume,
         as_json=as_json,
     )
@@ -123,6 +134,7 @@ def quickstart(
     actors: Actors = None,
     quiet: Quiet = False,
     app_dir: AppDir = APP_DIR,
+    engine: Engine = DEFAULT_ENGINE,
     as_json: AsJson = False,
 ) -> None:
     """Run the main experiment on the embedded data, which needs no download."""
@@ -137,6 +149,7 @@ def quickstart(
         actors=actors,
         quiet=quiet,
         app_dir=app_dir,
+        engine=engine,
         as_json=as_json,
     )
     raise typer.Exit(run_session(request))

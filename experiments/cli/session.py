@@ -18,12 +18,15 @@ from experiments.analysis.table import catalog_table, milestones, missed_attack,
 from experiments.benchmarks.progress import show_turns
 from experiments.benchmarks.running import BenchmarkError, benchmark_table, run_benchmark
 from experiments.catalog import EXPERIMENTS
+from experiments.engines import DEFAULT_ENGINE
 from experiments.output import Output
 from experiments.runner.display import show_progress
+from experiments.runner.in_place import require_in_place
 from experiments.runner.interruption import Interrupted, interruptible
+from experiments.runner.outcome import RunFailedError
 from experiments.runner.reproduce import ReproduceRequest, reproduce
-from experiments.runner.run import RunFailedError, new_results_dir, prepare, run_to_end
-from experiments.runner.simulation import simulation_size
+from experiments.runner.run import new_results_dir, prepare, run_to_end
+from experiments.runner.simulation import SimulationSize, simulation_size
 from experiments.runner.superlink import SuperLinkError
 from experiments.settings import find_config, load_config
 from fedmeta_flwr.config import RunConfig
@@ -62,6 +65,8 @@ class RunRequest:
         Folder of the Flower App.
     ray_address : str or None
         Ray cluster to run on; None: a separate local Ray.
+    engine : str
+        One of `experiments.engines.ENGINES`.
     resume : bool
         Whether to resume the run in the results folder.
     as_json : bool
@@ -78,6 +83,7 @@ class RunRequest:
     quiet: bool
     app_dir: Path
     ray_address: str | None = None
+    engine: str = DEFAULT_ENGINE
     resume: bool = False
     as_json: bool = False
     command: str = "run"
@@ -247,11 +253,20 @@ def _run(request: RunRequest, output: Output) -> None:
     if results is None:
         if warning := prepare(config):
             console.print(f"Warning: {warning}.", markup=False)
-        size = simulation_size(config, request.actors, request.ray_address)
-        console.print(f"{size.describe()}; results: {config.results_dir}", markup=False)
+        size, described = _size(request, config)
+        console.print(f"{described}; results: {config.results_dir}", markup=False)
         with show_progress(config, console, quiet=request.quiet) as show:
-            results = run_to_end(config, size, app_dir=request.app_dir, show=show)
+            results = run_to_end(config, size, app_dir=request.app_dir, show=show, engine=request.engine)
     _report(results, Path(config.results_dir), output)
+
+
+def _size(request: RunRequest, config: RunConfig) -> tuple[SimulationSize, str]:
+    """Return a run's share of the machine, also in words; raises `ValueError` if the engine cannot have it."""
+    if request.engine == "inline":
+        require_in_place(request.actors, request.ray_address, request.app_dir)
+        return SimulationSize(config.num_clients, 1), f"{config.num_clients} clients in this process"
+    size = simulation_size(config, request.actors, request.ray_address)
+    return size, size.describe()
 
 
 def _load(request: RunRequest) -> RunConfig:

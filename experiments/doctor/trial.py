@@ -29,7 +29,8 @@ _SETTINGS = {
 
 def check_run(app_dir: Path) -> Iterator[Finding]:
     """Run the app for two rounds on one actor through the runner, in a temporary folder."""
-    from experiments.runner.run import RunFailedError, prepare, run_to_end
+    from experiments.runner.outcome import RunFailedError
+    from experiments.runner.run import prepare, run_to_end
     from experiments.runner.simulation import simulation_size
     from experiments.runner.superlink import SuperLinkError
     from experiments.settings import load_config

@@ -7,11 +7,10 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from experiments.runner.interruption import uninterrupted
+from experiments.runner.program import temporary_folder
 from experiments.runner.simulation import LOCAL_RAY
-from experiments.runner.superlink import temporary_folder
 
 _OBJECT_STORE_BYTES = 2**27  # 128 MiB; tasks exchange settings and texts
 
@@ -34,7 +33,7 @@ def ray_session(cores: int, gpus: int = 0, address: str | None = None) -> Iterat
     ConnectionError
         If there is no cluster at the address.
     """
-    folder = None if address else Path(tempfile.mkdtemp(prefix="fedmeta-", dir=temporary_folder()))
+    folder = None if address else tempfile.mkdtemp(prefix="fedmeta-", dir=temporary_folder())
     try:
         with _environment({} if address else LOCAL_RAY):
             import ray  # takes a second
@@ -52,7 +51,7 @@ def ray_session(cores: int, gpus: int = 0, address: str | None = None) -> Iterat
                             include_dashboard=False,
                             log_to_driver=False,
                             logging_level=logging.ERROR,
-                            _temp_dir=str(folder),
+                            _temp_dir=folder,
                         )
                 yield
             finally:
@@ -60,7 +59,7 @@ def ray_session(cores: int, gpus: int = 0, address: str | None = None) -> Iterat
                     ray.shutdown()
     finally:
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)  # Ray's servers may still write their last lines
 
 
 @contextmanager

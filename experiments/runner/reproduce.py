@@ -11,9 +11,10 @@ from experiments.plan import PlannedRun, plan_runs, require_same
 from experiments.runner.activity import clock
 from experiments.runner.display import show_progress
 from experiments.runner.jobs import Job, jobs_of
+from experiments.runner.outcome import RunFailedError
 from experiments.runner.pace import Pace
 from experiments.runner.pool import ray_pool
-from experiments.runner.run import RunFailedError, prepare, run_on
+from experiments.runner.run import prepare, run_on
 from experiments.runner.simulation import count_cores, read_git_revision, simulation_size
 from experiments.runner.superlink import LocalSuperLink
 from experiments.runner.sweep import Sweep, in_order

@@ -1,4 +1,4 @@
-"""Check one configuration and run it to its end, with `flwr run` on a separate SuperLink."""
+"""Check one configuration and run it to its end on an engine."""
 
 import os
 import time
@@ -7,40 +7,36 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from rich.text import Text
-
-from experiments.runner.activity import Activity, runner_activity, server_activity
+from experiments.engines import DEFAULT_ENGINE
+from experiments.runner.activity import Activity, runner_activity
 from experiments.runner.display import Show
+from experiments.runner.engine import Engine, RunStatus
+from experiments.runner.in_place import run_in_place
+from experiments.runner.outcome import RunFailedError, failure_reason, run_failed
 from experiments.runner.progress import ResultFollower
+from experiments.runner.ray_processes import RayProcesses
 from experiments.runner.simulation import SimulationSize, read_git_revision
-from experiments.runner.superlink import LocalSuperLink, RunStatus, SuperLinkError
+from experiments.runner.superlink import LocalSuperLink, SuperLinkError
+from experiments.runner.watching import current_activity, follower_of, same_or_new
 from fedmeta_flwr.apps.preflight import preflight
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.protocol.flower_private import SIMULATION_FAILED
 from fedmeta_flwr.records import (
-    Failure,
     ResultsError,
     RunResults,
     read_failure,
-    read_progress,
     read_results,
     remove_failure,
     remove_progress,
 )
 from fedmeta_flwr.records.results import FILE_NAME
-from fedmeta_flwr.records.run_checkpoints import FOLDER_NAME, RunCheckpoints
+from fedmeta_flwr.records.run_checkpoints import RunCheckpoints
 from fedmeta_flwr.records.writer import locked
 
 _LOOK_SECONDS = 0.25
 _POLL_SECONDS = 1.0
 _LONGEST_END_SECONDS = 20.0
 _LONGEST_START_SECONDS = 300.0
-_LOG_LINES = 30
 _STARTS = 3
-
-
-class RunFailedError(RuntimeError):
-    """A run did not complete; the message says why, in the app's words."""
 
 
 def new_results_dir(name: str, parent: Path) -> Path:
@@ -93,7 +89,9 @@ def _require_free(folder: Path, config: RunConfig) -> None:
         )
 
 
-def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show) -> RunResults:
+def run_to_end(
+    config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show, engine: str = DEFAULT_ENGINE
+) -> RunResults:
     """Run one configuration and wait for its end; however it ends, no process and no temporary file is left.
 
     Parameters
@@ -106,6 +104,9 @@ def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: 
         Folder of the Flower App.
     show : callable
         Called several times a second with the content of the result file and the current activity.
+    engine : str
+        One of `experiments.engines.ENGINES`. The results are the same, and a run that has been stopped on one engine
+        may be resumed on another.
 
     Returns
     -------
@@ -121,18 +122,22 @@ def run_to_end(config: RunConfig, size: SimulationSize, *, app_dir: Path, show: 
     """
     folder = Path(config.results_dir)
     remove_progress(folder)  # of a run that was killed
-    show(_follower(config).read(), runner_activity("starting Flower's SuperLink"))
+    revision = read_git_revision(app_dir)
     try:
-        with LocalSuperLink(read_git_revision(app_dir), size.ray_address) as superlink:
+        if engine == "inline":
+            return run_in_place(config, revision, show)
+        if engine == "ray":
+            with RayProcesses(revision, size.ray_address) as processes:
+                return run_on(processes, config, size, app_dir=app_dir, show=show)
+        show(follower_of(config).read(), runner_activity("starting Flower's SuperLink"))
+        with LocalSuperLink(revision, size.ray_address) as superlink:
             return run_on(superlink, config, size, app_dir=app_dir, show=show)
     finally:
         remove_progress(folder)
 
 
-def run_on(
-    superlink: LocalSuperLink, config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show
-) -> RunResults:
-    """Run one configuration on a SuperLink and wait for its end; otherwise as `run_to_end`.
+def run_on(engine: Engine, config: RunConfig, size: SimulationSize, *, app_dir: Path, show: Show) -> RunResults:
+    """Run one configuration on a started engine and wait for its end; otherwise as `run_to_end`.
 
     Ray gives its node 30 seconds to start, which may be too short on a busy machine. Therefore a run that fails before
     its first round is submitted again, unless its server reports why it failed.
@@ -141,21 +146,19 @@ def run_on(
     is_taken = not config.resume and (folder / FILE_NAME).exists()  # then the server refuses, and nothing may resume
     try:
         for start in range(1, _STARTS + 1):
-            follower = _follower(config)
+            follower = follower_of(config)
             remove_progress(folder)
             remove_failure(folder)
             began_after = _last_round(follower)
             show(follower.read(), runner_activity("submitting the app"))
-            run_id = superlink.submit(app_dir, config.to_run_config(), size)
-            status = _wait(superlink, run_id, config, follower, show)
+            run_id = engine.submit(app_dir, config.to_run_config(), size)
+            status = _wait(engine, run_id, config, follower, show)
             if status.is_completed:
                 break
             failure = read_failure(folder, int(run_id))
             has_begun = _last_round(follower) != began_after
             if failure or has_begun or is_taken or not status.is_failed or start == _STARTS:
-                hint = "\nIt can be resumed from its last checkpoint: run with --resume."
-                reason = failure_reason(status, failure, "" if failure else superlink.log(run_id))
-                raise RunFailedError(reason + hint * (folder / FOLDER_NAME).is_dir())
+                raise run_failed(folder, failure_reason(status, failure, "" if failure else engine.log(run_id)))
             config = replace(config, resume=True)  # its folder may already have a file without any round
     finally:
         remove_progress(folder)
@@ -168,12 +171,7 @@ def _last_round(follower: ResultFollower) -> int:
     return results.rounds[-1].server_round if results and results.rounds else 0
 
 
-def _follower(config: RunConfig) -> ResultFollower:
-    folder = Path(config.results_dir)
-    return ResultFollower(folder, RunCheckpoints(folder).newest_round() if config.resume else None)
-
-
-def _wait(superlink: LocalSuperLink, run_id: str, config: RunConfig, follower: ResultFollower, show: Show) -> RunStatus:
+def _wait(engine: Engine, run_id: str, config: RunConfig, follower: ResultFollower, show: Show) -> RunStatus:
     """Follow a run until Flower says that it has ended.
 
     A client that hangs keeps Flower's simulation from ending. Therefore a run is stopped soon after its results say
@@ -185,12 +183,12 @@ def _wait(superlink: LocalSuperLink, run_id: str, config: RunConfig, follower: R
     status = RunStatus("pending", "")
     doing: Activity | None = None
     while True:
-        superlink.processes()
+        engine.processes()
         now = time.monotonic()
         if now - asked >= _POLL_SECONDS:
-            asked, status = now, superlink.status(run_id)
+            asked, status = now, engine.status(run_id)
         results = follower.read()
-        doing = _same_or_new(doing, _activity(config, follower, status))
+        doing = same_or_new(doing, current_activity(config, follower, status))
         show(results, doing)
         if status.is_finished:
             return status
@@ -198,11 +196,11 @@ def _wait(superlink: LocalSuperLink, run_id: str, config: RunConfig, follower: R
             overdue = min(overdue, now + _LONGEST_END_SECONDS)
             if now > overdue:
                 with suppress(SuperLinkError):  # then its processes are ended with the SuperLink
-                    superlink.stop(run_id)
+                    engine.stop(run_id)
                 return _flower_status(results.end["status"])
         if status.has_not_begun and now > submitted + _LONGEST_START_SECONDS:
             with suppress(SuperLinkError):
-                superlink.stop(run_id)
+                engine.stop(run_id)
             raise RunFailedError(
                 f"{status.status}: expected Flower's simulation to begin within {_LONGEST_START_SECONDS:.0f} s. "
                 "Flower gives its process 30 s to import what it needs, then starts another; on a busy machine, or "
@@ -211,34 +209,6 @@ def _wait(superlink: LocalSuperLink, run_id: str, config: RunConfig, follower: R
         time.sleep(_LOOK_SECONDS)
 
 
-def _activity(config: RunConfig, follower: ResultFollower, status: RunStatus) -> Activity | None:
-    """Return the current activity; None if the run has begun and its activity is unknown."""
-    results = follower.read()
-    if follower.has_changed and results is not None and results.end is not None:
-        return runner_activity("ending the simulation")
-    if progress := read_progress(Path(config.results_dir)):
-        return server_activity(config, progress)
-    if follower.has_changed:
-        return None
-    if status.has_not_begun:
-        return runner_activity("waiting for Flower to start the simulation")
-    return runner_activity("starting Ray's processes and the server, which loads the data set")
-
-
-def _same_or_new(before: Activity | None, now: Activity | None) -> Activity | None:
-    """Return the previous activity if it is still going on, because it has the time at which it began."""
-    return before if before and now and before.text == now.text and not now.server_round else now
-
-
 def _flower_status(status: str) -> RunStatus:
     """Return the status in a result file in Flower's terms."""
     return RunStatus("finished:completed", "") if status == "completed" else RunStatus("finished:failed", status)
-
-
-def failure_reason(status: RunStatus, failure: Failure | None, log: str) -> str:
-    """Return why a run failed: in the server's words, or, without any, in Flower's, with the end of the log."""
-    if failure is not None:
-        return "\n".join([f"{status.status}: {failure.message}", *failure.traceback])
-    reason = ": ".join(filter(None, (status.status, status.details.removeprefix(SIMULATION_FAILED))))
-    lines = Text.from_ansi(log).plain.strip("\n").splitlines()
-    return "\n".join([reason, *lines[-_LOG_LINES:]])

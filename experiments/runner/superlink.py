@@ -10,15 +10,12 @@ is asked for continually, is asked without it.
 
 import http.client
 import json
-import shutil
 import socket
 import subprocess
 import sysconfig
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,53 +23,23 @@ from typing import Any, Self
 import tomli_w
 
 from experiments.runner.control_api import ControlApiError, ask_status
-from experiments.runner.guardian import guarded
+from experiments.runner.engine import RunStatus
 from experiments.runner.interruption import uninterrupted
-from experiments.runner.processes import Descendants
+from experiments.runner.program import make_temporary_folder, start_program
 from experiments.runner.simulation import SimulationSize, simulation_environment
 
 _HOST = "127.0.0.1"
 _STARTUP_SECONDS = 90.0
 _COMMAND_SECONDS = 120.0
 _STOP_SECONDS = 15.0
-_GRACE_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 _STARTS = 3
 _QUESTIONS = 3
-_LONGEST_TEMPORARY = 20  # characters; the paths of Ray's sockets below it may have 107 at most
 _LOG_TAIL_LINES = 15
 
 
 class SuperLinkError(RuntimeError):
     """Flower's SuperLink or its command line failed; the message has its output."""
-
-
-@dataclass(frozen=True)
-class RunStatus:
-    """A run's status in Flower, such as ``running`` or ``finished:completed``, and its details."""
-
-    status: str
-    details: str
-
-    @property
-    def has_not_begun(self) -> bool:
-        """Return whether the run's process has not reported yet."""
-        return self.status in ("pending", "starting")
-
-    @property
-    def is_finished(self) -> bool:
-        """Return whether the run has ended, successfully or not."""
-        return self.status.startswith("finished:")
-
-    @property
-    def is_failed(self) -> bool:
-        """Return whether the run has failed, as opposed to having been stopped."""
-        return self.status == "finished:failed"
-
-    @property
-    def is_completed(self) -> bool:
-        """Return whether the run has ended successfully."""
-        return self.status == "finished:completed"
 
 
 class LocalSuperLink:
@@ -98,9 +65,7 @@ class LocalSuperLink:
 
     def __enter__(self) -> Self:
         try:
-            with uninterrupted():
-                self._folder = Path(tempfile.mkdtemp(prefix="fedmeta-", dir=temporary_folder()))
-                self._endings.callback(shutil.rmtree, self._folder)
+            self._folder = make_temporary_folder(self._endings)
             for folder in ("home", "empty"):
                 (self._folder / folder).mkdir()
             self._environment = simulation_environment(self._folder, self._git_revision, self._ray_address)
@@ -162,9 +127,9 @@ class LocalSuperLink:
         SuperLinkError
             If the SuperLink itself has ended.
         """
-        if (code := self._process.poll()) is not None:
+        if (code := self._program.process.poll()) is not None:
             raise SuperLinkError(f"flower-superlink ended with exit code {code}:\n{self._log_tail()}")
-        return self._descendants.look()
+        return self._program.descendants.look()
 
     def _status(self, run_id: str) -> RunStatus:
         status = RunStatus(*ask_status(_HOST, self._port, int(run_id)))
@@ -177,7 +142,7 @@ class LocalSuperLink:
             try:
                 return self._start_on(_free_port())
             except SuperLinkError:  # another process may have taken the port meanwhile
-                if self._process.poll() is None:
+                if self._program.process.poll() is None:
                     raise
         return self._start_on(_free_port())
 
@@ -192,19 +157,11 @@ class LocalSuperLink:
     def _spawn(self, port: int) -> None:
         # An explicit isolation mode: the simulation runs in separate processes below the SuperLink.
         options = ["--insecure", "--simulation", "--isolation", "subprocess", "--host", _HOST, "--port", str(port)]
-        with uninterrupted(), (self._folder / "superlink.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [_program("flower-superlink"), *options],
-                env=self._environment,
-                cwd=self._folder / "empty",  # Ray's workers import from this folder first, then from the app
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            self._descendants = Descendants(self._process.pid)
-            self._endings.enter_context(guarded(self._process.pid, self._folder))
-            self._endings.callback(self._end_processes, self._process, self._descendants)
+        command = [_program("flower-superlink"), *options]
+        log = self._folder / "superlink.log"
+        # Ray's workers import from the folder of work first, then from the app.
+        work = self._folder / "empty"
+        self._program = start_program(command, self._environment, work=work, log=log, endings=self._endings)
 
     def _wait_until_healthy(self, port: int) -> None:
         deadline = time.monotonic() + _STARTUP_SECONDS
@@ -248,25 +205,9 @@ class LocalSuperLink:
                     self.processes()
                     self.stop(run_id)
 
-    @staticmethod
-    def _end_processes(process: "subprocess.Popen[bytes]", descendants: Descendants) -> None:
-        """End the SuperLink and all its descendants; Ray does not end by itself if the simulation was killed."""
-        descendants.look()
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_SECONDS)
-        descendants.end(_GRACE_SECONDS)
-        process.wait()
-
     def _log_tail(self) -> str:
         text = (self._folder / "superlink.log").read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-_LOG_TAIL_LINES:])
-
-
-def temporary_folder() -> str:
-    """Return a folder for temporary files with a path that is short enough for Ray's sockets."""
-    folder = tempfile.gettempdir()
-    return folder if len(folder) <= _LONGEST_TEMPORARY else "/tmp"
 
 
 def _program(name: str) -> str:

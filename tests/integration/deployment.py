@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from experiments.runner.engine import RunStatus
 from experiments.runner.processes import Descendants
 from experiments.runner.simulation import simulation_environment
-from experiments.runner.superlink import RunStatus
 
 _HOST = "127.0.0.1"
 _STARTUP_SECONDS = 120.0

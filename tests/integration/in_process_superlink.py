@@ -9,8 +9,8 @@ from typing import Any, Self
 import psutil
 from integration.in_process_app import ForkedRun
 
+from experiments.runner.engine import RunStatus
 from experiments.runner.simulation import SimulationSize
-from experiments.runner.superlink import RunStatus
 
 
 class InProcessSuperLink:

@@ -22,8 +22,8 @@ from experiments.cli import session
 from experiments.cli.commands import app
 from experiments.output import Output
 from experiments.plan import PlannedRun, plan_runs
+from experiments.runner.outcome import RunFailedError
 from experiments.runner.reproduce import ReproduceRequest
-from experiments.runner.run import RunFailedError
 from experiments.settings import APP_DIR
 
 pytestmark = pytest.mark.usefixtures("prepared")

@@ -16,7 +16,7 @@ from experiments.benchmarks import running as benchmark
 from experiments.cli import session
 from experiments.cli.commands import app
 from experiments.runner import run
-from experiments.runner.run import RunFailedError
+from experiments.runner.outcome import RunFailedError
 from experiments.runner.superlink import SuperLinkError
 from experiments.settings import APP_DIR
 from fedmeta_flwr.apps import preflight

@@ -1,15 +1,17 @@
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments.runner.run import RunFailedError, failure_reason, new_results_dir, run_on
+from experiments.runner.engine import RunStatus
+from experiments.runner.outcome import RunFailedError, failure_reason
+from experiments.runner.run import new_results_dir, run_on
 from experiments.runner.simulation import SimulationSize, simulation_environment
-from experiments.runner.superlink import LocalSuperLink, RunStatus
+from experiments.runner.superlink import LocalSuperLink
 from experiments.settings import APP_DIR
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.failure import FILE_NAME as FAILURE_FILE
@@ -63,7 +65,7 @@ class WithoutRay(LocalSuperLink):
         self.failures, self.failure, self.rounds, self.how = failures, failure, rounds, how
         self.resumed: list[bool] = []
 
-    def submit(self, app_dir: Path, settings: dict[str, Any], size: SimulationSize) -> str:  # type: ignore[override]
+    def submit(self, app_dir: Path, settings: Mapping[str, Any], size: SimulationSize) -> str:
         folder = Path(settings["results-dir"])
         self.resumed.append(settings["resume"])
         if settings["resume"]:
