@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -11,8 +12,19 @@ from contextlib import contextmanager
 from experiments.runner.interruption import uninterrupted
 from experiments.runner.program import temporary_folder
 from experiments.runner.simulation import LOCAL_RAY
+from experiments.settings import SettingsError
 
+_ANSWER_SECONDS = 10.0
 _OBJECT_STORE_BYTES = 2**27  # 128 MiB; tasks exchange settings and texts
+
+
+def require_cluster(address: str) -> None:
+    """Raise `SettingsError` unless something answers at the address; Ray itself waits for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), _ANSWER_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise SettingsError(f"--ray-address: expected a Ray cluster at {address!r}, found none ({error})") from error
 
 
 @contextmanager
@@ -27,11 +39,6 @@ def ray_session(cores: int, gpus: int = 0, address: str | None = None) -> Iterat
         Resources of a local Ray.
     address : str or None
         Ray cluster to connect to, as ``HOST:PORT``; None: a local Ray.
-
-    Raises
-    ------
-    ConnectionError
-        If there is no cluster at the address.
     """
     folder = None if address else tempfile.mkdtemp(prefix="fedmeta-", dir=temporary_folder())
     try:

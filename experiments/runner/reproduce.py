@@ -14,6 +14,7 @@ from experiments.runner.jobs import Job, jobs_of
 from experiments.runner.outcome import RunFailedError
 from experiments.runner.pace import Pace
 from experiments.runner.pool import ray_pool
+from experiments.runner.ray_session import require_cluster
 from experiments.runner.run import prepare, run_on
 from experiments.runner.simulation import count_cores, read_git_revision, simulation_size
 from experiments.runner.superlink import LocalSuperLink
@@ -121,6 +122,8 @@ def _require_fitting_engine(request: ReproduceRequest) -> None:
     for name in ("jobs", "ray-address") if request.engine == FLOWER else ("actors",):
         if options[name] is not None:
             raise SettingsError(f"--{name}: expected none with --engine {request.engine}, found {options[name]}")
+    if request.ray_address is not None:
+        require_cluster(request.ray_address)
 
 
 def _require_fitting(missing: Sequence[PlannedRun]) -> None:

@@ -212,3 +212,12 @@ def test_an_option_that_the_engine_does_not_have_is_refused(tmp_path: Path, engi
     assert result.exit_code == 2
     assert f"{option}: expected none with --engine {engine}" in result.stderr
     assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:port"])
+def test_a_cluster_that_is_not_there_is_refused_at_once(tmp_path: Path, address: str) -> None:
+    arguments = ["reproduce", "--ray-address", address, "--results-dir", str(tmp_path / "root")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert f"--ray-address: expected a Ray cluster at {address!r}, found none" in result.stderr
+    assert not (tmp_path / "root").exists()

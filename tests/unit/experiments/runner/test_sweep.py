@@ -1,6 +1,7 @@
 """Jobs side by side: which begins when, what a failure costs, and what is shown of them."""
 
 import io
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -133,3 +134,14 @@ def test_lines_show_each_evaluated_round_once_and_not_those_before_a_resume(make
         show(SweepStanding(1, 0, 0, {"seed 0, attack-a": one}, 1.0, None))
     assert output.getvalue().count("seed 0, attack-a: after round") == 1
     assert "seed 0, attack-a: after round 5: meta-testing 10.0 %" in output.getvalue()
+
+
+def test_a_terminal_shows_a_line_about_all_jobs_and_one_for_each_that_is_running() -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=160)
+    running = {f"seed {seed}, attack-a": Standing(3, 10, "pretrain", None, 5.0, None) for seed in (0, 1)}
+    with show_sweep(console) as show:
+        show(SweepStanding(5, 1, 0, running, 61.0, None))
+        time.sleep(0.4)  # it is drawn four times a second
+    for text in ("1 of 5 finished, 2 running, 2 waiting", "seed 0, attack-a", "seed 1, attack-a", "round 3/10"):
+        assert text in output.getvalue()
