@@ -17,6 +17,7 @@ import torch
 
 from experiments.benchmarks.race import Tell, Turn, spread
 from experiments.benchmarks.timed_run import TimedRun, timed_run
+from experiments.engines import DEFAULT_ENGINE
 from experiments.runner.simulation import SimulationSize
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.apps.assembly import initial_arrays, make_client
@@ -43,8 +44,10 @@ def measure(repetitions: int, tell: Tell) -> list[dict[str, Any]]:
         simulated = [record.seconds for record in records][_WARM_UP_ROUNDS:]
         tell(Turn("bare pool", 0, rounds))
         pooled, work_seconds = replay(config, records, cores)
-        tell(Turn("clients without work", 0, _NOOP_ROUNDS))
-        noop = _noop_rounds(Path(temporary) / "noop", size)
+        noop = {}
+        for engine in ("flower", "ray"):
+            tell(Turn(f"clients without work, engine {engine}", 0, _NOOP_ROUNDS))
+            noop[engine] = _noop_run(Path(temporary) / f"noop-{engine}", size, engine)
     pooled = pooled[_WARM_UP_ROUNDS:]
     case = f"4 clients, 3 arrivals, {cores} processes, {statistics.median(work_seconds):.1f} s of work for a client"
     total, bare = sum(simulated), sum(pooled)
@@ -52,7 +55,7 @@ def measure(repetitions: int, tell: Tell) -> list[dict[str, Any]]:
         _row(case, "this project", simulated, {"median": 1.0, "lowest": 1.0, "highest": 1.0}),
         # Rounds overlap because of their stragglers, so only sums can be compared.
         _row(case, "bare pool", pooled, dict.fromkeys(("median", "lowest", "highest"), bare / total)),
-        _row("4 clients, 3 arrivals, no work", "this project", noop, spread([1.0])),
+        *_noop_rows(noop),
         *_ends(run),
     ]
 
@@ -67,6 +70,16 @@ def _row(case: str, contender: str, seconds: Sequence[float], ratio: Mapping[str
         "seconds": list(seconds),
         "milliseconds_per_round": spread([1000 * value for value in seconds]),
     }
+
+
+def _noop_rows(runs: Mapping[str, TimedRun]) -> Iterator[dict[str, Any]]:
+    """Yield the rounds, and then the starts, of clients without work on each engine."""
+    rounds = {engine: [one.seconds for one in run.results.rounds][_WARM_UP_ROUNDS:] for engine, run in runs.items()}
+    starts = {engine: [run.startup_seconds] for engine, run in runs.items()}
+    for case, taken in (("4 clients, 3 arrivals, no work", rounds), ("start-up without data", starts)):
+        first = statistics.median(taken[DEFAULT_ENGINE])
+        for engine, seconds in taken.items():
+            yield _row(case, f"engine {engine}", seconds, spread([statistics.median(seconds) / first]))
 
 
 def _ends(run: TimedRun) -> Iterator[dict[str, Any]]:
@@ -143,6 +156,6 @@ def _scenario(config: RunConfig) -> Scenario:
     return load_scenario(config)
 
 
-def _noop_rounds(folder: Path, size: SimulationSize) -> list[float]:
+def _noop_run(folder: Path, size: SimulationSize, engine: str) -> TimedRun:
     settings = {"results-dir": str(folder), "num-clients": size.nodes, "num-server-rounds": _NOOP_ROUNDS}
-    return [record.seconds for record in timed_run(NOOP_APP, settings, size).results.rounds][_WARM_UP_ROUNDS:]
+    return timed_run(NOOP_APP, settings, size, engine=engine)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.benchmarks.race import Tell, Turn
+from experiments.engines import DEFAULT_ENGINE
 from experiments.runner.simulation import actor_environment, read_git_revision
 from experiments.settings import APP_DIR
 from fedmeta_flwr.records import describe_machine, write_whole
@@ -24,17 +26,18 @@ from fedmeta_flwr.records import describe_machine, write_whole
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a benchmark measures, and its default number of turns."""
+    """What a benchmark measures, its default number of turns, and whether it measures the engine that is chosen."""
 
     text: str
     repetitions: int
+    has_engine: bool = False
 
 
 BENCHMARKS = {
     "update": Benchmark("a benign client's local update, beside a bare loop and learn2learn's own way", 9),
     "evaluate": Benchmark("a client's evaluation, beside a bare loop", 7),
-    "round": Benchmark("a round of the simulation, beside a bare pool of processes; start-up and shut-down", 8),
-    "scale": Benchmark("a round of the simulation, from 4 to 1024 clients", 1),
+    "round": Benchmark("a round of the simulation, beside a bare pool and the engine ray; start-up and shut-down", 8),
+    "scale": Benchmark("a round of the simulation, from 4 to 1024 clients", 1, has_engine=True),
     "sweep": Benchmark("the runs of a seed side by side, beside one after the other; the quick profile", 1),
     "short-sweep": Benchmark("the same as sweep, with few and short runs", 1),
 }
@@ -49,7 +52,7 @@ class BenchmarkError(RuntimeError):
 
 
 def run_benchmark(
-    name: str, repetitions: int | None, folder: Path, tell: Tell = lambda turn: None
+    name: str, repetitions: int | None, folder: Path, tell: Tell = lambda turn: None, engine: str | None = None
 ) -> tuple[dict[str, Any], Path]:
     """Measure in a process like an actor's, and write the result.
 
@@ -63,6 +66,8 @@ def run_benchmark(
         Where ``bench-NAME.json`` goes.
     tell : callable
         Called with the progress.
+    engine : str or None
+        ``"flower"`` or ``"ray"``, for a benchmark that measures one; None: Flower's.
 
     Returns
     -------
@@ -73,13 +78,16 @@ def run_benchmark(
 
     Raises
     ------
+    ValueError
+        If an engine is chosen for a benchmark that has none.
     BenchmarkError
         If the benchmark fails; with the end of its output.
     """
     began = time.monotonic()
+    options = _options(name, engine)
     repetitions = repetitions or BENCHMARKS[name].repetitions
     folder.mkdir(parents=True, exist_ok=True)  # fails now, before the measurement, if it cannot be written
-    rows = _measure(name, repetitions, tell)
+    rows = _measure(name, repetitions, tell, options)
     result = {
         "benchmark": name,
         "git_revision": read_git_revision(APP_DIR),
@@ -89,12 +97,21 @@ def run_benchmark(
         "seconds": time.monotonic() - began,
         "rows": rows,
     }
-    file = folder / f"bench-{name}.json"
+    suffix = f"-{engine}" if engine not in (None, DEFAULT_ENGINE) else ""
+    file = folder / f"bench-{name}{suffix}.json"
     write_whole(file, json.dumps(result, indent=1))
     return result, file
 
 
-def _measure(name: str, repetitions: int, tell: Tell) -> list[dict[str, Any]]:
+def _options(name: str, engine: str | None) -> list[str]:
+    if BENCHMARKS[name].has_engine:
+        return [engine or DEFAULT_ENGINE]
+    if engine is not None:
+        raise ValueError(f"engine: expected none with bench {name}, which always measures the same, found {engine}")
+    return []
+
+
+def _measure(name: str, repetitions: int, tell: Tell, options: Sequence[str]) -> list[dict[str, Any]]:
     environment = {**os.environ, **actor_environment(), "PYTHONPATH": str(APP_DIR)}
     with tempfile.TemporaryDirectory(prefix="fedmeta-bench-") as temporary:
         rows_file, errors_file = Path(temporary, "rows.json"), Path(temporary, "errors")
@@ -102,7 +119,7 @@ def _measure(name: str, repetitions: int, tell: Tell) -> list[dict[str, Any]]:
         with (
             errors_file.open("wb") as errors,
             subprocess.Popen(
-                [*command, str(rows_file)], env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+                [*command, str(rows_file), *options], env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
             ) as process,
         ):
             try:
@@ -141,7 +158,7 @@ def _print_turn(turn: Turn) -> None:
 
 
 if __name__ == "__main__":
-    _, chosen, number, target = sys.argv
+    _, chosen, number, target, *given = sys.argv
     module = importlib.import_module(f"experiments.benchmarks.{chosen.replace('-', '_')}")
-    measured = module.measure(int(number), _print_turn)
+    measured = module.measure(int(number), _print_turn, *given)
     Path(target).write_text(json.dumps(measured), encoding="utf-8")

@@ -17,7 +17,7 @@ _CLASSES_PER_CLIENT = 3
 _META_TEST_FRACTION = 0.1
 
 
-def measure(repetitions: int, tell: Tell) -> list[dict[str, Any]]:
+def measure(repetitions: int, tell: Tell, engine: str) -> list[dict[str, Any]]:
     """Return a row for each number of clients: so many rounds after one that is not counted, quorum three quarters.
 
     The ratio is to growth in proportion to the number of clients: a round's time for each of 64 clients, to that at
@@ -26,7 +26,7 @@ def measure(repetitions: int, tell: Tell) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="fedmeta-bench-") as temporary:
         for clients in SIZES:
-            rows.append(_row(clients, repetitions, Path(temporary), tell))
+            rows.append(_row(clients, repetitions, Path(temporary), tell, engine))
     base = next(row["milliseconds_per_client"]["median"] for row in rows if row["clients"] == _LINEAR_FROM)
     for row in rows:
         row["ratio"] = spread([base * row["clients"] / (1000 * value) for value in row["seconds"]])
@@ -37,16 +37,16 @@ def measure(repetitions: int, tell: Tell) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(clients: int, rounds: int, folder: Path, tell: Tell) -> dict[str, Any]:
+def _row(clients: int, rounds: int, folder: Path, tell: Tell, engine: str) -> dict[str, Any]:
     config = many_clients(clients, rounds + 1, folder)
     load_scenario(config)  # the images are drawn before anything is timed
     size = SimulationSize(clients, default_actors(clients))
     case = f"{clients} clients, quorum {config.quorum}"
-    run = timed_run(APP_DIR, config.to_run_config(), size, lambda number: tell(Turn(case, number, rounds + 1)))
+    run = timed_run(APP_DIR, config.to_run_config(), size, lambda number: tell(Turn(case, number, rounds + 1)), engine)
     seconds = [record.seconds for record in run.results.rounds][1:]
     return {
         "case": case,
-        "contender": "a round",
+        "contender": f"a round, engine {engine}",
         "clients": clients,
         "per_second": len(seconds) / sum(seconds),
         "seconds": seconds,

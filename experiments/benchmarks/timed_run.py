@@ -8,7 +8,9 @@ from typing import Any
 
 import psutil
 
+from experiments.engines import DEFAULT_ENGINE
 from experiments.runner.progress import ResultFollower
+from experiments.runner.ray_processes import RayProcesses
 from experiments.runner.simulation import SimulationSize
 from experiments.runner.superlink import LocalSuperLink, SuperLinkError
 from fedmeta_flwr.records import RunResults, read_results
@@ -16,7 +18,8 @@ from fedmeta_flwr.records import RunResults, read_results
 _LOOK_SECONDS = 0.2
 _STARTUP_SECONDS = 180.0
 _ACTOR = "ray::ClientAppActor"
-_MAIN = "flwr-simulation"
+_ENGINES: dict[str, type[LocalSuperLink] | type[RayProcesses]] = {DEFAULT_ENGINE: LocalSuperLink, "ray": RayProcesses}
+_MAIN = {DEFAULT_ENGINE: "flwr-simulation", "ray": "experiments.engines.ray_job"}
 _MEBIBYTE = 2**20
 
 
@@ -29,7 +32,7 @@ class TimedRun:
     results : RunResults
         What it wrote.
     startup_seconds, shutdown_seconds : float
-        From the start of the SuperLink to that of the first round, and from the end of the last to that of the last
+        From the start of the engine to that of the first round, and from the end of the last to that of the last
         process; to 0.2 s.
     main_mebibytes, actor_mebibytes : float
         Largest memory that was resident in the process of the ServerApp, and in any actor.
@@ -47,8 +50,9 @@ def timed_run(
     settings: Mapping[str, Any],
     size: SimulationSize,
     on_round: Callable[[int], None] = lambda number: None,
+    engine: str = DEFAULT_ENGINE,
 ) -> TimedRun:
-    """Run an app to its end on a separate SuperLink, and measure it; `on_round` gets the number of finished rounds.
+    """Run an app to its end on a separate engine, and measure it; `on_round` gets the number of finished rounds.
 
     Raises
     ------
@@ -58,28 +62,29 @@ def timed_run(
     folder = Path(settings["results-dir"])
     began = time.monotonic()
     first = last = None
-    largest = {_MAIN: 0.0, _ACTOR: 0.0}
+    main = _MAIN[engine]
+    largest = {main: 0.0, _ACTOR: 0.0}
     follower = ResultFollower(folder)
-    with LocalSuperLink() as superlink:
-        run_id = superlink.submit(app_dir, settings, size)
+    with _ENGINES[engine]() as started:
+        run_id = started.submit(app_dir, settings, size)
         while (results := follower.read()) is None or results.end is None:
-            processes = superlink.processes()
+            processes = started.processes()
             _note_memory(processes, largest)
             on_round(len(results.rounds) if results is not None else 0)
             if results is not None and results.rounds and first is None:
                 first = time.monotonic() - results.rounds[0].seconds
-            if not any(_MAIN in _command(pid) for pid in processes) and time.monotonic() - began > _STARTUP_SECONDS:
-                raise SuperLinkError(f"the simulation ended without results:\n{superlink.log(run_id)[-2000:]}")
+            if not any(main in _command(pid) for pid in processes) and time.monotonic() - began > _STARTUP_SECONDS:
+                raise SuperLinkError(f"the simulation ended without results:\n{started.log(run_id)[-2000:]}")
             time.sleep(_LOOK_SECONDS)
         last = time.monotonic()
-        while any(_MAIN in _command(pid) for pid in superlink.processes()):
+        while any(main in _command(pid) for pid in started.processes()):
             time.sleep(_LOOK_SECONDS)
     ended = time.monotonic()
     return TimedRun(
         read_results(folder),
         startup_seconds=(first or last) - began,
         shutdown_seconds=ended - last,
-        main_mebibytes=largest[_MAIN],
+        main_mebibytes=largest[main],
         actor_mebibytes=largest[_ACTOR],
     )
 

@@ -289,12 +289,18 @@ def report(
     raise typer.Exit(report_session(path, output, data_dir, as_json=as_json))
 
 
-@app.command(epilog=_epilog("bench update", "bench round --repetitions 3 --json"))
+@app.command(epilog=_epilog("bench update", "bench round --repetitions 3 --json", "bench scale --engine ray"))
 def bench(
     name: Annotated[str, typer.Argument(click_type=Choice(tuple(BENCHMARKS)))],
     *,
     repetitions: Annotated[
         int | None, typer.Option(min=1, help="Timed turns of each contender. [default: the benchmark's own]")
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            click_type=Choice(ENGINES[:2]), help="Engine that `scale` measures. [default: flower]", show_default=False
+        ),
     ] = None,
     results_dir: Annotated[Path, typer.Option(help="Folder for the numbers.")] = Path("results/benchmarks"),
     quiet: Quiet = False,
@@ -306,7 +312,7 @@ def bench(
     """
     from experiments.cli.session import benchmark_session
 
-    raise typer.Exit(benchmark_session(name, repetitions, results_dir, quiet=quiet, as_json=as_json))
+    raise typer.Exit(benchmark_session(name, repetitions, results_dir, engine=engine, quiet=quiet, as_json=as_json))
 
 
 @app.command(epilog=_epilog("doctor", "doctor --dataset omniglot --data-dir ~/omniglot", "doctor --no-run --json"))

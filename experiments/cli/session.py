@@ -179,14 +179,20 @@ def catalog_session(*, as_json: bool = False) -> int:
 
 
 def benchmark_session(
-    name: str, repetitions: int | None, folder: Path, *, quiet: bool = False, as_json: bool = False
+    name: str,
+    repetitions: int | None,
+    folder: Path,
+    *,
+    engine: str | None = None,
+    quiet: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Run a benchmark, show its table, save its numbers, and return the exit code."""
     output = Output("bench", as_json)
 
     def command() -> None:
         with show_turns(Console(stderr=True, highlight=False), quiet=quiet) as show:
-            result, file = run_benchmark(name, repetitions, folder, show)
+            result, file = run_benchmark(name, repetitions, folder, show, engine)
         output.document.update(result, files=[str(file)])
         output.show(benchmark_table(result))
         output.console.print(f"{result['seconds']:.0f} s; numbers: {file}", markup=False)

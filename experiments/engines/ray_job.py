@@ -19,6 +19,8 @@ from experiments.engines.ray_actor import ClientAppActor
 from experiments.engines.ray_grid import RayGrid
 from fedmeta_flwr.protocol.flower_private import SUPERLINK_NODE_ID, as_server_task
 
+_SWITCH_SECONDS = 0.0005  # by default, a thread with a reply waits 5 ms for a busy server
+
 
 def main(file: Path) -> None:
     """Carry out the job in a file; raises whatever ends the run."""
@@ -26,6 +28,7 @@ def main(file: Path) -> None:
     components = read_components(Path(job.app_dir))
     nodes = Nodes(job.nodes, job.run_id, job.settings)
     grid = RayGrid(nodes)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     _connect(job)
     try:
         start = threading.Thread(target=_start_actors, args=(grid, job, components["clientapp"]), daemon=True)

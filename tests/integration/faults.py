@@ -84,6 +84,10 @@ class FaultyRuns:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         return written
 
+    def settings(self) -> dict[str, Any]:
+        """Return the complete run config."""
+        return dict(self._settings)
+
     def written(self) -> dict[str, bytes]:
         """Return the files that two runs of a configuration have in common."""
         return {name: (self.results_dir / name).read_bytes() for name in ("results.jsonl", "model.safetensors")}

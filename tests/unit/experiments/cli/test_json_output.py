@@ -168,8 +168,10 @@ def test_a_benchmark_returns_its_numbers_and_reports_its_turns_on_standard_error
 ) -> None:
     made = {"benchmark": "update", "repetitions": 2, "seconds": 3.0, "rows": []}
 
-    def measure(name: str, repetitions: int | None, folder: Path, tell: Tell) -> tuple[dict[str, Any], Path]:
-        assert (name, repetitions) == ("update", None)
+    def measure(
+        name: str, repetitions: int | None, folder: Path, tell: Tell, engine: str | None
+    ) -> tuple[dict[str, Any], Path]:
+        assert (name, repetitions, engine) == ("update", None, None)
         for case in ("first", "second"):
             for number in range(3):
                 tell(Turn(case, number, 2))
@@ -189,6 +191,12 @@ def test_a_benchmark_that_fails_shows_its_last_output(monkeypatch: pytest.Monkey
     with pytest.raises(BenchmarkError, match=r"(?s)benchmark race failed.*has no attribute 'measure'"):
         run_benchmark("race", None, tmp_path)
     assert list(tmp_path.iterdir()) == [tmp_path / "here"]
+
+
+def test_a_benchmark_without_a_choice_of_engines_refuses_one_before_it_starts(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"engine: expected none with bench update, .* found ray"):
+        run_benchmark("update", None, tmp_path / "new", engine="ray")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("as_json", [False, True])
