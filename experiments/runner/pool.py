@@ -48,7 +48,7 @@ def ray_pool(size: SimulationSize, jobs: int | None, *, root: Path, app_dir: Pat
     app_dir : Path
         Folder of the app, at the same place on all machines.
     """
-    with ray_session(size.actors, size.gpus, size.ray_address), _marked(root) as mark:
+    with ray_session(size), _marked(root) as mark:
         import ray
 
         slots = size.actors or jobs or max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]

@@ -1,20 +1,23 @@
-"""A Ray of this process, or a cluster that others started, for as long as a block runs."""
+"""A Ray for this process, or a cluster that others started, for as long as a block runs."""
 
 import logging
 import os
-import shutil
 import socket
-import tempfile
+import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from experiments.runner.interruption import uninterrupted
-from experiments.runner.program import temporary_folder
-from experiments.runner.simulation import LOCAL_RAY
+from experiments.runner.outcome import RunFailedError
+from experiments.runner.program import make_temporary_folder, start_program
+from experiments.runner.simulation import LOCAL_RAY, SimulationSize, simulation_environment
 from experiments.settings import SettingsError
 
+_HOST = "127.0.0.1"
 _ANSWER_SECONDS = 10.0
+_LONGEST_START_SECONDS = 120.0
 _OBJECT_STORE_BYTES = 2**27  # 128 MiB; tasks exchange settings and texts
 
 
@@ -28,45 +31,66 @@ def require_cluster(address: str) -> None:
 
 
 @contextmanager
-def ray_session(cores: int, gpus: int = 0, address: str | None = None) -> Iterator[None]:
-    """Start a local Ray, or connect to a cluster; leave no process and no file behind.
+def ray_session(size: SimulationSize) -> Iterator[None]:
+    """Start a local Ray, or connect to a cluster; leave no process and no file behind, even if this process is killed.
 
-    If this process is killed, the kernel ends a local Ray with it. On a cluster, what this process has started ends.
+    What this process has started on a cluster ends with it.
 
     Parameters
     ----------
-    cores, gpus : int
-        Resources of a local Ray.
-    address : str or None
-        Ray cluster to connect to, as ``HOST:PORT``; None: a local Ray.
-    """
-    folder = None if address else tempfile.mkdtemp(prefix="fedmeta-", dir=temporary_folder())
-    try:
-        with _environment({} if address else LOCAL_RAY):
-            import ray  # takes a second
+    size : SimulationSize
+        Cores (one for each actor) and GPUs of a local Ray, or the address of a cluster.
 
-            try:
-                with uninterrupted(), warnings.catch_warnings(action="ignore"):  # it also takes SIGTERM back from Ray
-                    if address:
-                        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-                    else:
-                        ray.init(
-                            address="local",  # even if RAY_ADDRESS names a cluster
-                            num_cpus=cores,
-                            num_gpus=gpus,
-                            object_store_memory=_OBJECT_STORE_BYTES,
-                            include_dashboard=False,
-                            log_to_driver=False,
-                            logging_level=logging.ERROR,
-                            _temp_dir=folder,
-                        )
-                yield
-            finally:
-                with uninterrupted():
-                    ray.shutdown()
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)  # Ray's servers may still write their last lines
+    Raises
+    ------
+    RunFailedError
+        If Ray does not start.
+    """
+    with ExitStack() as endings, _environment({} if size.ray_address else LOCAL_RAY):
+        address = size.ray_address or _start(size, endings)
+        import ray  # takes a second
+
+        with uninterrupted(), warnings.catch_warnings(action="ignore"):  # it also takes SIGTERM back from Ray
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            yield
+        finally:
+            with uninterrupted():
+                ray.shutdown()
+
+
+def _start(size: SimulationSize, endings: ExitStack) -> str:
+    """Start Ray's servers, which `endings` ends, and return their address."""
+    folder = make_temporary_folder(endings)
+    (folder / "empty").mkdir()
+    port, log = _free_port(), folder / "ray.log"
+    options = {
+        "node-ip-address": _HOST,
+        "port": port,
+        "num-cpus": size.actors,
+        "num-gpus": size.gpus,
+        "object-store-memory": _OBJECT_STORE_BYTES,
+        "include-dashboard": "false",
+        "temp-dir": folder,
+    }
+    command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    environment = simulation_environment(folder, "unknown")
+    program = start_program([*command, *arguments], environment, work=folder / "empty", log=log, endings=endings)
+    deadline = time.monotonic() + _LONGEST_START_SECONDS
+    while program.process.poll() is None and time.monotonic() < deadline:
+        program.descendants.look()
+        with suppress(OSError):
+            socket.create_connection((_HOST, port), 1).close()
+            return f"{_HOST}:{port}"
+        time.sleep(0.1)
+    raise RunFailedError(f"expected Ray to start, found:\n{log.read_text(encoding='utf-8', errors='replace')[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind((_HOST, 0))
+        return int(free.getsockname()[1])
 
 
 @contextmanager
