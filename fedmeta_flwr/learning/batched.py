@@ -18,9 +18,10 @@ from torch.nn import functional
 
 from fedmeta_flwr.data import Episode
 from fedmeta_flwr.learning.batches import IMAGE_ROWS, Batch, query_of, support_of, together
+from fedmeta_flwr.learning.conv_block import ConvBlock
 from fedmeta_flwr.learning.fine_tuning import InnerLoop, query_logits
 from fedmeta_flwr.learning.fused import plain
-from fedmeta_flwr.learning.models import Classifier, Conv4, ConvBlock
+from fedmeta_flwr.learning.models import Classifier, Conv4
 from fedmeta_flwr.learning.norm import EpisodeNorm
 from fedmeta_flwr.learning.seeding import global_torch_seed
 
