@@ -99,8 +99,7 @@ class BenignClient(NumPyClient):
             Hits and trials of every curve, one entry per episode; in some rounds also along local steps.
         """
         self.load(parameters)
-        counts = self.measurement.accuracies(self.model)
-        steps = self.measurement.along_steps(self.model, int(config[SERVER_ROUND]))
+        counts, steps = self.measurement.measure(self.model, int(config[SERVER_ROUND]))
         trials = sum(counts["meta_testing"].trials)
         errors = trials - sum(counts["meta_testing"].hits)
         return errors / trials, trials, counts_to_metrics(counts) | step_curves_to_metrics(steps)

@@ -51,6 +51,16 @@ class Measurement:
     local_steps: tuple[int, ...]
     fine_tuning_episodes: int
 
+    def measure(self, model: Any, server_round: int) -> tuple[Accuracies, dict[str, dict[int, Accuracies]]]:
+        """Return the `accuracies` and the curves `along_steps` of a round; a point that both have is measured once."""
+        in_use = ((along, along.step_in_use(self.defense, self.context)) for along in self.step_curves)
+        points = [(along.curve.key, step) for along, step in in_use if along.curve and step in self.local_steps]
+        if not points or not self.has_step_curves(server_round):
+            return self.accuracies(model), self.along_steps(model, server_round)
+        curves = self.along_steps(model, server_round)
+        ((name, step), *_) = points
+        return curves[name][step or 0], curves
+
     def accuracies(self, model: Any) -> Accuracies:
         """Count hits and trials with the defense, after its local steps."""
         return self._counts(self.defense, self.defense.in_use(model, self.context))

@@ -2,7 +2,7 @@
 
 A run's settings are the defaults, overridden by ``configs/reproduce/DATASET.toml``, then
 ``configs/reproduce/PROFILE.toml``, then the settings of the run in this module. Cases (b) and (c) start from the same
-pre-trained model, because their benign clients train alike; they differ only in evaluation.
+pre-trained model and share a run, because their clients train alike; they differ only in evaluation.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,6 +34,8 @@ class Run:
         The run whose final model it starts from; None: it begins with pre-training.
     ends_before_attack : bool
         Whether it is the pre-training of other runs.
+    shared : str or None
+        The name of what is executed for it and for the runs from which it differs only by its case; None: only itself.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Run:
     settings: Mapping[str, Any]
     after: str | None = None
     ends_before_attack: bool = False
+    shared: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,15 @@ def _pretraining(group: str, defended: bool) -> Run:
 
 def _attacked(case: str) -> Run:
     settings = {"case": case, "step-curves": "fine-tuning matching head"}
-    return Run(f"attack-{case}", "the one-shot attack", settings, f"pretrain-{_group(case)}")
+    shared = None if case == "a" else "attack-bc"
+    return Run(f"attack-{case}", "the one-shot attack", settings, f"pretrain-{_group(case)}", shared=shared)
 
 
 def _defended(case: str) -> Run:
     settings = {"case": case, "step-curves": "matching", **_DEFENDED}
     text = "the attack on a federation that classifies by matching and shares no head"
-    return Run(f"defended-{case}", text, settings, None if case == "a" else "pretrain-defended-bc")
+    after, shared = (None, None) if case == "a" else ("pretrain-defended-bc", "defended-bc")
+    return Run(f"defended-{case}", text, settings, after, shared=shared)
 
 
 _PRETRAINING = (

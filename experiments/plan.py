@@ -1,7 +1,7 @@
 """Turn names in the catalog into checked configurations, each with the folder of its results.
 
 A results root holds ``DATASET/PROFILE/seed-N/RUN/results.jsonl``. The folder of an unfinished run has ``.partial``
-after its name.
+after its name; runs that share one are in the same folder until then.
 """
 
 from collections.abc import Mapping, Sequence
@@ -90,12 +90,7 @@ class PlannedRun:
     @property
     def partial(self) -> Path:
         """Folder of its results until it is finished."""
-        return self.folder.with_name(self.folder.name + _PARTIAL)
-
-    @property
-    def title(self) -> str:
-        """Its name on the terminal."""
-        return f"seed {self.config.seed}, {self.run.name}"
+        return partial_of(self.folder)
 
     def seconds(self) -> float | None:
         """Return how long it took, or None if it is not finished.
@@ -112,6 +107,11 @@ class PlannedRun:
             raise ResultsError(f"{file}: expected a completed run, found one that is not")
         require_same(file, found.run["config"], self.config)
         return float(found.end["seconds"])
+
+
+def partial_of(folder: Path) -> Path:
+    """Return the folder of a run's results until it is finished."""
+    return folder.with_name(folder.name + _PARTIAL)
 
 
 def plan_runs(
@@ -186,7 +186,7 @@ class _Layers:
 def _planned(run: Run, seed: int, layers: _Layers, folder: Path) -> PlannedRun:
     shared, given = layers.shared, layers.given
     values = {**shared, **run.settings, **given, "seed": seed}
-    values["results-dir"] = str(folder / f"{run.name}{_PARTIAL}")
+    values["results-dir"] = str(partial_of(folder / run.name))
     schedule = {**shared, **given}
     if run.ends_before_attack:
         # Runs that start from it measure the clean model for one round before they attack.

@@ -53,11 +53,14 @@ class ExpectedCounts:
         Episodes of each kind. None: any number, the same for all curves.
     step_curves : Mapping of str to (int or None)
         The episodes of each kind of every admitted curve along steps, by its name in results. None: any number.
+    curves : tuple of str
+        The curves that must be counted.
     """
 
     trials: Mapping[str, int] = field(default_factory=dict)
     episodes: int | None = None
     step_curves: Mapping[str, int | None] = field(default_factory=lambda: dict.fromkeys(STEP_CURVES))
+    curves: tuple[str, ...] = CURVES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,12 +142,12 @@ class UpdateGuard:
             counts = messages.metrics_to_counts(metrics)
             step_curves = messages.metrics_to_step_curves(metrics)
             expected = self.expected_counts
-            _check_counts(counts, expected.trials, expected.episodes)
+            _check_counts(counts, expected, expected.episodes)
             for name, steps in step_curves.items():
                 if name not in expected.step_curves:
                     raise ValueError(f"a curve along steps named {_shown(name)}")
                 for counts_at_step in steps.values():
-                    _check_counts(counts_at_step, expected.trials, expected.step_curves[name])
+                    _check_counts(counts_at_step, expected, expected.step_curves[name])
         except (KeyError, TypeError, ValueError) as error:
             raise RejectedReplyError(f"expected hits and trials of every curve, found {error}") from error
         return ClientEvaluation(partition_id, counts, step_curves)
@@ -233,9 +236,9 @@ def _check_declaration(name: str, array: Array, sent: np.ndarray) -> None:
         raise RejectedReplyError(f"array {name!r}: expected {sent.nbytes} bytes of numbers, found {size}")
 
 
-def _check_counts(counts: CurveCounts, trials: Mapping[str, int], episodes: int | None) -> None:
-    if unknown := set(counts) ^ set(CURVES):
-        raise ValueError(f"curves other than {', '.join(CURVES)}: {_shown(sorted(unknown))}")
+def _check_counts(counts: CurveCounts, required: ExpectedCounts, episodes: int | None) -> None:
+    if unknown := set(counts) ^ set(required.curves):
+        raise ValueError(f"curves other than {', '.join(required.curves)}: {_shown(sorted(unknown))}")
     for curve, numbers in counts.items():
         pairs = list(zip(numbers.hits, numbers.trials, strict=True))
         whole = all(isinstance(number, int) for pair in pairs for number in pair)
@@ -244,7 +247,7 @@ def _check_counts(counts: CurveCounts, trials: Mapping[str, int], episodes: int 
         episodes = max(len(pairs), 1) if episodes is None else episodes
         if len(pairs) != episodes:
             raise ValueError(f"{curve}: expected {episodes} episodes, found {len(pairs)}")
-        found, expected = set(numbers.trials), trials.get(curve)
+        found, expected = set(numbers.trials), required.trials.get(curve)
         if min(found) < 1 or (expected is not None and found != {expected}):
             raise ValueError(
                 f"{curve}: expected {expected or 'above 0'} trials in each episode, found {_shown(sorted(found))}"

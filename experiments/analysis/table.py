@@ -48,7 +48,8 @@ def missed_attack(results: RunResults) -> str:
 
 def results_table(results: RunResults) -> Table:
     """Return the accuracies at the milestones, in percent, one row each."""
-    table = Table(title="Accuracy, %", title_justify="left", box=SIMPLE_HEAD)
+    case = f" in case ({results.run['config']['case']})" if "cases" in results.run else ""
+    table = Table(title=f"Accuracy{case}, %", title_justify="left", box=SIMPLE_HEAD)
     table.add_column(no_wrap=True)
     for heading in ("round", *(LABELS[curve] for curve in CURVES)):
         table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))

@@ -51,7 +51,11 @@ Tell = Callable[[Turn], None]
 
 
 def race(
-    contenders: Sequence[Contender], repetitions: int, on_turn: Callable[[int], None] = lambda turns: None
+    contenders: Sequence[Contender],
+    repetitions: int,
+    on_turn: Callable[[int], None] = lambda turns: None,
+    *,
+    warms_up: bool = True,
 ) -> list[dict[str, Any]]:
     """Time all contenders.
 
@@ -60,9 +64,11 @@ def race(
     contenders : sequence of Contender
         The first is the one that the others are compared with.
     repetitions : int
-        Timed runs of each, after one that is not timed.
+        Timed runs of each.
     on_turn : callable
         Told how many turns have ended: 0 at first, then after every one.
+    warms_up : bool
+        Whether each has a run that is not timed before.
 
     Returns
     -------
@@ -72,7 +78,7 @@ def race(
     """
     seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     on_turn(0)
-    for contender in contenders:
+    for contender in contenders if warms_up else ():
         contender.run()
     for turn in range(repetitions):
         # Every other turn is in reverse order, so that no contender always follows the same one.

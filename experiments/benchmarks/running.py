@@ -38,8 +38,10 @@ BENCHMARKS = {
     "evaluate": Benchmark("a client's evaluation, beside a bare loop", 7),
     "round": Benchmark("a round of the simulation, beside a bare pool and the engine ray; start-up and shut-down", 8),
     "scale": Benchmark("a round of the simulation, from 4 to 1024 clients", 1, has_engine=True),
+    "sweep": Benchmark("the runs of a seed side by side, beside one after the other; the quick profile", 1),
+    "short-sweep": Benchmark("the same as sweep, with few and short runs", 1),
 }
-"""All benchmarks by name, which is that of a module in `experiments.benchmarks`."""
+"""All benchmarks by name, which is that of a module in `experiments.benchmarks`, with dashes."""
 
 _TURN = "turn: "
 _PACKAGES = ("flwr", "learn2learn", "numpy", "ray", "torch")
@@ -158,5 +160,6 @@ def _print_turn(turn: Turn) -> None:
 
 if __name__ == "__main__":
     _, chosen, number, target, *given = sys.argv
-    measured = importlib.import_module(f"experiments.benchmarks.{chosen}").measure(int(number), _print_turn, *given)
+    module = importlib.import_module(f"experiments.benchmarks.{chosen.replace('-', '_')}")
+    measured = module.measure(int(number), _print_turn, *given)
     Path(target).write_text(json.dumps(measured), encoding="utf-8")

@@ -47,6 +47,16 @@ Actors = Annotated[
     int | None,
     typer.Option(min=1, help="Processes that play the clients. [default: 1.5 per core]", show_default=False),
 ]
+FlowerActors = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="With --engine flower: processes that play the clients. [default: 1.5 per core]", show_default=False
+    ),
+]
+RayCluster = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Spread the runs over this Ray cluster, which must see the results root."),
+]
 RayAddress = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Run on this Ray cluster, with an actor for each of its cores.")
 ]
@@ -149,6 +159,7 @@ def quickstart(
     epilog=_epilog(
         "reproduce",
         "reproduce persistence fine-tuning --dataset omniglot --profile full --seeds 5 --data-dir DIR",
+        "reproduce --dataset omniglot --profile full --seeds 20 --data-dir DIR --ray-address HEAD:PORT",
         "reproduce rescue --first-seed 100 --results-dir results/trial --json > verdicts.json",
     )
 )
@@ -162,7 +173,18 @@ def reproduce(
     results_dir: Annotated[Path, typer.Option(help="Results root.")] = Path("results/reproduction"),
     data_dir: DataDir = None,
     overrides: Overrides = None,
-    actors: Actors = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at once. [default: one for each core]", show_default=False)
+    ] = None,
+    ray_address: RayCluster = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            click_type=Choice(("inline", "flower")),
+            help="inline: runs side by side, each in one process; flower: one after the other, as Flower simulations.",
+        ),
+    ] = "inline",
+    actors: FlowerActors = None,
     quiet: Quiet = False,
     app_dir: AppDir = APP_DIR,
     as_json: AsJson = False,
@@ -183,6 +205,9 @@ def reproduce(
         results_root=results_dir,
         data_dir=data_dir,
         overrides=tuple(overrides or ()),
+        engine=engine,
+        jobs=jobs,
+        ray_address=ray_address,
         actors=actors,
         quiet=quiet,
         app_dir=app_dir,

@@ -30,7 +30,7 @@ from experiments.runner.simulation import SimulationSize, simulation_size
 from experiments.runner.superlink import SuperLinkError
 from experiments.settings import find_config, load_config
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.records import ResultsError, RunResults, read_results
+from fedmeta_flwr.records import ResultsError, RunResults, case_folder, read_results
 from fedmeta_flwr.records.results import FILE_NAME
 from fedmeta_flwr.records.run_checkpoints import finished
 
@@ -289,6 +289,15 @@ def _load(request: RunRequest) -> RunConfig:
 
 
 def _report(results: RunResults, folder: Path, output: Output, *, is_shown: bool = True) -> None:
+    """Report on a run, case by case if it has several."""
+    cases = str(results.run["config"].get("case", ""))
+    if len(cases) < 2:
+        _report_case(results, folder, output, is_shown)
+    for place in (case_folder(folder, case, cases) for case in cases if len(cases) > 1):
+        _report_case(read_results(place), place, output, is_shown)
+
+
+def _report_case(results: RunResults, folder: Path, output: Output, is_shown: bool) -> None:
     files = [folder / FILE_NAME]
     rows = milestones(results) if results.evaluated() else {}
     if rows:
@@ -299,8 +308,13 @@ def _report(results: RunResults, folder: Path, output: Output, *, is_shown: bool
         output.show(results_table(results))
     elif is_shown:
         output.console.print("No round was evaluated: no table and no figure.")
-    output.document["table"] = [
-        {"name": name, "server_round": record.server_round, "accuracies": record.accuracies()}
+    output.document.setdefault("table", []).extend(
+        {
+            "case": results.run["config"].get("case"),
+            "name": name,
+            "server_round": record.server_round,
+            "accuracies": record.accuracies(),
+        }
         for name, record in rows.items()
-    ]
+    )
     _name("Files:", files, output)

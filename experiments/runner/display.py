@@ -39,7 +39,7 @@ def show_progress(
     Both show the time passing even when nothing new is reported. `later_seconds` is the expected time of the runs after
     this one.
     """
-    timer = _Timer(config, later_seconds)
+    timer = Timer(config, later_seconds)
     if quiet:
         yield lambda results, activity=None: None
     elif console.is_terminal:
@@ -84,7 +84,7 @@ def _repeated(action: Callable[[], None]) -> Iterator[Callable[[], None]]:
     require_success()
 
 
-class _Timer:
+class Timer:
     """Measure the times that the result file does not have: since the start, and since the last round ended."""
 
     def __init__(self, config: RunConfig, later_seconds: float | None = None) -> None:
@@ -94,6 +94,7 @@ class _Timer:
         self._rounds = 0
 
     def standing(self, results: RunResults | None, activity: Activity | None) -> Standing:
+        """Return the state of the run now."""
         now = time.monotonic()
         rounds = len(results.rounds) if results else 0
         if rounds != self._rounds:
@@ -105,7 +106,7 @@ class _Timer:
 class _LiveDisplay:
     """The progress, the current activity and the last accuracies, one line each, redrawn continually."""
 
-    def __init__(self, timer: _Timer) -> None:
+    def __init__(self, timer: Timer) -> None:
         self._timer = timer
         self._told: tuple[RunResults | None, Activity | None] = (None, None)
 
@@ -129,7 +130,7 @@ class PlainLines:
     For a resumed run (`is_resumed`), rounds that were evaluated before are not printed again.
     """
 
-    def __init__(self, timer: _Timer, console: Console, *, is_resumed: bool = False) -> None:
+    def __init__(self, timer: Timer, console: Console, *, is_resumed: bool = False) -> None:
         self._timer = timer
         self._console = console
         self._lock = threading.Lock()

@@ -36,7 +36,7 @@ class Program:
 def make_temporary_folder(endings: ExitStack) -> Path:
     """Return a new folder that `endings` removes."""
     with uninterrupted():
-        folder = Path(tempfile.mkdtemp(prefix="fedmeta-", dir=_temporary_folder()))
+        folder = Path(tempfile.mkdtemp(prefix="fedmeta-", dir=temporary_folder()))
         endings.callback(shutil.rmtree, folder)
     return folder
 
@@ -75,6 +75,7 @@ def start_program(
     return program
 
 
-def _temporary_folder() -> str:
+def temporary_folder() -> str:
+    """Return a folder for temporary files whose path is short enough for Ray's sockets."""
     folder = tempfile.gettempdir()
     return folder if len(folder) <= _LONGEST_TEMPORARY else "/tmp"

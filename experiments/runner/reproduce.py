@@ -1,32 +1,51 @@
-"""Reproduce: run the missing runs of the catalog, one after the other on one SuperLink."""
+"""Reproduce: run the missing runs of the catalog, side by side, or one after the other on one SuperLink."""
 
-import shutil
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 
 from rich.console import Console
 
 from experiments.plan import PlannedRun, plan_runs, require_same
 from experiments.runner.activity import clock
 from experiments.runner.display import show_progress
+from experiments.runner.jobs import Job, jobs_of
+from experiments.runner.outcome import RunFailedError
+from experiments.runner.pace import Pace
+from experiments.runner.pool import ray_pool
+from experiments.runner.ray_session import require_cluster
 from experiments.runner.run import prepare, run_on
-from experiments.runner.simulation import read_git_revision, simulation_size
+from experiments.runner.simulation import count_cores, read_git_revision, simulation_size
 from experiments.runner.superlink import LocalSuperLink
-from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.records import CLIENTS_FOLDER, ResultsError, read_results
-from fedmeta_flwr.records.checkpoint import CheckpointError
+from experiments.runner.sweep import Sweep, in_order
+from experiments.runner.sweep_display import show_sweep
+from experiments.settings import SettingsError
+from fedmeta_flwr.records import read_results
 from fedmeta_flwr.records.results import FILE_NAME
-from fedmeta_flwr.records.run_checkpoints import RunCheckpoints, finished
 from fedmeta_flwr.records.writer import locked
+
+FLOWER = "flower"
+"""The engine with which jobs run one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceRequest:
-    """A request to reproduce experiments; see `plan_runs`."""
+    """A request to reproduce experiments; see `plan_runs`.
+
+    Attributes
+    ----------
+    engine : str
+        ``"inline"``: runs side by side, each in one process; ``"flower"``: one after the other, with Flower's runtime.
+    jobs : int or None
+        Runs at once; None: one for each core. For ``inline``.
+    ray_address : str or None
+        Ray cluster to run on; None: a separate local Ray. For ``inline``.
+    actors : int or None
+        Processes that play the clients; None: chosen to fit the machine. For ``flower``.
+    shares_cases : bool
+        Whether runs that differ only in their case share one.
+    """
 
     names: tuple[str, ...]
     dataset: str
@@ -35,27 +54,26 @@ class ReproduceRequest:
     results_root: Path
     data_dir: Path | None
     overrides: tuple[str, ...]
+    engine: str
+    jobs: int | None
+    ray_address: str | None
     actors: int | None
     quiet: bool
     app_dir: Path
+    shares_cases: bool = True
 
-
-@dataclass
-class Pace:
-    """How long runs take: by name, and on average for names that have not been run yet."""
-
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-
-    def add(self, planned: PlannedRun, seconds: float) -> None:
-        """Add a finished run."""
-        self.seconds.setdefault(planned.run.name, []).append(seconds)
-
-    def expected(self, waiting: Sequence[PlannedRun]) -> float | None:
-        """Estimate the time of the remaining runs; None if no run has ended yet."""
-        if not self.seconds:
-            return None
-        mean = fmean(fmean(found) for found in self.seconds.values())
-        return sum(fmean(self.seconds.get(planned.run.name, [mean])) for planned in waiting)
+    def planned(self) -> list[PlannedRun]:
+        """Return the runs that it asks for."""
+        return plan_runs(
+            self.names,
+            dataset=self.dataset,
+            profile=self.profile,
+            seeds=self.seeds,
+            root=self.results_root,
+            data_dir=self.data_dir,
+            overrides=self.overrides,
+            app_dir=self.app_dir,
+        )
 
 
 def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
@@ -73,16 +91,8 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
     RunFailedError, SuperLinkError
         If a run does not complete.
     """
-    planned = plan_runs(
-        request.names,
-        dataset=request.dataset,
-        profile=request.profile,
-        seeds=request.seeds,
-        root=request.results_root,
-        data_dir=request.data_dir,
-        overrides=request.overrides,
-        app_dir=request.app_dir,
-    )
+    _require_fitting_engine(request)
+    planned = request.planned()
     pace = Pace()
     missing = []
     for one in planned:
@@ -93,16 +103,27 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
             pace.add(one, seconds)
     console.print(f"{len(planned)} runs, {len(planned) - len(missing)} of them finished: {request.results_root}")
     _require_fitting(missing)
+    jobs = jobs_of(missing, shares_cases=request.shares_cases)
     warnings = [
-        prepare(replace(one.config, results_dir=str(one.folder)), is_model_there=one.run.after is None)
-        for one in missing
+        prepare(replace(job.config, results_dir=str(job.runs[0].folder)), is_model_there=job.pretraining is None)
+        for job in jobs
     ]
     for warning in dict.fromkeys(filter(None, warnings)):
         console.print(f"Warning: {warning}.", markup=False)
-    if missing:
+    if jobs:
         with locked(request.results_root):
-            _run_all(missing, pace, request, console)
+            (_run_in_turn if request.engine == FLOWER else _run_side_by_side)(jobs, pace, request, console)
     return planned
+
+
+def _require_fitting_engine(request: ReproduceRequest) -> None:
+    """Raise `SettingsError` for an option that the engine does not have."""
+    options = {"jobs": request.jobs, "ray-address": request.ray_address, "actors": request.actors}
+    for name in ("jobs", "ray-address") if request.engine == FLOWER else ("actors",):
+        if options[name] is not None:
+            raise SettingsError(f"--{name}: expected none with --engine {request.engine}, found {options[name]}")
+    if request.ray_address is not None:
+        require_cluster(request.ray_address)
 
 
 def _require_fitting(missing: Sequence[PlannedRun]) -> None:
@@ -112,9 +133,24 @@ def _require_fitting(missing: Sequence[PlannedRun]) -> None:
             require_same(file, read_results(file).run["config"], one.config)
 
 
-def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, console: Console) -> None:
+def _run_side_by_side(jobs: list[Job], pace: Pace, request: ReproduceRequest, console: Console) -> None:
+    """Run jobs as Ray tasks; raise `RunFailedError` after the last one if some have failed."""
+    slots = None if request.ray_address else request.jobs or min(count_cores(), len(jobs))
+    size = simulation_size(jobs[0].config, slots, request.ray_address)
+    with (
+        ray_pool(size, request.jobs, root=request.results_root.absolute(), app_dir=request.app_dir) as pool,
+        show_sweep(console, quiet=request.quiet) as show,
+    ):
+        sweep = Sweep(in_order(jobs), pool, pace, lambda: read_git_revision(request.app_dir), console, show)
+        sweep.run()
+    if sweep.failures:
+        reasons = "\n".join(f"{title}: {reason}" for title, reason in sweep.failures.items())
+        raise RunFailedError(f"{len(sweep.failures)} of {len(jobs)} runs; reproduce resumes them\n{reasons}")
+
+
+def _run_in_turn(jobs: list[Job], pace: Pace, request: ReproduceRequest, console: Console) -> None:
     began = time.monotonic()
-    left = list(missing)
+    left = list(jobs)
     while left:
         revision = read_git_revision(request.app_dir)
         with LocalSuperLink(revision) as superlink:
@@ -122,41 +158,17 @@ def _run_all(missing: list[PlannedRun], pace: Pace, request: ReproduceRequest, c
             while left and read_git_revision(request.app_dir) == revision:
                 started = time.monotonic()
                 if not request.quiet:
-                    heading = f"run {len(missing) - len(left) + 1} of {len(missing)}: {left[0].title}"
+                    heading = f"run {len(jobs) - len(left) + 1} of {len(jobs)}: {left[0].title}"
                     console.print(f"{heading} | {clock(started - began)} elapsed{_left(pace.expected(left))}")
-                one = left.pop(0)
-                config = take_up(one)
+                job = left.pop(0)
+                config = job.take_up()
                 size = simulation_size(config, request.actors)
                 later = pace.expected(left)
                 with show_progress(config, console, quiet=request.quiet, later_seconds=later) as show:
                     run_on(superlink, config, size, app_dir=request.app_dir, show=show)
-                one.partial.rename(one.folder)
-                pace.add(one, time.monotonic() - started)
-
-
-def take_up(planned: PlannedRun) -> RunConfig:
-    """Return the configuration that resumes a stopped run, or begins it again if it cannot be resumed.
-
-    A run that was stopped after its last round is resumed and ends at once. A run without a checkpoint of exactly this
-    configuration begins again, with the client state from the run that it starts from.
-    """
-    config = planned.config
-    with suppress(CheckpointError, ResultsError):
-        if finished(config, planned.partial) or RunCheckpoints(planned.partial).newest(config) is not None:
-            return replace(config, resume=True)
-    if planned.partial.is_dir():
-        shutil.rmtree(planned.partial)
-    give_memories(planned)
-    return config
-
-
-def give_memories(planned: PlannedRun) -> None:
-    """Copy the state of the clients from the run that this one starts from."""
-    if planned.run.after is None:
-        return
-    kept = planned.folder.with_name(planned.run.after) / CLIENTS_FOLDER
-    if kept.is_dir():
-        shutil.copytree(kept, planned.partial / CLIENTS_FOLDER)
+                job.place()
+                for one in job.runs:
+                    pace.add(one, (time.monotonic() - started) / len(job.runs))
 
 
 def _left(seconds: float | None) -> str:

@@ -13,12 +13,17 @@ from fedmeta_flwr.config import RunConfig
 
 _THREADED = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
 _LOCAL_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+LOCAL_RAY = {
+    _LOCAL_ONLY: "0",  # on Linux, too, Ray's servers bind only to 127.0.0.1
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""The environment of a local Ray."""
+
 _SWITCHES = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",  # else every run starts with `uv sync`
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_TELEMETRY_ENABLED": "0",
-    _LOCAL_ONLY: "0",  # on Linux, too, Ray's servers bind only to 127.0.0.1
-    "RAY_USAGE_STATS_ENABLED": "0",
+    **LOCAL_RAY,
 }
 # An actor allocates and frees some megabytes at every step. By default glibc returns them to the system each time
 # and gets them again page by page, which can take a third of an actor's time.

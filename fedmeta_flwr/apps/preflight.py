@@ -16,7 +16,7 @@ from fedmeta_flwr.config.contradictions import defense_contradictions
 from fedmeta_flwr.config.registry import RegistryError, is_custom
 from fedmeta_flwr.defenses.step_curves import curves_of, head_curves
 from fedmeta_flwr.learning import choose_device, multiplies_bfloat16
-from fedmeta_flwr.records import TRAIN_LOSS
+from fedmeta_flwr.records import TRAIN_LOSS, recorded_curves, recorded_name
 from fedmeta_flwr.records.checkpoint import CheckpointError, load_checkpoint
 from strategies import (
     Abstainers,
@@ -188,13 +188,17 @@ def first_arrivals(config: RunConfig, inner: Strategy | ServerRule, first_round:
 def _expected_counts(config: RunConfig) -> ExpectedCounts:
     curves = [along.curve for along in (head_curves() | curves_of(defense_of(config))).values() if along.curve]
     clean = config.way * config.evaluate_query_shot
+    trials = {
+        "meta_testing": clean,
+        "main_task": clean,
+        "attack_training": config.backdoor_classes * config.attack_training_instances,
+        "attack_validation": config.backdoor_classes * config.attack_validation_instances,
+    }
     return ExpectedCounts(
         trials={
-            "meta_testing": clean,
-            "main_task": clean,
-            "attack_training": config.backdoor_classes * config.attack_training_instances,
-            "attack_validation": config.backdoor_classes * config.attack_validation_instances,
+            recorded_name(curve, case, config.case): number for case in config.case for curve, number in trials.items()
         },
+        curves=recorded_curves(config.case),
         episodes=config.evaluate_episodes,
         step_curves={
             curve.key: config.fine_tuning_episodes if curve.is_of_episode else config.evaluate_episodes

@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -37,6 +37,7 @@ from fedmeta_flwr.records import (
     read_results,
     remove_failure,
     run_folder,
+    write_cases,
 )
 from fedmeta_flwr.records.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
@@ -45,7 +46,7 @@ from fedmeta_flwr.records.checkpoint import (
     save_checkpoint,
 )
 from fedmeta_flwr.records.run_checkpoints import RunCheckpoints, finished
-from fedmeta_flwr.records.tensorboard import TensorBoardWriter
+from fedmeta_flwr.records.tensorboard import event_files
 from fedmeta_flwr.records.writer import ResultsWriter, locked, remove_results
 from strategies import FirstArrivals, Hooks
 
@@ -73,6 +74,7 @@ def _run_configuration(config: RunConfig, grid: Grid, folder: Path, run_id: int)
     with locked(folder), ProgressFile(folder) as observer:
         checkpoints = RunCheckpoints(folder)
         if config.resume and finished(config, folder):
+            write_cases(folder, config.case)
             checkpoints.remove_all()
             return
         state = checkpoints.newest(config) if config.resume else None
@@ -81,16 +83,16 @@ def _run_configuration(config: RunConfig, grid: Grid, folder: Path, run_id: int)
         with (
             ResultsWriter(folder, after_round=state and state["server_round"]) as writer,
             failure_recorded(folder, run_id),
-            TensorBoardWriter(
+            event_files(
                 folder,
                 config,
                 partial(pictures, scenario.dataset.images, scenario.split, scenario.key),
                 read_results(folder).rounds if state is not None else (),
-            ) as events,
+            ) as write_events,
         ):
             remove_failure(folder)
             strategy.hooks = Hooks(
-                on_round=lambda record, arrays: _write_round(record, arrays, writer, events, config),
+                on_round=lambda record, arrays: _write_round(record, arrays, writer, write_events, config),
                 on_checkpoint=(lambda number, state: checkpoints.save(number, state, config))
                 if config.checkpoint_every
                 else None,
@@ -101,6 +103,7 @@ def _run_configuration(config: RunConfig, grid: Grid, folder: Path, run_id: int)
                 writer.write_run(run_record(config, scenario, digest(arrays)))
             start = to_record(arrays) if state is None else strategy.resume(state)
             _run(strategy, grid, start, config, writer)
+            write_cases(folder, config.case)
             checkpoints.remove_all()
 
 
@@ -121,7 +124,11 @@ def _run(strategy: FirstArrivals, grid: Grid, arrays: ArrayRecord, config: RunCo
 
 
 def _write_round(
-    record: RoundRecord, arrays: ArrayRecord, writer: ResultsWriter, events: TensorBoardWriter, config: RunConfig
+    record: RoundRecord,
+    arrays: ArrayRecord,
+    writer: ResultsWriter,
+    write_events: Callable[[RoundRecord], None],
+    config: RunConfig,
 ) -> None:
     """Write the record of a round; also write the global models right before and after the first attack."""
     number = record.server_round
@@ -129,7 +136,7 @@ def _write_round(
     if config.attack_round and number in kept:
         _save_model(writer.path.with_name(kept[number]), from_record(arrays), config, number)
     writer.write_round(record)
-    events.write(record)
+    write_events(record)
 
 
 def _save_model(path: Path, arrays: Mapping[str, np.ndarray], config: RunConfig, server_round: int) -> None:

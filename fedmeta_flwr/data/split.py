@@ -59,7 +59,7 @@ class ClassSplit:
     attack_training, attack_validation, backdoor_benign : Holdings
         The three parts of the backdoor classes' instances.
     case : str
-        ``"a"``, ``"b"`` or ``"c"``.
+        ``"a"``, ``"b"`` or ``"c"``; ``"bc"``: both of these, because their clients train alike.
     """
 
     roles: Roles
@@ -87,14 +87,14 @@ class ClassSplit:
         """Return the attack training images of an adversary."""
         return self.roles.attack_images(self.attack_training, partition_id)
 
-    def attacked_episodes(self) -> tuple[Holdings, tuple[int, ...]]:
+    def attacked_episodes(self, case: str | None = None) -> tuple[Holdings, tuple[int, ...]]:
         """Return the holdings from which episodes with the target class are drawn, and the classes that each contains.
 
         The other classes are meta-testing classes. In case (c), every support set also contains the backdoor classes,
-        correctly labelled.
+        correctly labelled. `case` is one of the run's cases; None: its first.
         """
         pool = {**self.meta_test, **self.target_benign}
-        if self.case != "c":
+        if (case or self.case[0]) != "c":
             return pool, (self.target_class,)
         return {**pool, **self.backdoor_benign}, (self.target_class, *self.backdoor_classes)
 
@@ -240,7 +240,7 @@ def _check_instances(instances: int, sizes: SplitSizes) -> None:
     evaluated = sizes.shot + sizes.evaluate_query_shot
     trained = sizes.shot + sizes.query_shot
     attack = sizes.attack_training_instances + sizes.attack_validation_instances
-    benign = max(trained, evaluated) if sizes.case in ("b", "c") else 0
+    benign = max(trained, evaluated) if sizes.case != "a" else 0
     for what, needed in (
         ("an episode (shot + query-shot)", trained),
         ("an evaluation episode (shot + evaluate-query-shot)", evaluated),
@@ -253,7 +253,7 @@ def _check_instances(instances: int, sizes: SplitSizes) -> None:
 
 
 def _check_classes(meta_test: int, benign_train: int, sizes: SplitSizes, origin: str) -> None:
-    if sizes.case == "c" and sizes.way < 1 + sizes.backdoor_classes:
+    if "c" in sizes.case and sizes.way < 1 + sizes.backdoor_classes:
         raise SplitError(
             f"class split: expected way of at least {1 + sizes.backdoor_classes} in case c (the target and every "
             f"backdoor class are in each support set), found {sizes.way}"

@@ -213,6 +213,13 @@ class Defense(ABC):
         for step in local.training.train_in_stages(network, context.holdings, steps=steps, lr=local.lr):
             yield step, network
 
+    def step_in_use(self, other: Defense, context: LocalContext) -> int | None:
+        """Return after how many local steps this defense counts the same hits as another one in use; None if never.
+
+        The point of its curve is then not measured twice. By default, it is measured.
+        """
+        return None
+
     def in_use(self, model: Any, context: LocalContext) -> nn.Module:
         """Return the network that a client classifies with, after its local steps."""
         local = self.local_steps(context)

@@ -46,6 +46,10 @@ class HeadSteps(Undefended):
         """Return this defense."""
         return self
 
+    def step_in_use(self, other: Defense, context: LocalContext) -> int | None:
+        """Return 0, if there is no defense in use."""
+        return 0 if type(other) is Undefended else None
+
     def network(self, model: Any, context: LocalContext) -> nn.Module:
         """Return a copy of the model."""
         network: nn.Module = copy.deepcopy(model)

@@ -15,6 +15,7 @@ Results stay counts until the very end, because counts can be merged and means c
 """
 
 import copy
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from fedmeta_flwr.learning.fine_tuning import InnerLoop, fine_tuning, overwritte
 from fedmeta_flwr.learning.matching_network import MatchingNetwork
 from fedmeta_flwr.learning.models import Classifier
 from fedmeta_flwr.learning.seeding import torch_draws
-from fedmeta_flwr.records import CURVES, Counts
+from fedmeta_flwr.records import Counts, recorded_curves, recorded_name
 from fedmeta_flwr.seeding import generator
 
 
@@ -71,9 +72,9 @@ class EvaluationPlan:
         """Draw an episode of classes that nobody trained on."""
         return self._sample(self.split.meta_test, (), "evaluation-meta-testing", index)
 
-    def attacked_episode(self, index: int) -> Episode:
-        """Draw an episode that contains the target class."""
-        pool, required = self.split.attacked_episodes()
+    def attacked_episode(self, index: int, case: str | None = None) -> Episode:
+        """Draw an episode that contains the target class, in one of the run's cases; None: its first."""
+        pool, required = self.split.attacked_episodes(case)
         return self._sample(pool, required, "evaluation-attacked", index)
 
     def draws(self, kind: str, index: int) -> AbstractContextManager[None]:
@@ -172,21 +173,38 @@ def evaluate(plan: EvaluationPlan, adapt: Adapt, device: torch.device) -> list[d
     Returns
     -------
     list of dict
-        For each stage of the adaptation, the counts of each of `results.CURVES`.
+        For each stage of the adaptation, the counts of each of `results.CURVES`; in a run of several cases, those of
+        each of `recorded_curves`.
     """
     at_once = adapt.episodes_at_once(plan.images.shape[2:]) if isinstance(adapt, FineTuning) else 1
+    cases = plan.split.case
     groups = []
     for indices in in_groups(range(plan.episodes), at_once):
-        unseen = [plan.meta_testing_episode(index) for index in indices]
-        attacked = [plan.attacked_episode(index) for index in indices]
-        # A network that draws is never in a group of several: each episode has its draws.
-        with plan.draws("meta-testing", indices[0]):
-            clean = list(_count(plan, unseen, {"meta_testing": _queries(unseen, device)}, adapt, device))
-        with plan.draws("attacked", indices[0]):
-            queries = {"main_task": _queries(attacked, device), **_stamped_queries(plan, attacked, device)}
-            counted = list(_count(plan, attacked, queries, adapt, device))
-        groups.append([first | second for first, second in zip(clean, counted, strict=True)])
-    return [_joined(stages) for stages in zip(*groups, strict=True)]
+        attacked = (_attacked(plan, indices, case, adapt, device) for case in cases)
+        counted = [_unseen(plan, indices, adapt, device), *attacked]
+        groups.append([dict(ChainMap(*stage)) for stage in zip(*counted, strict=True)])
+    return [_joined(stages, recorded_curves(cases)) for stages in zip(*groups, strict=True)]
+
+
+def _unseen(
+    plan: EvaluationPlan, indices: Sequence[int], adapt: Adapt, device: torch.device
+) -> list[dict[str, Counts]]:
+    """Return the counts of a group of meta-testing episodes at each stage."""
+    episodes = [plan.meta_testing_episode(index) for index in indices]
+    # A network that draws is never in a group of several: each episode has its draws.
+    with plan.draws("meta-testing", indices[0]):
+        return list(_count(plan, episodes, {"meta_testing": _queries(episodes, device)}, adapt, device))
+
+
+def _attacked(
+    plan: EvaluationPlan, indices: Sequence[int], case: str, adapt: Adapt, device: torch.device
+) -> list[dict[str, Counts]]:
+    """Return the counts of a group of episodes with the target class at each stage, by the recorded names."""
+    episodes = [plan.attacked_episode(index, case) for index in indices]
+    queries = {"main_task": _queries(episodes, device), **_stamped_queries(plan, episodes, device)}
+    named = {recorded_name(curve, case, plan.split.case): batch for curve, batch in queries.items()}
+    with plan.draws("attacked", indices[0]):
+        return list(_count(plan, episodes, named, adapt, device))
 
 
 def _queries(episodes: Sequence[Episode], device: torch.device) -> Batch:
@@ -202,14 +220,14 @@ def _stamped_queries(plan: EvaluationPlan, episodes: Sequence[Episode], device: 
     }
 
 
-def _joined(groups: Sequence[Mapping[str, Counts]]) -> dict[str, Counts]:
+def _joined(groups: Sequence[Mapping[str, Counts]], curves: Iterable[str]) -> dict[str, Counts]:
     """Return the counts of all groups of episodes by curve."""
     return {
         curve: Counts(
             hits=[hits for group in groups for hits in group[curve].hits],
             trials=[trials for group in groups for trials in group[curve].trials],
         )
-        for curve in CURVES
+        for curve in curves
     }
 
 
@@ -233,6 +251,8 @@ def _count(
 def ask(plan: EvaluationPlan, predict: Predict, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Predict all query sets of an episode, in the same batches as in an evaluation.
 
+    All shapes may have a first dimension of episodes.
+
     Parameters
     ----------
     plan : EvaluationPlan
@@ -246,8 +266,6 @@ def ask(plan: EvaluationPlan, predict: Predict, images: Mapping[str, Tensor]) ->
     -------
     dict of str to Tensor
         The result of `predict` for each query set, one row per image.
-
-    All shapes may have a first dimension of episodes.
     """
     if plan.batch_norm == "transductive":
         return _predict_mixed(predict, images, plan.query_shot)

@@ -1,6 +1,7 @@
 """The files of a run: records of its rounds, models, checkpoints and event files."""
 
 from fedmeta_flwr.records.atomic_file import atomic_file, flush_folder, write_whole
+from fedmeta_flwr.records.cases import case_folder, recorded_curves, recorded_name, write_cases
 from fedmeta_flwr.records.drops import Drop, DropReason
 from fedmeta_flwr.records.entries import TRAIN_LOSS, Arrival, ClientEvaluation, Counts, CurveCounts
 from fedmeta_flwr.records.failure import Failure, early_failure_recorded, failure_recorded, read_failure, remove_failure
@@ -47,6 +48,7 @@ __all__ = [
     "Stage",
     "at_steps",
     "atomic_file",
+    "case_folder",
     "describe_machine",
     "early_failure_recorded",
     "failure_recorded",
@@ -56,9 +58,12 @@ __all__ = [
     "read_failure",
     "read_progress",
     "read_results",
+    "recorded_curves",
+    "recorded_name",
     "remove_failure",
     "remove_progress",
     "run_folder",
     "step_curves_of",
+    "write_cases",
     "write_whole",
 ]

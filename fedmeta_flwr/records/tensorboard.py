@@ -6,7 +6,8 @@ writes them anew from its result file; a run that cannot write them logs one war
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records.cases import case_folder, record_in
 from fedmeta_flwr.records.drops import DropReason
 from fedmeta_flwr.records.entries import TRAIN_LOSS
 from fedmeta_flwr.records.persistence import COLORS, LABELS, Persistence, persistence_of
@@ -117,6 +119,35 @@ class TensorBoardWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close()
+
+
+@contextmanager
+def event_files(
+    folder: Path, config: RunConfig, pictures: Pictures, earlier: Sequence[RoundRecord] = ()
+) -> Iterator[Callable[[RoundRecord], None]]:
+    """Write the event files of a run, for each of its cases; yield a function that writes a round.
+
+    The parameters are as in `TensorBoardWriter`.
+    """
+    cases = config.case
+    with ExitStack() as stack:
+        writers = {
+            case: stack.enter_context(
+                TensorBoardWriter(
+                    case_folder(folder, case, cases),
+                    config,
+                    pictures,
+                    (record_in(record, case, cases) for record in earlier),
+                )
+            )
+            for case in cases
+        }
+
+        def write(record: RoundRecord) -> None:
+            for case, writer in writers.items():
+                writer.write(record_in(record, case, cases))
+
+        yield write
 
 
 def scalars(record: RoundRecord) -> Iterator[Scalar]:

@@ -1,19 +1,26 @@
 """The catalog through real runs: what is finished is skipped, what is missing is made.
 
-In one process, and the same on Ray, which takes a minute.
+One after the other and side by side, without Ray, and the same on Ray, which takes a minute.
 """
 
 import json
+import shutil
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import Result
-from integration.in_process_app import run_in_process
+from integration.forked_pool import forked_pool
+from integration.in_process_app import run_in_process, without_times
 from integration.in_process_superlink import InProcessSuperLink
 from typer.testing import CliRunner
 
 from experiments.cli.commands import app
+from experiments.runner.jobs import Job
+from experiments.runner.sweep_display import ShowSweep, SweepStanding
+from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.results import STEP_CURVES, at_steps, read_results
 
 SMALL = {
@@ -37,16 +44,22 @@ SMALL = {
 SEED = Path("strokes") / "quick" / "seed-7"
 
 
-def reproduce(root: Path, *names: str, **settings: int) -> Result:
+def reproduce(root: Path, *names: str, engine: str = "flower", jobs: int | None = None, **settings: int) -> Result:
     values = {**SMALL, **{key.replace("_", "-"): value for key, value in settings.items()}}
     overrides = [part for key, value in values.items() for part in ("-c", f"{key}={value}")]
-    seeds = ["--seeds", "1", "--first-seed", "7", "--results-dir", str(root), "--actors", "1"]
+    seeds = ["--seeds", "1", "--first-seed", "7", "--results-dir", str(root), "--engine", engine]
+    seeds += [] if jobs is None else ["--jobs", str(jobs)]
     return CliRunner().invoke(app, ["reproduce", *names, *seeds, *overrides])
 
 
 @pytest.fixture(
     scope="module",
-    params=["in-process", pytest.param("simulation", marks=[pytest.mark.slow, pytest.mark.integration])],
+    params=[
+        "in-process",
+        "side-by-side",
+        pytest.param("simulation", marks=[pytest.mark.slow, pytest.mark.integration]),
+        pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.integration]),
+    ],
 )
 def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("reproduction")
@@ -56,7 +69,10 @@ def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as monkeypatch:
         if request.param == "in-process":
             monkeypatch.setattr("experiments.runner.reproduce.LocalSuperLink", InProcessSuperLink)
-        result = reproduce(folder, "boost-1", "defended-federation")
+        if request.param == "side-by-side":
+            monkeypatch.setattr("experiments.runner.reproduce.ray_pool", forked_pool)
+        engine = "flower" if request.param in ("in-process", "simulation") else "inline"
+        result = reproduce(folder, "boost-1", "defended-federation", engine=engine)
         assert result.exit_code == 0, result.output
         yield folder
 
@@ -124,3 +140,84 @@ def test_finished_runs_are_skipped_and_another_configuration_is_refused(root: Pa
     assert other.exit_code == 2
     assert "filters: expected 5, found 4" in other.stderr
     assert (file.stat().st_mtime_ns, file.read_bytes()) == before
+
+
+def test_cases_b_and_c_share_a_run_and_leave_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.runner.reproduce.ray_pool", forked_pool)
+    result = reproduce(tmp_path, "persistence", engine="inline")
+    assert result.exit_code == 0, result.output
+    names = ["attack-a", "attack-b", "attack-c", "pretrain-a", "pretrain-bc"]
+    assert sorted(path.name for path in (tmp_path / SEED).iterdir()) == names
+    cases = [read_results(tmp_path / SEED / name).run["config"]["case"] for name in names[:3]]
+    assert cases == ["a", "b", "c"]
+    again = reproduce(tmp_path, "persistence")
+    assert "5 runs, 5 of them finished" in again.stdout
+
+
+def test_results_are_the_same_one_after_the_other_side_by_side_and_resumed(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped while two jobs are going on, and resumed with one at a time."""
+    monkeypatch.setattr("experiments.runner.reproduce.ray_pool", forked_pool)
+    (tmp_path / SEED).mkdir(parents=True)
+    shutil.copytree(root / SEED / "pretrain-a", tmp_path / SEED / "pretrain-a")
+
+    def interrupt(sweep: SweepStanding) -> None:
+        if any(one.server_round > 3 for one in sweep.running.values()):
+            signal.raise_signal(signal.SIGINT)
+
+    @contextmanager
+    def interrupting(*_: object, **__: object) -> Iterator[ShowSweep]:
+        yield interrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("experiments.runner.reproduce.show_sweep", interrupting)
+        assert reproduce(tmp_path, "boost-1", engine="inline", jobs=2, checkpoint_every=1).exit_code == 130
+    assert sorted(path.name for path in (tmp_path / SEED).iterdir() if path.suffix == ".partial")
+    result = reproduce(tmp_path, "boost-1", engine="inline", jobs=1)
+    assert result.exit_code == 0, result.output
+    assert "resumed" in result.output
+    for name in ("attack-a", "boost-1-a"):
+        first, second = (read_results(folder / SEED / name) for folder in (root, tmp_path))
+        assert without_times(first)[2:] == without_times(second)[2:]  # not the settings: checkpoints are more frequent
+
+
+def test_a_failed_run_is_reported_while_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.runner.reproduce.ray_pool", forked_pool)
+    failing = tmp_path / SEED / "pretrain-a.partial"
+    take_up = Job.take_up
+
+    def blocked(job: Job) -> RunConfig:
+        config = take_up(job)
+        if job.partial == failing:
+            failing.mkdir(parents=True)
+            (failing / "results.jsonl").write_text("of another run")
+        return config
+
+    monkeypatch.setattr(Job, "take_up", blocked)
+    result = reproduce(tmp_path, "boost-1", "defended-federation", engine="inline", jobs=2)
+    assert result.exit_code == 1
+    assert "seed 7, boost-1-a: not run, because its pre-training failed" in result.stderr
+    assert "expected a folder without results.jsonl" in result.stderr
+    assert (tmp_path / SEED / "defended-a").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("engine", "option"), [("flower", "--jobs"), ("flower", "--ray-address"), ("inline", "--actors")]
+)
+def test_an_option_that_the_engine_does_not_have_is_refused(tmp_path: Path, engine: str, option: str) -> None:
+    value = "HOST:1" if option == "--ray-address" else "2"
+    arguments = ["reproduce", "--engine", engine, option, value, "--results-dir", str(tmp_path / "root")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert f"{option}: expected none with --engine {engine}" in result.stderr
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:port"])
+def test_a_cluster_that_is_not_there_is_refused_at_once(tmp_path: Path, address: str) -> None:
+    arguments = ["reproduce", "--ray-address", address, "--results-dir", str(tmp_path / "root")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert f"--ray-address: expected a Ray cluster at {address!r}, found none" in result.stderr
+    assert not (tmp_path / "root").exists()

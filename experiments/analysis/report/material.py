@@ -9,7 +9,7 @@ from experiments.analysis.defended import defense_of
 from experiments.analysis.redaction import record_without_folders, without_folders
 from experiments.catalog import MEASURED_RUNS
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.records import ResultsError, RunResults, read_results
+from fedmeta_flwr.records import ResultsError, RunResults, case_folder, read_results
 from fedmeta_flwr.records.results import FILE_NAME
 
 SINGLE = "single-run"
@@ -123,6 +123,9 @@ def _of_root(root: Path, collection: Collection) -> Material:
 
 
 def _of_run(folder: Path, results: RunResults) -> Material:
+    if len(cases := str(results.run["config"].get("case", ""))) > 1:
+        folders = ", ".join(case_folder(folder, case, cases).name for case in cases)
+        raise ResultsError(f"{folder}: expected the results of one case, found a run of several: see {folders} in it")
     run = _shown(_name_of(results, folder), folder, results)
     config = run.config
     return Material(Collection(config["dataset"], SINGLE, {run.name: {config["seed"]: results}}), (run,))

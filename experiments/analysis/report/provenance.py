@@ -82,9 +82,14 @@ def environment_rows(run: ShownRun) -> list[tuple[str, str]]:
         "digest of the initial model": record.get("initial_model_digest"),
         "digest of the final model": end.get("model_digest"),
         "how it ended": end.get("status", "it has not ended"),
-        "seconds": f"{end['seconds']:.0f}" if end.get("seconds") else None,
+        _seconds_of(record): f"{end['seconds']:.0f}" if end.get("seconds") else None,
     }
     return [(name, "not recorded" if value is None else str(value)) for name, value in found.items()]
+
+
+def _seconds_of(record: Mapping[str, Any]) -> str:
+    cases = record.get("cases")
+    return f"seconds (its share of a run of cases {', '.join(cases)})" if cases else "seconds"
 
 
 def recipe_of(material: Material) -> Recipe:

@@ -49,8 +49,9 @@ class ClassSplitSettings:
 
     case: str = setting(
         "Where benign clients have correctly labelled images of the backdoor classes: a: nowhere; b: in training; "
-        "c: in training and in the support sets of fine-tuning.",
-        choices=("a", "b", "c"),
+        "c: in training and in the support sets of fine-tuning; bc: one run that is evaluated in both b and c, with a "
+        "folder of results for each.",
+        choices=("a", "b", "c", "bc"),
     )
     partition: str = setting(
         "How the meta-training classes are distributed over the clients.", choices=("random", "alphabet")

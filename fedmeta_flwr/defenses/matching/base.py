@@ -22,6 +22,10 @@ class Matching(Defense):
         training = context.for_local_steps(matching_training(context), "matching")
         return LocalSteps(training, context.matching.steps, context.matching.lr)
 
+    def step_in_use(self, other: Defense, context: LocalContext) -> int | None:
+        """Return the number of its local steps, if it is the defense in use."""
+        return context.matching.steps if other is self else None
+
     def adapt(self, network: MatchingNetwork, context: LocalContext) -> Adapt:
         """Keep the support set to match against."""
         from fedmeta_flwr.learning import by_matching

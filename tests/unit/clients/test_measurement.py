@@ -20,7 +20,7 @@ from fedmeta_flwr.defenses import Defense, LocalContext, MatchingSettings, StepC
 from fedmeta_flwr.defenses.matching.rescue import Rescue
 from fedmeta_flwr.defenses.none import HeadSteps
 from fedmeta_flwr.learning.batches import Batch
-from fedmeta_flwr.learning.evaluation import Adapt, Predict, by_fine_tuning, by_matching, evaluate
+from fedmeta_flwr.learning.evaluation import Adapt, EvaluationPlan, Predict, by_fine_tuning, by_matching, evaluate
 from fedmeta_flwr.learning.fine_tuning import InnerLoop
 from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork
 from fedmeta_flwr.learning.models import Classifier, get_arrays
@@ -175,6 +175,28 @@ def test_the_head_curve_begins_with_the_model_as_it_was_sent(configured: RunConf
     points = curves(client)["head"]
     assert points[0] == client.measurement.accuracies(client.model)
     assert points[3] != points[0]
+
+
+@pytest.mark.parametrize(
+    ("defense", "step_curves"), [("none", "head"), ("rescue", "matching"), ("federation", "matching")]
+)
+def test_a_point_that_is_on_a_curve_and_in_use_is_measured_once(
+    configured: RunConfigs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defense: str, step_curves: str
+) -> None:
+    config = configured(defense=defense, step_curves=step_curves, matching_steps=3)
+    client = client_of(config, tmp_path)
+    measurement = client.measurement
+    expected = measurement.accuracies(client.model), measurement.along_steps(client.model, 3)
+    evaluations: list[EvaluationPlan] = []
+
+    def counted(plan: EvaluationPlan, adapt: Adapt, device: torch.device) -> list[Accuracies]:
+        evaluations.append(plan)
+        return evaluate(plan, adapt, device)
+
+    monkeypatch.setattr("clients.measurement.evaluate", counted)
+    assert measurement.measure(client.model, 3) == expected
+    assert len(evaluations) == len(measurement.local_steps)
+    assert measurement.measure(client.model, 1) == (expected[0], {})
 
 
 def test_a_curve_has_no_more_episodes_than_the_evaluation(configured: RunConfigs, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_one_error_lists_every_problem_with_key_expected_and_found() -> None:
     assert caught.value.problems == (
         "no-such-key: no such setting",
         "shot: missing",
-        "case: expected one of a, b, c, found 'd'",
+        "case: expected one of a, b, c, bc, found 'd'",
         "way: expected a whole number, found 'five' (str)",
         "outer-lr: expected more than 0, found 0",
     )

@@ -10,7 +10,7 @@ from unit.experiments.conftest import MakeConfig, MakeResults
 from experiments.benchmarks.progress import show_turns
 from experiments.benchmarks.race import Turn
 from experiments.runner.activity import Activity, clock, runner_activity
-from experiments.runner.display import _LiveDisplay, _Timer, show_progress
+from experiments.runner.display import Timer, _LiveDisplay, show_progress
 from experiments.runner.estimate import remaining_seconds
 from experiments.runner.progress import ResultFollower, standing
 from fedmeta_flwr.config import RunConfig
@@ -169,7 +169,7 @@ def test_time_passes_on_the_display_while_the_runner_is_busy(
 def test_the_display_stays_one_line_each_however_much_is_being_done(make_config: MakeConfig) -> None:
     written = io.StringIO()
     console = Console(file=written, width=80)
-    display = _LiveDisplay(_Timer(make_config()))
+    display = _LiveDisplay(Timer(make_config()))
     display(None, Activity(f"training; waiting for {', '.join(map(str, range(99)))}", time.time(), 4, time.time()))
     console.print(display.render())
     lines = [line.strip() for line in written.getvalue().splitlines()]

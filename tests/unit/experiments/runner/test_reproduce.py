@@ -1,6 +1,5 @@
 import io
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +7,12 @@ from conftest import ROOT
 from rich.console import Console
 
 from experiments.plan import PlannedRun, plan_runs
-from experiments.runner.reproduce import Pace, ReproduceRequest, give_memories, reproduce, take_up
+from experiments.runner.jobs import jobs_of
+from experiments.runner.pace import Pace
+from experiments.runner.reproduce import ReproduceRequest, reproduce
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.records.cases import case_folder
 from fedmeta_flwr.records.results import ResultsError
-from fedmeta_flwr.records.run_checkpoints import RunCheckpoints
 from fedmeta_flwr.records.writer import ResultsWriter
 
 
@@ -38,34 +39,26 @@ def request(root: Path, seed: int, *overrides: str) -> ReproduceRequest:
         results_root=root,
         data_dir=None,
         overrides=overrides,
+        engine="flower",
+        jobs=None,
+        ray_address=None,
         actors=1,
         quiet=True,
         app_dir=ROOT,
     )
 
 
-def test_clients_keep_their_private_state_in_a_resumed_run(tmp_path: Path) -> None:
-    runs = planned(tmp_path, "defended-federation")
-    kept = runs["pretrain-defended-bc"].folder / "clients" / "client-1.safetensors"
-    kept.parent.mkdir(parents=True)
-    kept.write_bytes(b"attention")
-    for name in ("defended-b", "defended-a", "pretrain-defended-bc"):
-        give_memories(runs[name])
-    assert (runs["defended-b"].partial / "clients" / "client-1.safetensors").read_bytes() == b"attention"
-    assert kept.read_bytes() == b"attention"
-    assert not runs["defended-a"].partial.exists()  # it begins with its pre-training
-
-
 def test_time_left_is_that_of_runs_of_the_same_name_or_the_mean_of_all(tmp_path: Path) -> None:
     runs = planned(tmp_path, "boost-1")
+    jobs = {job.runs[0].run.name: job for job in jobs_of(list(runs.values()))}
     pace = Pace()
-    assert pace.expected(list(runs.values())) is None
+    assert pace.expected(list(jobs.values())) is None
     for seconds in (90.0, 110.0):
         pace.add(runs["pretrain-a"], seconds)
     pace.add(runs["attack-a"], 200.0)
-    assert pace.expected([runs["pretrain-a"]]) == pytest.approx(100)
-    assert pace.expected([runs["boost-1-a"]]) == pytest.approx(150)
-    assert pace.expected(list(runs.values())) == pytest.approx(100 + 150 + 200)
+    assert pace.expected([jobs["pretrain-a"]]) == pytest.approx(100)
+    assert pace.expected([jobs["boost-1-a"]]) == pytest.approx(150)
+    assert pace.expected(list(jobs.values())) == pytest.approx(100 + 150 + 200)
     assert pace.expected([]) == 0
 
 
@@ -75,14 +68,15 @@ def test_a_run_records_the_revision_that_it_began_at(tmp_path: Path, monkeypatch
 
     def run_on(superlink: str, config: RunConfig, *_: object, **__: object) -> None:
         folder = Path(config.results_dir)
-        folder.mkdir(parents=True)
+        for case in config.case:
+            case_folder(folder, case, config.case).mkdir(parents=True)
         recorded[folder.stem] = superlink
 
     monkeypatch.setattr("experiments.runner.reproduce.read_git_revision", lambda _: next(seen))
     monkeypatch.setattr("experiments.runner.reproduce.LocalSuperLink", nullcontext)
     monkeypatch.setattr("experiments.runner.reproduce.run_on", run_on)
     reproduce(request(tmp_path, 0, "strokes-classes=120", "image-size=16"), Console(quiet=True))
-    later = dict.fromkeys(("attack-a", "pretrain-bc", "attack-b", "attack-c"), "second")
+    later = dict.fromkeys(("attack-a", "pretrain-bc", "attack-bc"), "second")
     assert recorded == {"pretrain-a": "first", **later}
 
 
@@ -100,31 +94,6 @@ def test_a_warning_about_several_runs_is_shown_once_before_the_first_starts(
             Console(file=output, soft_wrap=True),
         )
     assert output.getvalue().count("Warning: backdoor-key: 40 of 40 attack images are changed by the key") == 1
-
-
-def test_a_run_that_was_stopped_resumes_from_its_checkpoint_and_begins_anew_without_one(tmp_path: Path) -> None:
-    one = planned(tmp_path, "boost-1")["pretrain-a"]
-    left = one.partial / "results.jsonl"
-    left.parent.mkdir(parents=True)
-    left.touch()
-    assert take_up(one) == one.config
-    assert not left.exists()
-    RunCheckpoints(one.partial).save(10, {"server_round": 10}, one.config)
-    left.touch()
-    assert take_up(one) == replace(one.config, resume=True)
-    assert left.exists()
-    RunCheckpoints(one.partial).save(20, {"server_round": 20}, replace(one.config, outer_lr=0.5))
-    assert take_up(one) == one.config
-    assert not left.exists()
-
-
-def test_a_run_that_was_stopped_after_its_end_is_not_made_again(tmp_path: Path) -> None:
-    one = planned(tmp_path, "boost-1")["pretrain-a"]
-    with ResultsWriter(one.partial) as writer:
-        writer.write_run({"config": one.config.to_run_config()})
-        writer.write_end("completed", 1.0)
-    assert take_up(one) == replace(one.config, resume=True)
-    assert (one.partial / "results.jsonl").is_file()
 
 
 def test_seeds_that_would_not_fit_those_that_are_there_are_refused_before_anything_runs(
