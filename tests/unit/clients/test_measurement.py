@@ -3,8 +3,9 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -145,6 +146,14 @@ def test_stages_of_local_training_are_as_many_steps_at_once(configured: RunConfi
         assert list(stages) == [0, 1, 4]
         assert stages[4] == bits(get_arrays(at_once))
         assert stages[0] == bits(get_arrays(defense.network(client.model, context))) != stages[1] != stages[4]
+
+
+def test_training_and_evaluation_know_how_many_episodes_a_gpu_takes_at_once(
+    configured: RunConfigs, tmp_path: Path
+) -> None:
+    context = client_of(configured(episodes_at_once=3), tmp_path).measurement.context
+    learn = cast("partial[float]", context.training.learn)
+    assert context.inner.episodes_at_once == learn.keywords["inner"].episodes_at_once == 3
 
 
 def test_the_fine_tuning_curve_runs_through_the_standard_counts_of_its_episodes(

@@ -12,10 +12,12 @@ from unit.custom_objects import Dropping, Linear
 
 from examples.custom_embedding import SmallResNet
 from fedmeta_flwr.data.episodes import Episode
-from fedmeta_flwr.learning import batched
+from fedmeta_flwr.learning import batched, device
 from fedmeta_flwr.learning.batches import query_of, support_of, together
+from fedmeta_flwr.learning.conv_block import set_precision
 from fedmeta_flwr.learning.evaluation import by_fine_tuning
 from fedmeta_flwr.learning.fine_tuning import InnerLoop
+from fedmeta_flwr.learning.fused import plain
 from fedmeta_flwr.learning.meta_learning import meta_gradient, outer_loop
 from fedmeta_flwr.learning.models import Classifier, Embedding, build_classifier
 
@@ -80,6 +82,18 @@ def test_meta_gradients_are_those_of_the_loop(embedding: str, batch_norm: str, a
         assert_near(gradients, expected)
         assert loss == pytest.approx(loss_in_loop, abs=1e-9)
     assert_equal(list(model.parameters()), before)
+
+
+@pytest.mark.parametrize("embedding", EMBEDDINGS)
+def test_precision_bfloat16_rounds_as_in_the_loop(embedding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "multiplies_bfloat16", lambda _: False)  # round, but sum up in 64 bits
+    model, episodes, inner = classifier(embedding), noise_episodes(2), InnerLoop(0.1, 2, "support")
+    set_precision(model, "bfloat16", embedding)
+    found = batched.meta_gradients(model, episodes, "fomaml", inner)
+    with plain():
+        expected = [meta_gradient(model, episode, "fomaml", inner) for episode in episodes]
+    for (ours, _), (theirs, _) in zip(found, expected, strict=True):
+        assert_near(ours, theirs)
 
 
 @pytest.mark.usefixtures("forced")
