@@ -26,6 +26,7 @@ PACKAGES = (
     "experiments.benchmarks",
     "experiments.cli",
     "experiments.doctor",
+    "experiments.engines",
     "experiments.runner",
 )
 

@@ -199,11 +199,12 @@ def weigh_equally(reply: Message) -> None:
 def keep_common_metrics(replies: Sequence[Message]) -> None:
     """Remove metrics that not all replies have in the same form, because Flower cannot aggregate them."""
     forms = [{name: _form(value) for name, value in message_metrics(reply).items()} for reply in replies]
+    common = set(forms[0].items()).intersection(*(form.items() for form in forms)) if forms else set()
+    names = {name for name, _ in common}
     for reply in replies:
         metrics = message_metrics(reply)
-        common = {name: value for name, value in metrics.items() if all(f.get(name) == _form(value) for f in forms)}
-        if len(common) < len(metrics):
-            reply.content[METRICS] = MetricRecord(common)
+        if not names.issuperset(metrics):
+            reply.content[METRICS] = MetricRecord({name: metrics[name] for name in metrics if name in names})
 
 
 def _form(value: object) -> int:
