@@ -12,6 +12,7 @@ PACKAGES = (
     "fedmeta_flwr.defenses",
     "fedmeta_flwr.defenses.matching",
     "fedmeta_flwr.learning",
+    "fedmeta_flwr.learning.kernels",
     "fedmeta_flwr.protocol",
     "fedmeta_flwr.records",
     "clients",

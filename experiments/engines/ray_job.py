@@ -6,6 +6,7 @@ a server that waits for a core would delay the first message.
 
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def main(file: Path) -> None:
     nodes = Nodes(job.nodes, job.run_id, job.settings)
     grid = RayGrid(nodes)
     sys.setswitchinterval(_SWITCH_SECONDS)
+    threading.Thread(target=_import, args=(components["serverapp"],), daemon=True).start()
     _connect(job)
     try:
         start = threading.Thread(target=_start_actors, args=(grid, job, components["clientapp"]), daemon=True)
@@ -39,6 +41,12 @@ def main(file: Path) -> None:
             server_app(grid, Context(job.run_id, SUPERLINK_NODE_ID, {}, RecordDict(), dict(job.settings)))
     finally:
         ray.shutdown()
+
+
+def _import(reference: str) -> None:
+    """Import an app while Ray starts; `main` imports it again, and reports what is wrong with it."""
+    with suppress(Exception):
+        load_part(reference)
 
 
 def _connect(job: RayJob) -> None:

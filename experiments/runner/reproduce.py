@@ -28,6 +28,8 @@ from fedmeta_flwr.records.writer import locked
 FLOWER = "flower"
 """The engine with which jobs run one after the other."""
 
+_WALL_CLOCK = "wall-clock"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceRequest:
@@ -93,6 +95,11 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
     """
     _require_fitting_engine(request)
     planned = request.planned()
+    if request.engine != FLOWER and any(one.config.arrival_model == _WALL_CLOCK for one in planned):
+        raise SettingsError(
+            f"arrival-model: expected a model of latencies with --engine {request.engine}, in which clients answer one "
+            f"after the other, found {_WALL_CLOCK!r}; use --engine {FLOWER}"
+        )
     pace = Pace()
     missing = []
     for one in planned:

@@ -221,3 +221,11 @@ def test_a_cluster_that_is_not_there_is_refused_at_once(tmp_path: Path, address:
     assert result.exit_code == 2
     assert f"--ray-address: expected a Ray cluster at {address!r}, found none" in result.stderr
     assert not (tmp_path / "root").exists()
+
+
+def test_arrivals_by_the_wall_clock_need_clients_that_run_at_once(tmp_path: Path) -> None:
+    arguments = ["reproduce", "-c", "arrival-model=wall-clock", "--results-dir", str(tmp_path / "root")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "found 'wall-clock'; use --engine flower" in result.stderr
+    assert not (tmp_path / "root").exists()

@@ -17,6 +17,7 @@ from flwr.server.superlink.fleet.vce import vce_api
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 from flwr.simulation import app as simulation_app
+from flwr.simulation.ray_transport import ray_actor
 from flwr.supernode.runtime import run_clientapp
 
 from fedmeta_flwr.protocol import flower_private
@@ -40,6 +41,7 @@ PUBLIC = {
     "flwr.common",
     "flwr.serverapp",
     "flwr.serverapp.strategy",
+    "ray",
     "ray.cluster_utils",
 }
 COMPARED_IN = {
@@ -76,11 +78,26 @@ def test_nothing_private_is_imported_elsewhere() -> None:
     for file, module, name in imports():
         if module.partition(".")[0] not in ("flwr", "ray") or file in COMPARED_IN:
             continue
-        is_module = f"{module}.{name}" in PUBLIC
+        is_module = f"{module}.{name}".removesuffix(".") in PUBLIC
         is_named = module in PUBLIC and name in vars(importlib.import_module(module)).get("__all__", [name])
         if not (is_module or is_named):
             private.append(f"{file}: {module}.{name}")
     assert private == [], "import it by way of fedmeta_flwr.protocol.flower_private, and compare it in this file"
+
+
+def test_of_ray_only_what_it_exports_is_used() -> None:
+    exported = importlib.import_module("ray").__all__
+    for path in sorted((ROOT / "experiments" / "engines").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ray":
+                assert node.attr in exported, f"{path}: ray.{node.attr}"
+
+
+def test_an_engine_gives_nodes_and_errors_what_flowers_simulation_gives_them() -> None:
+    source = inspect.getsource(vce_api)
+    assert "PARTITION_ID_KEY: partition_id,\n                NUM_PARTITIONS_KEY: num_partitions," in source
+    assert "e_code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION" in source
+    assert "raise ClientAppException(str(ex)) from ex" in inspect.getsource(ray_actor), "see engines/answering.py"
 
 
 def test_names_of_the_module_are_there() -> None:
