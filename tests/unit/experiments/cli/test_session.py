@@ -58,6 +58,8 @@ def forbid_start(monkeypatch: pytest.MonkeyPatch) -> None:
             "found no file",
         ),
         (("-c", "quorum=9"), "quorum: expected at most num-clients = 4, found 9"),
+        (("--engine", "inline", "--actors", "2"), "actors: expected none with --engine inline"),
+        (("--engine", "inline", "--ray-address", "here:1"), "ray-address: expected none with --engine inline"),
     ],
 )
 def test_bad_input_is_one_clear_error_before_anything_starts_or_is_written(
