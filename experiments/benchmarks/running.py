@@ -44,7 +44,7 @@ BENCHMARKS = {
 """All benchmarks by name, which is that of a module in `experiments.benchmarks`, with dashes."""
 
 _TURN = "turn: "
-_PACKAGES = ("flwr", "learn2learn", "numpy", "ray", "torch")
+_PACKAGES = ("flwr", "learn2learn", "numba", "numpy", "ray", "torch")
 
 
 class BenchmarkError(RuntimeError):

@@ -16,7 +16,7 @@ from experiments.settings import read_project
 
 _INSTALL = "run `uv sync` in the checkout, or follow 'Install' in docs/index.md"
 _EXTRA = "tools"
-_NAMED = ("flwr", "ray", "torch", "learn2learn", "numpy")
+_NAMED = ("flwr", "ray", "torch", "learn2learn", "numba", "numpy")
 
 
 def check_versions(app_dir: Path) -> Iterator[Finding]:

@@ -3,19 +3,18 @@
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from textwrap import shorten
 
 import numpy as np
 from flwr.serverapp.strategy import Strategy
 
-from fedmeta_flwr.apps.assembly import defense_of, initial_arrays, obstacle_to_batches, require_custom_clients
+from fedmeta_flwr.apps.assembly import defense_of, initial_arrays, require_custom_clients
 from fedmeta_flwr.apps.key_check import check_key
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
+from fedmeta_flwr.apps.slow_ways import slow_ways
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.config.contradictions import defense_contradictions
 from fedmeta_flwr.config.registry import RegistryError, is_custom
 from fedmeta_flwr.defenses.step_curves import curves_of, head_curves
-from fedmeta_flwr.learning import choose_device, multiplies_bfloat16
 from fedmeta_flwr.records import TRAIN_LOSS, recorded_curves, recorded_name
 from fedmeta_flwr.records.checkpoint import CheckpointError, load_checkpoint
 from strategies import (
@@ -86,33 +85,11 @@ def preflight(config: RunConfig, *, is_model_there: bool = True) -> Prepared:
     _require_fitting_defense(config)
     inner = inner_strategy(config)
     scenario = load_scenario(config)
-    warning = "\n".join(filter(None, (check_key(config, scenario), _slow_precision(config))))
+    key_warning = check_key(config, scenario)
     require_custom_clients(config, scenario)
-    warning = "\n".join(filter(None, (warning, _one_after_the_other(config, scenario))))
+    warning = "\n".join(filter(None, [key_warning, *slow_ways(config, scenario)]))
     arrays, first_round = starting_point(config if is_model_there else replace(config, initial_model=""), scenario)
     return Prepared(scenario, arrays, first_arrivals(config, inner, first_round), warning)
-
-
-def _slow_precision(config: RunConfig) -> str:
-    """Return a warning if the precision gains no speed on this machine; empty if there is none."""
-    if config.precision == "float32" or config.device == "cuda" or multiplies_bfloat16(choose_device(config.device)):
-        return ""
-    return (
-        f"precision: {config.precision} is not faster than float32 on this processor, which has neither AMX nor "
-        "AVX512-BF16; the same roundings are computed in float32"
-    )
-
-
-def _one_after_the_other(config: RunConfig, scenario: Scenario) -> str:
-    """Return a warning if this machine has a GPU that will take one episode after the other; empty if not."""
-    if config.episodes_at_once == 1 or choose_device(config.device).type == "cpu":
-        return ""
-    if not (reason := obstacle_to_batches(config, scenario)):
-        return ""
-    return (
-        "episodes-at-once: the GPU takes one episode after the other, because torch.func.vmap cannot compute "
-        f"the network for several at once ({shorten(reason, 200)})"
-    )
 
 
 def _require_fitting_defense(config: RunConfig) -> None:

@@ -50,7 +50,7 @@ from fedmeta_flwr.records.tensorboard import event_files
 from fedmeta_flwr.records.writer import ResultsWriter, locked, remove_results
 from strategies import FirstArrivals, Hooks
 
-_PACKAGES = ("fedmeta-flwr", "flwr", "ray", "torch", "learn2learn", "numpy")
+_PACKAGES = ("fedmeta-flwr", "flwr", "ray", "torch", "learn2learn", "numba", "numpy")
 
 _LOG = logging.getLogger("flwr.server_app")
 

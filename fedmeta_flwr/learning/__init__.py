@@ -6,6 +6,7 @@ from fedmeta_flwr.learning.conv_block import ConvBlock, set_precision
 from fedmeta_flwr.learning.device import choose_device, fast_layout, multiplies_bfloat16, pin_threads
 from fedmeta_flwr.learning.evaluation import Adapt, EvaluationPlan, ask, by_fine_tuning, by_matching, evaluate
 from fedmeta_flwr.learning.fine_tuning import InnerLoop
+from fedmeta_flwr.learning.fused import is_compiled, plain
 from fedmeta_flwr.learning.local_training import LocalTraining
 from fedmeta_flwr.learning.matching_network import Attention, MatchingNetwork, make_attention, matching_loop
 from fedmeta_flwr.learning.meta_learning import meta_gradient, outer_loop
@@ -40,6 +41,7 @@ __all__ = [
     "evaluate",
     "fast_layout",
     "get_arrays",
+    "is_compiled",
     "make_attention",
     "matching_loop",
     "meta_gradient",
@@ -47,6 +49,7 @@ __all__ = [
     "obstacle",
     "outer_loop",
     "pin_threads",
+    "plain",
     "query_of",
     "set_arrays",
     "set_precision",

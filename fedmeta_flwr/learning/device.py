@@ -43,9 +43,10 @@ def pin_threads() -> None:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Return whether a device multiplies bfloat16 faster than float32: a GPU, or a CPU with AMX or AVX512-BF16."""
-    capabilities = torch.cpu.get_capabilities()
-    return device.type != "cpu" or bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    """Return whether a device multiplies bfloat16 faster than float32: a CPU with AMX, or a GPU that says so."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def rounded_to_bfloat16(values: Tensor) -> Tensor:

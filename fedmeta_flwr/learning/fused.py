@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedmeta_flwr.learning.norm import normalise
+from fedmeta_flwr.learning.norm import EPSILON, normalise
 
 try:
     from fedmeta_flwr.learning import kernels
@@ -41,9 +41,14 @@ def plain() -> Iterator[None]:
         _PLAIN.reset(token)
 
 
+def is_compiled() -> bool:
+    """Return whether this process has Numba, and so the fast path."""
+    return kernels is not None
+
+
 def _is_fused(inputs: Tensor) -> bool:
     return (
-        kernels is not None
+        is_compiled()
         and not _PLAIN.get()
         and inputs.device.type == "cpu"
         and inputs.dtype in (torch.float32, torch.float64, torch.bfloat16)
@@ -91,6 +96,7 @@ def normalise_and_rectify(inputs: Tensor, weight: Tensor, bias: Tensor, rows: in
         Whether to take the largest value of each window of 2x2; odd lines and columns at the end are left out.
 
     """
+    rows = min(rows, len(inputs))
     if not _is_fused(inputs):
         return _plain_norm(inputs, weight, bias, rows=rows, pooling=pooling)
     result: Tensor = _NormaliseAndRectify.apply(inputs, weight, bias, rows, pooling)
@@ -146,10 +152,10 @@ class _NormaliseAndRectify(torch.autograd.Function):
             count, height, width, channels = images.shape
             result = images.new_empty(count, height // 2, width // 2, channels)
             outcome = torch.empty(result.shape, dtype=torch.uint8)
-            ctx.statistics = kernels.normalise_pool_and_rectify(*arrays, rows, _array(result), outcome.numpy())
+            ctx.statistics = kernels.normalise_pool_and_rectify(*arrays, rows, EPSILON, _array(result), outcome.numpy())
         else:
             outcome = result = torch.empty_like(images)
-            ctx.statistics = kernels.normalise_and_rectify(*arrays, rows, _array(result))
+            ctx.statistics = kernels.normalise_and_rectify(*arrays, rows, EPSILON, _array(result))
         ctx.save_for_backward(inputs, weight, bias, outcome)
         ctx.rows, ctx.pooling = rows, pooling
         return _channels_first(result)
@@ -172,8 +178,10 @@ def _plain_gradients(
     ctx: Any, function: Callable[..., Tensor], inputs: Sequence[Tensor], gradient: Tensor
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of a plain function, which have gradients themselves."""
-    wanted = [tensor for tensor, needed in zip(inputs, ctx.needs_input_grad, strict=False) if needed]
-    found = iter(torch.autograd.grad(function(*inputs), wanted, gradient, create_graph=True))
+    # Views, because one input may depend on another, which is not this function's matter.
+    views = [tensor.view_as(tensor) for tensor in inputs]
+    wanted = [view for view, needed in zip(views, ctx.needs_input_grad, strict=False) if needed]
+    found = iter(torch.autograd.grad(function(*views), wanted, gradient, create_graph=True))
     return tuple(next(found) if needed else None for needed, _ in zip(ctx.needs_input_grad, inputs, strict=False))
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 _CPUINFO = Path("/proc/cpuinfo")
-_FOR_BFLOAT16 = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX"}
-"""Instruction sets that multiply bfloat16: PyTorch's name and the usual one."""
 
 
 def describe_machine() -> dict[str, Any]:
@@ -20,15 +18,14 @@ def describe_machine() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "system": platform.platform(),
-        "processor": ", ".join([_processor_name(), torch.backends.cpu.get_cpu_capability(), *_for_bfloat16()]),
+        "processor": ", ".join([_processor_name(), torch.backends.cpu.get_cpu_capability(), *_amx()]),
     }
 
 
-def _for_bfloat16() -> list[str]:
+def _amx() -> list[str]:
     import torch
 
-    capabilities = torch.cpu.get_capabilities()
-    return [name for key, name in _FOR_BFLOAT16.items() if capabilities.get(key)]
+    return ["AMX"] if torch.cpu.get_capabilities().get("amx_bf16") else []
 
 
 def _processor_name() -> str:

@@ -4,8 +4,7 @@ Each array of images has shape (rows, height, width, channels), contiguous, in f
 which it holds as uint16. The innermost loop runs over the channels, so that it is vectorised without a change of the
 order of any sum.
 
-Numba compiles a function for the processor when it is first called, and keeps the result on disk, beside its file or,
-where that cannot be written, in the user's cache folder.
+Numba compiles a function for the processor when it is first called, and the result is kept on disk (`compilation`).
 """
 
 from fedmeta_flwr.learning.kernels.normalisation import (

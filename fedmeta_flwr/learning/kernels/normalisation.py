@@ -7,8 +7,7 @@ type of `lines` within a line of an image, and in float64 over the lines. `lines
 import numpy as np
 
 from fedmeta_flwr.learning.kernels.brain_floats import narrowed, widened
-from fedmeta_flwr.learning.kernels.compilation import compiled
-from fedmeta_flwr.learning.norm import EPSILON
+from fedmeta_flwr.learning.kernels.compilation import compiled, kernel
 
 _Sums = tuple[np.ndarray, np.ndarray]
 _DROPPED = 4  # instead of the winner of a window: the rectifier drops it
@@ -23,7 +22,7 @@ def _move(line: np.ndarray, total: np.ndarray) -> None:
 
 
 @compiled
-def _statistics(images: np.ndarray, rows: int, lines: np.ndarray) -> _Sums:
+def _statistics(images: np.ndarray, rows: int, epsilon: float, lines: np.ndarray) -> _Sums:
     """Return mean and inverse deviation of each channel over the first `rows` images, in two passes."""
     _, height, width, channels = images.shape
     line, mean, variance = lines[0], np.zeros(channels), np.zeros(channels)
@@ -43,7 +42,7 @@ def _statistics(images: np.ndarray, rows: int, lines: np.ndarray) -> _Sums:
                     line[channel] += distance * distance
             _move(line, variance)
     variance /= rows * height * width
-    return mean, 1 / np.sqrt(variance + EPSILON)
+    return mean, 1 / np.sqrt(variance + epsilon)
 
 
 @compiled
@@ -199,33 +198,39 @@ def _pass_through_statistics(  # noqa: PLR0917
     return correlation, total
 
 
-@compiled
-def normalise_and_rectify(
-    images: np.ndarray, weight: np.ndarray, bias: np.ndarray, rows: int, result: np.ndarray
+@kernel
+def normalise_and_rectify(  # noqa: PLR0917 (Numba's functions are called by position)
+    images: np.ndarray, weight: np.ndarray, bias: np.ndarray, rows: int, epsilon: float, result: np.ndarray
 ) -> _Sums:
     """Set `result` to max(0, normalised `images`); return mean and inverse deviation of each channel.
 
     `EpisodeNorm` describes the normalisation; `weight` and `bias` are its parameters.
     """
-    mean, inverse = _statistics(images, rows, np.zeros((2, len(weight)), weight.dtype))
+    mean, inverse = _statistics(images, rows, epsilon, np.zeros((2, len(weight)), weight.dtype))
     scale = weight * inverse
     _rectify(images, scale.astype(weight.dtype), (bias - mean * scale).astype(weight.dtype), result)
     return mean, inverse
 
 
-@compiled
-def normalise_pool_and_rectify(  # noqa: PLR0917 (Numba's functions are called by position)
-    images: np.ndarray, weight: np.ndarray, bias: np.ndarray, rows: int, result: np.ndarray, winner: np.ndarray
+@kernel
+def normalise_pool_and_rectify(  # noqa: PLR0917
+    images: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    rows: int,
+    epsilon: float,
+    result: np.ndarray,
+    winner: np.ndarray,
 ) -> _Sums:
     """Do the same with 2x2 max-pooling before the rectifier; `winner` becomes what `_pool_and_rectify` says."""
-    mean, inverse = _statistics(images, rows, np.zeros((2, len(weight)), weight.dtype))
+    mean, inverse = _statistics(images, rows, epsilon, np.zeros((2, len(weight)), weight.dtype))
     scale = weight * inverse
     shift = (bias - mean * scale).astype(weight.dtype)
     _pool_and_rectify(images, scale.astype(weight.dtype), shift, result, winner)
     return mean, inverse
 
 
-@compiled
+@kernel
 def differentiate_rectified(  # noqa: PLR0917
     gradient: np.ndarray,
     result: np.ndarray,
@@ -246,7 +251,7 @@ def differentiate_rectified(  # noqa: PLR0917
     return _pass_through_statistics(images, weight, statistics, rows, sums, to_images)
 
 
-@compiled
+@kernel
 def differentiate_pooled(  # noqa: PLR0917
     gradient: np.ndarray,
     winner: np.ndarray,

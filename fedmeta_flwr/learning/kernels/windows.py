@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from fedmeta_flwr.learning.kernels.compilation import compiled
+from fedmeta_flwr.learning.kernels.compilation import kernel
 
 
-@compiled
+@kernel
 def gather_windows(images: np.ndarray, windows: np.ndarray) -> None:
     """Set `windows` to the 3x3 windows of `images`, at every other line and column, with a border of zeros.
 
@@ -29,7 +29,7 @@ def gather_windows(images: np.ndarray, windows: np.ndarray) -> None:
                                 windows[row, line, column, i, j, channel] = zero
 
 
-@compiled
+@kernel
 def scatter_windows(windows: np.ndarray, images: np.ndarray) -> None:
     """Set `images` to the sums of the values that `gather_windows` would have taken from the same place."""
     rows, height, width, channels = images.shape

@@ -13,7 +13,8 @@ from fedmeta_flwr.apps.assembly import make_client
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import RunConfig
 
-UNNEEDED = ("learn2learn", "matplotlib", "pandas", "scipy", "tensorboard", "torch._dynamo", "torchvision")
+# Numba looks at scipy's version, if there is one.
+UNNEEDED = ("learn2learn", "matplotlib", "pandas", "scipy.stats", "tensorboard", "torch._dynamo", "torchvision")
 TOOLS = ("jinja2", "matplotlib", "plotly", "psutil", "ray", "scipy", "tensorboard")
 """The packages of the extra `tools`, except those that Flower needs."""
 

@@ -114,6 +114,28 @@ def test_a_gradient_of_a_gradient_is_that_of_the_plain_functions(pooling: bool) 
 
 
 @pytest.mark.parametrize("pooling", [True, False])
+def test_a_gradient_of_a_gradient_is_right_for_a_block_that_is_used_twice(pooling: bool) -> None:
+    block = random_block(8, 8, pooling)
+    images = torch.rand(3, 8, 9, 9, dtype=torch.float64)
+
+    def second_order() -> list[Tensor]:
+        parameters = list(block.parameters())
+        gradients = torch.autograd.grad(block(block(images)).square().sum(), parameters, create_graph=True)
+        squares = torch.stack([gradient.square().sum() for gradient in gradients])
+        return list(torch.autograd.grad(squares.sum(), parameters))
+
+    found = second_order()
+    with fused.plain():
+        assert_same(found, second_order())
+
+
+def test_more_reference_rows_than_images_are_all_images() -> None:
+    block = random_block(8, 4, pooling=True)
+    images = torch.rand(3, 8, 6, 6, dtype=torch.float64)
+    assert_same(outcome(block, images, 5), outcome(block, images, 3))
+
+
+@pytest.mark.parametrize("pooling", [True, False])
 def test_in_float32_values_far_from_zero_lose_only_their_own_rounding(pooling: bool) -> None:
     images = torch.rand(20, 4, 30, 30, generator=torch.Generator().manual_seed(0)) + 1000
     weight, bias = torch.ones(4), torch.zeros(4)
