@@ -27,7 +27,9 @@ except ImportError:  # a platform without Numba
     kernels = None  # type: ignore[assignment]
 
 _FEW_CHANNELS = 8
-_IMAGES_AT_ONCE = 16
+_VALUES_AT_ONCE = 2**19
+"""How many values the windows of a few images have, so that they stay in the processor's cache."""
+
 _PLAIN = ContextVar("plain", default=False)
 
 
@@ -126,8 +128,9 @@ class _StridedConvolution(torch.autograd.Function):
         filters, channels = weight.shape[:2]
         matrix = _channels_last(weight).flatten(1)
         to_images, to_matrix = torch.empty_like(images), torch.zeros_like(matrix.T)
+        at_once = max(1, _VALUES_AT_ONCE // (matrix.shape[1] * slopes[0, ..., 0].numel()))
         for some_images, some_slopes, result in zip(
-            *(torch.split(tensor, _IMAGES_AT_ONCE) for tensor in (images, slopes, to_images)), strict=True
+            *(torch.split(tensor, at_once) for tensor in (images, slopes, to_images)), strict=True
         ):
             windows = images.new_empty(*some_slopes.shape[:3], 3, 3, channels)
             rows = some_slopes.flatten(0, 2)

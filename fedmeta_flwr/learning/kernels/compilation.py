@@ -88,19 +88,21 @@ def compiled(function: _F) -> _F:
 
 
 def kernel(function: _F) -> _F:
-    """Compile a function that Python calls; when it is new in a process, other processes wait, and then load it."""
+    """Compile a function that Python calls; the type of its first argument, an array, determines all others.
+
+    When a process calls it for a type for the first time, other processes wait, and then load what that one compiled.
+    """
     inner = compiled(function)
-    known: set[tuple[np.dtype[Any], ...]] = set()
+    known: set[np.dtype[Any]] = set()
 
     @wraps(function)
-    def call(*arguments: Any) -> Any:
-        types = tuple(argument.dtype for argument in arguments if isinstance(argument, np.ndarray))
-        if types in known:
-            return inner(*arguments)
+    def call(first: np.ndarray, *others: Any) -> Any:
+        if first.dtype in known:
+            return inner(first, *others)
         folder = _folder()
         with FileLock(folder / "lock") if folder else nullcontext():
-            result = inner(*arguments)
-        known.add(types)
+            result = inner(first, *others)
+        known.add(first.dtype)
         return result
 
     return call  # type: ignore[return-value]
