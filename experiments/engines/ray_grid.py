@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import ray
-from flwr.app import ArrayRecord, Message
+from flwr.app import Array, ArrayRecord, Message
 
 from experiments.engines.answering import failure
 from experiments.engines.local_grid import LocalGrid
@@ -30,7 +30,7 @@ class RayGrid(LocalGrid):
     def __init__(self, nodes: Nodes) -> None:
         super().__init__(nodes)
         self._sent: queue.SimpleQueue[tuple[Message, Message, Any]] = queue.SimpleQueue()
-        self._shared: tuple[dict[str, ArrayRecord], Any] | None = None
+        self._shared: tuple[dict[str, dict[str, Array]], Any] | None = None
         self._working = 0
         self._lock = threading.Lock()
 
@@ -41,14 +41,24 @@ class RayGrid(LocalGrid):
                 self._working += 1
             threading.Thread(target=self._serve, args=(actor,), name="actor", daemon=True).start()
 
+    def fail(self, error: Exception) -> None:
+        """Answer all messages with an error, because there are no actors that could."""
+        threading.Thread(target=self._refuse, args=(error,), name="no actor", daemon=True).start()
+
+    def _refuse(self, error: Exception) -> None:
+        while True:
+            message, *_ = self._sent.get()
+            self.file_reply(message, failure(message, error))
+
     def carry(self, message: Message) -> None:
         """Queue a message. A server sends the same arrays to all clients, so they go to Ray's store only once."""
         rest, arrays = split(message)
         self._sent.put((message, rest, self._store(arrays)))
 
     def _store(self, arrays: dict[str, ArrayRecord]) -> Any:
-        if self._shared is None or not _are_same(self._shared[0], arrays):
-            self._shared = arrays, ray.put(arrays)
+        content = {name: dict(record) for name, record in arrays.items()}
+        if self._shared is None or not _are_same(self._shared[0], content):
+            self._shared = content, ray.put(arrays)
         return self._shared[1]
 
     def _serve(self, actor: Any) -> None:
@@ -77,5 +87,10 @@ class RayGrid(LocalGrid):
             return not is_last
 
 
-def _are_same(first: dict[str, ArrayRecord], second: dict[str, ArrayRecord]) -> bool:
-    return list(first) == list(second) and all(first[name] is second[name] for name in first)
+def _are_same(first: dict[str, dict[str, Array]], second: dict[str, dict[str, Array]]) -> bool:
+    """Return whether records hold the same objects under the same names; a record may be changed after it was sent."""
+    return list(first) == list(second) and all(
+        list(first[name]) == list(second[name])
+        and all(one is other for one, other in zip(first[name].values(), second[name].values(), strict=True))
+        for name in first
+    )

@@ -57,6 +57,14 @@ def _connect(job: RayJob) -> None:
 
 
 def _start_actors(grid: RayGrid, job: RayJob, app: str) -> None:
+    try:
+        _employ_actors(grid, job, app)
+    except Exception as error:
+        grid.fail(error)  # otherwise the server would wait for the nodes until the registration times out
+        raise
+
+
+def _employ_actors(grid: RayGrid, job: RayJob, app: str) -> None:
     number = job.actors if job.is_local else _cores_of_cluster()
     nodes = grid.nodes
     actor: Any = ray.remote(num_cpus=1, num_gpus=job.gpus_per_actor)(ClientAppActor)

@@ -76,10 +76,14 @@ def run_in_place(config: RunConfig, git_revision: str, show: Show) -> RunResults
 def _shown(config: RunConfig, show: Show) -> Iterator[None]:
     """Show the progress from another thread until the block ends."""
     follower, ended = follower_of(config), threading.Event()
+    errors: list[Exception] = []
 
     def watch() -> None:
-        while not ended.wait(_LOOK_SECONDS):
-            show(follower.read(), current_activity(config, follower, RunStatus("running", "")))
+        try:
+            while not ended.wait(_LOOK_SECONDS):
+                show(follower.read(), current_activity(config, follower, RunStatus("running", "")))
+        except Exception as error:  # such as a closed pipe; the run itself goes on to its end
+            errors.append(error)
 
     thread = threading.Thread(target=watch, name="watch", daemon=True)
     thread.start()
@@ -88,6 +92,8 @@ def _shown(config: RunConfig, show: Show) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+    if errors:
+        raise errors[0]
     show(follower.read())
 
 

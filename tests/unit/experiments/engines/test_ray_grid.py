@@ -100,3 +100,21 @@ def test_a_dead_actor_gets_one_message_unless_it_is_the_last(stored: list[Any]) 
     replies = list(grid.send_and_receive(instructions(grid, some_arrays()), timeout=10.0))
     assert len(replies) == 6
     assert dead.asked <= 1
+
+
+def test_a_record_that_was_changed_after_it_was_sent_is_stored_again(stored: list[Any]) -> None:
+    grid, arrays = RayGrid(Nodes(2, 7, {})), some_arrays()
+    grid.employ([Actor()])
+    list(grid.send_and_receive(instructions(grid, arrays), timeout=10.0))
+    arrays["weight"] = Array(np.zeros(3, np.float32))
+    list(grid.send_and_receive(instructions(grid, arrays), timeout=10.0))
+    assert len(stored) == 2
+
+
+def test_without_actors_all_messages_fail_with_the_reason() -> None:
+    grid = RayGrid(Nodes(2, 7, {}))
+    grid.fail(ValueError("no such GPU"))
+    questions = [Message(RecordDict(), node, "query") for node in grid.get_node_ids()]
+    reasons = [reply.error.reason for reply in grid.send_and_receive(questions, timeout=10.0)]
+    assert len(reasons) == 2
+    assert all("no such GPU" in str(reason) for reason in reasons)
