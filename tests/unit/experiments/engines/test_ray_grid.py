@@ -111,10 +111,11 @@ def test_a_record_that_was_changed_after_it_was_sent_is_stored_again(stored: lis
     assert len(stored) == 2
 
 
-def test_without_actors_all_messages_fail_with_the_reason() -> None:
+def test_without_actors_all_messages_fail_with_the_reason(stored: list[Any]) -> None:
     grid = RayGrid(Nodes(2, 7, {}))
     grid.fail(ValueError("no such GPU"))
     questions = [Message(RecordDict(), node, "query") for node in grid.get_node_ids()]
     reasons = [reply.error.reason for reply in grid.send_and_receive(questions, timeout=10.0)]
     assert len(reasons) == 2
+    assert stored, "arrays went to Ray as usual"
     assert all("no such GPU" in str(reason) for reason in reasons)
