@@ -21,7 +21,7 @@ from experiments.runner.superlink import LocalSuperLink
 from experiments.runner.sweep import Sweep, in_order
 from experiments.runner.sweep_display import show_sweep
 from experiments.settings import SettingsError
-from fedmeta_flwr.records import read_results
+from fedmeta_flwr.records import ResultsError, read_results
 from fedmeta_flwr.records.results import FILE_NAME
 from fedmeta_flwr.records.writer import locked
 
@@ -110,6 +110,7 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
             pace.add(one, seconds)
     console.print(f"{len(planned)} runs, {len(planned) - len(missing)} of them finished: {request.results_root}")
     _require_fitting(missing)
+    _require_vacant(missing)
     jobs = jobs_of(missing, shares_cases=request.shares_cases)
     warnings = [
         prepare(replace(job.config, results_dir=str(job.runs[0].folder)), is_model_there=job.pretraining is None)
@@ -138,6 +139,13 @@ def _require_fitting(missing: Sequence[PlannedRun]) -> None:
     for one in missing:
         for file in sorted(one.folder.parent.parent.glob(f"seed-*/{one.run.name}/{FILE_NAME}")):
             require_same(file, read_results(file).run["config"], one.config)
+
+
+def _require_vacant(missing: Sequence[PlannedRun]) -> None:
+    """Raise `ResultsError` if the folder of a missing run exists, which its results cannot replace."""
+    for one in missing:
+        if one.folder.exists():
+            raise ResultsError(f"results-dir: expected no folder of a missing run, found one to remove: {one.folder}")
 
 
 def _run_side_by_side(jobs: list[Job], pace: Pace, request: ReproduceRequest, console: Console) -> None:

@@ -16,6 +16,7 @@ from experiments.runner.progress import ResultFollower, Standing
 from experiments.runner.sweep_display import ShowSweep, SweepStanding
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records import read_progress, remove_progress
+from fedmeta_flwr.records.results import FILE_NAME
 from fedmeta_flwr.records.run_checkpoints import RunCheckpoints
 
 _LOOK_SECONDS = 0.25
@@ -62,18 +63,31 @@ class Sweep:
 
     def run(self) -> None:
         """Run all jobs; a failed one is reported, and the others continue, except for those that start from it."""
-        while self._waiting or self._running:
-            self._give_up_dependents()
-            for job in [job for job in self._waiting if _is_ready(job)][: self.pool.slots - len(self._running)]:
-                self._waiting.remove(job)
-                self._start(job)
-            ended = self.pool.ended(_LOOK_SECONDS) if self._running else {}
-            self.show(self._standing())
-            for folder, reason in ended.items():
-                self._end(self._running.pop(folder), reason)
+        try:
+            while self._waiting or self._running:
+                self._look()
+        finally:
+            for running in self._running.values():
+                remove_progress(running.job.partial)
+
+    def _look(self) -> None:
+        self._give_up_dependents()
+        for job in [job for job in self._waiting if _is_ready(job)][: self.pool.slots - len(self._running)]:
+            self._waiting.remove(job)
+            self._start(job)
+        if not self._running:
+            self._give_up_stranded()
+        ended = self.pool.ended(_LOOK_SECONDS) if self._running else {}
+        self.show(self._standing())
+        for folder, reason in ended.items():
+            self._end(self._running.pop(folder), reason)
 
     def _start(self, job: Job) -> None:
-        running = _Running(job, job.take_up())
+        try:
+            running = _Running(job, job.take_up())
+        except OSError as error:
+            self._fail(job, f"cannot begin: {error}")
+            return
         self.pool.start(running.config.to_run_config(), self.git_revision())
         self._running[str(job.partial)] = running
         self._say(f"{job.title}: {'resumed' if running.config.resume else 'started'}")
@@ -84,7 +98,11 @@ class Sweep:
         if reason is not None:
             self._fail(job, reason)
             return
-        job.place()
+        try:
+            job.place()
+        except OSError as error:
+            self._fail(job, f"cannot move its results: {error}")
+            return
         for one in job.runs:
             self.pace.add(one, seconds / len(job.runs))
         self._say(f"{job.title}: finished in {clock(seconds)}")
@@ -93,6 +111,11 @@ class Sweep:
         for job in [job for job in self._waiting if job.pretraining in self._failed_folders]:
             self._waiting.remove(job)
             self._fail(job, "not run, because its pre-training failed")
+
+    def _give_up_stranded(self) -> None:
+        for job in [job for job in self._waiting if not _is_ready(job)]:
+            self._waiting.remove(job)
+            self._fail(job, f"not run: expected {FILE_NAME} of its pre-training in {job.pretraining}, found none")
 
     def _fail(self, job: Job, reason: str) -> None:
         self.failures[job.title] = reason
@@ -153,7 +176,7 @@ class _Running:
 
 
 def _is_ready(job: Job) -> bool:
-    return job.pretraining is None or job.pretraining.is_dir()
+    return job.pretraining is None or (job.pretraining / FILE_NAME).is_file()
 
 
 def in_order(jobs: Sequence[Job]) -> list[Job]:

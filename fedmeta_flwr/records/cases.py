@@ -75,11 +75,11 @@ def write_cases(folder: Path, cases: str) -> None:
             place.mkdir(exist_ok=True)
             if (folder / CLIENTS_FOLDER).is_dir():
                 shutil.copytree(folder / CLIENTS_FOLDER, place / CLIENTS_FOLDER, dirs_exist_ok=True)
-            for name in (TIMES_FILE_NAME, FILE_NAME):
+            _write_models(folder, place, case)
+            for name in (TIMES_FILE_NAME, FILE_NAME):  # the result file last: where it is, all is there
                 write_whole(place / name, _text_in(folder / name, case, cases))
         except OSError as error:
             raise ResultsError(f"results-dir: cannot write {place}: {error.strerror}") from error
-        _write_models(folder, place, case)
 
 
 def _write_models(folder: Path, place: Path, case: str) -> None:

@@ -62,6 +62,13 @@ def test_time_left_is_that_of_runs_of_the_same_name_or_the_mean_of_all(tmp_path:
     assert pace.expected([]) == 0
 
 
+def test_a_left_over_folder_of_any_run_of_a_job_is_refused_before_the_first_run(tmp_path: Path) -> None:
+    left_over = planned(tmp_path, "persistence")["attack-c"].folder
+    left_over.mkdir(parents=True)
+    with pytest.raises(ResultsError, match=f"found one to remove: {left_over}"):
+        reproduce(request(tmp_path, 0), Console(file=io.StringIO()))
+
+
 def test_a_run_records_the_revision_that_it_began_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = iter(["first", "first", *["second"] * 6])  # the checkout moves on once the first run has ended
     recorded: dict[str, str] = {}

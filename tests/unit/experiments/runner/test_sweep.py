@@ -113,6 +113,26 @@ def test_a_failed_job_is_reported_and_only_those_that_start_from_it_do_not_run(s
     assert {"r attack-a", "r defended-bc", "r defended-a"} <= set(pool.log)
 
 
+def test_a_left_over_folder_without_results_is_no_pre_training_and_fails_only_its_jobs(
+    swept: Sweeps, tmp_path: Path
+) -> None:
+    left_over = tmp_path / "strokes" / "full" / "seed-0" / "pretrain-bc" / "left-over"
+    left_over.mkdir(parents=True)
+    sweep, pool, _ = swept(slots=2)
+    assert "cannot move its results" in sweep.failures["seed 0, pretrain-bc"]
+    assert set(sweep.failures) == {"seed 0, pretrain-bc", "seed 0, attack-bc"}
+    assert "r attack-bc" not in pool.log
+    assert "r attack-a" in pool.log
+
+
+def test_a_job_whose_pre_training_is_gone_fails_instead_of_waiting_forever(tmp_path: Path) -> None:
+    waiting = [job for job in jobs(tmp_path, "boost-1") if job.pretraining]
+    sweep = Sweep(waiting, MadeUpPool(1, {}), Pace(), lambda: "r", Console(file=io.StringIO()), lambda sweep: None)
+    sweep.run()
+    assert all("not run: expected results" in reason for reason in sweep.failures.values())
+    assert len(sweep.failures) == len(waiting) > 0
+
+
 def test_what_others_wait_for_and_what_takes_long_comes_first(tmp_path: Path) -> None:
     titles = [job.title.removeprefix("seed 0, ") for job in jobs(tmp_path)]
     assert set(titles[:4]) == {"pretrain-a", "pretrain-bc", "pretrain-defended-bc", "defended-a"}
