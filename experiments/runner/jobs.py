@@ -13,6 +13,8 @@ from fedmeta_flwr.records import CLIENTS_FOLDER, ResultsError, case_folder
 from fedmeta_flwr.records.checkpoint import CheckpointError
 from fedmeta_flwr.records.run_checkpoints import RunCheckpoints, finished
 
+_SEE_THE_CASE = ("adversary", "attack", "client", "defense", "poisoning", "strategy")
+
 
 @dataclass(frozen=True)
 class Job:
@@ -85,8 +87,8 @@ def jobs_of(missing: Sequence[PlannedRun], *, shares_cases: bool = True) -> list
     """Return the jobs of missing runs, in the same order.
 
     Runs share a job if all that can share it are missing. They have a job each if one of them was begun separately, or
-    if a custom client or strategy might not measure, or might use, what a shared evaluation counts; and without
-    `shares_cases`.
+    if a custom object might not measure, or might use, what a shared evaluation counts, or reads the case; and
+    without `shares_cases`.
     """
     groups: dict[Path, list[PlannedRun]] = {}
     for one in missing:
@@ -95,7 +97,8 @@ def jobs_of(missing: Sequence[PlannedRun], *, shares_cases: bool = True) -> list
 
 
 def _shared_folder(one: PlannedRun) -> Path | None:
-    is_shareable = one.run.shared is not None and not any(map(is_custom, (one.config.client, one.config.strategy)))
+    objects = [getattr(one.config, kind) for kind in _SEE_THE_CASE]
+    is_shareable = one.run.shared is not None and not any(map(is_custom, objects))
     return one.folder.with_name(one.run.shared) if is_shareable and one.run.shared else None
 
 

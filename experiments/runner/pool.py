@@ -92,7 +92,7 @@ def _outcome(reference: Any) -> str | None:
     try:
         reason: str | None = ray.get(reference)
     except ray.exceptions.RayError as error:  # its process died, or could not start
-        return f"its process did not end by itself: {error}"
+        return f"its process died, or could not start: {error}"
     return reason
 
 

@@ -1,6 +1,7 @@
 """A program in a new session, which is ended with all that it has started, even if this process is killed."""
 
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,9 @@ from pathlib import Path
 from experiments.runner.guardian import guarded
 from experiments.runner.interruption import uninterrupted
 from experiments.runner.processes import Descendants
+
+HOST = "127.0.0.1"
+"""All servers of a run listen only here."""
 
 _GRACE_SECONDS = 2.0
 _LONGEST_TEMPORARY = 20  # characters; the paths of Ray's sockets below it may have 107 at most
@@ -79,3 +83,10 @@ def temporary_folder() -> str:
     """Return a folder for temporary files whose path is short enough for Ray's sockets."""
     folder = tempfile.gettempdir()
     return folder if len(folder) <= _LONGEST_TEMPORARY else "/tmp"
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on at present."""
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        return int(free.getsockname()[1])

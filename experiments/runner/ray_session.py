@@ -11,11 +11,10 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from experiments.runner.interruption import uninterrupted
 from experiments.runner.outcome import RunFailedError
-from experiments.runner.program import make_temporary_folder, start_program
+from experiments.runner.program import HOST, free_port, make_temporary_folder, start_program
 from experiments.runner.simulation import LOCAL_RAY, SimulationSize, simulation_environment
 from experiments.settings import SettingsError
 
-_HOST = "127.0.0.1"
 _ANSWER_SECONDS = 10.0
 _LONGEST_START_SECONDS = 120.0
 _OBJECT_STORE_BYTES = 2**27  # 128 MiB; tasks exchange settings and texts
@@ -51,7 +50,10 @@ def ray_session(size: SimulationSize) -> Iterator[None]:
         import ray  # takes a second
 
         with uninterrupted(), warnings.catch_warnings(action="ignore"):  # it also takes SIGTERM back from Ray
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            try:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            except (ConnectionError, RuntimeError) as error:
+                raise RunFailedError(f"expected to connect to Ray at {address}, found: {error}") from error
         try:
             yield
         finally:
@@ -63,9 +65,9 @@ def _start(size: SimulationSize, endings: ExitStack) -> str:
     """Start Ray's servers, which `endings` ends, and return their address."""
     folder = make_temporary_folder(endings)
     (folder / "empty").mkdir()
-    port, log = _free_port(), folder / "ray.log"
+    port, log = free_port(), folder / "ray.log"
     options = {
-        "node-ip-address": _HOST,
+        "node-ip-address": HOST,
         "port": port,
         "num-cpus": size.actors,
         "num-gpus": size.gpus,
@@ -81,16 +83,10 @@ def _start(size: SimulationSize, endings: ExitStack) -> str:
     while program.process.poll() is None and time.monotonic() < deadline:
         program.descendants.look()
         with suppress(OSError):
-            socket.create_connection((_HOST, port), 1).close()
-            return f"{_HOST}:{port}"
+            socket.create_connection((HOST, port), 1).close()
+            return f"{HOST}:{port}"
         time.sleep(0.1)
     raise RunFailedError(f"expected Ray to start, found:\n{log.read_text(encoding='utf-8', errors='replace')[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind((_HOST, 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager

@@ -160,7 +160,7 @@ def _run_side_by_side(jobs: list[Job], pace: Pace, request: ReproduceRequest, co
         sweep.run()
     if sweep.failures:
         reasons = "\n".join(f"{title}: {reason}" for title, reason in sweep.failures.items())
-        raise RunFailedError(f"{len(sweep.failures)} of {len(jobs)} runs; reproduce resumes them\n{reasons}")
+        raise RunFailedError(f"{len(sweep.failures)} of {len(jobs)} jobs; run the command again to continue\n{reasons}")
 
 
 def _run_in_turn(jobs: list[Job], pace: Pace, request: ReproduceRequest, console: Console) -> None:

@@ -10,7 +10,6 @@ is asked for continually, is asked without it.
 
 import http.client
 import json
-import socket
 import subprocess
 import sysconfig
 import time
@@ -25,10 +24,9 @@ import tomli_w
 from experiments.runner.control_api import ControlApiError, ask_status
 from experiments.runner.engine import RunStatus
 from experiments.runner.interruption import uninterrupted
-from experiments.runner.program import make_temporary_folder, start_program
+from experiments.runner.program import HOST, free_port, make_temporary_folder, start_program
 from experiments.runner.simulation import SimulationSize, simulation_environment
 
-_HOST = "127.0.0.1"
 _STARTUP_SECONDS = 90.0
 _COMMAND_SECONDS = 120.0
 _STOP_SECONDS = 15.0
@@ -132,7 +130,7 @@ class LocalSuperLink:
         return self._program.descendants.look()
 
     def _status(self, run_id: str) -> RunStatus:
-        status = RunStatus(*ask_status(_HOST, self._port, int(run_id)))
+        status = RunStatus(*ask_status(HOST, self._port, int(run_id)))
         if status.is_finished:
             self._running.discard(run_id)
         return status
@@ -140,15 +138,15 @@ class LocalSuperLink:
     def _start(self) -> None:
         for _ in range(_STARTS - 1):
             try:
-                return self._start_on(_free_port())
+                return self._start_on(free_port())
             except SuperLinkError:  # another process may have taken the port meanwhile
                 if self._program.process.poll() is None:
                     raise
-        return self._start_on(_free_port())
+        return self._start_on(free_port())
 
     def _start_on(self, port: int) -> None:
         self._port = port
-        connection = {"address": f"{_HOST}:{port}", "insecure": True}
+        connection = {"address": f"{HOST}:{port}", "insecure": True}
         config = {"superlink": {"default": "runner", "runner": connection}}
         (self._folder / "home" / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
         self._spawn(port)
@@ -156,7 +154,7 @@ class LocalSuperLink:
 
     def _spawn(self, port: int) -> None:
         # An explicit isolation mode: the simulation runs in separate processes below the SuperLink.
-        options = ["--insecure", "--simulation", "--isolation", "subprocess", "--host", _HOST, "--port", str(port)]
+        options = ["--insecure", "--simulation", "--isolation", "subprocess", "--host", HOST, "--port", str(port)]
         command = [_program("flower-superlink"), *options]
         log = self._folder / "superlink.log"
         # Ray's workers import from the folder of work first, then from the app.
@@ -214,14 +212,8 @@ def _program(name: str) -> str:
     return str(Path(sysconfig.get_path("scripts")) / name)
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind((_HOST, 0))
-        return int(free.getsockname()[1])
-
-
 def _is_healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection(_HOST, port, timeout=1)
+    connection = http.client.HTTPConnection(HOST, port, timeout=1)
     try:
         connection.request("GET", "/health")
         return connection.getresponse().status == 200
