@@ -157,5 +157,5 @@ def _scenario(config: RunConfig) -> Scenario:
 
 
 def _noop_run(folder: Path, size: SimulationSize, engine: str) -> TimedRun:
-    settings = {"results-dir": str(folder), "num-clients": size.nodes, "num-server-rounds": _NOOP_ROUNDS}
-    return timed_run(NOOP_APP, settings, size, engine=engine)
+    changes = {"results-dir": str(folder), "num-clients": size.nodes, "num-server-rounds": _NOOP_ROUNDS}
+    return timed_run(NOOP_APP, merge_settings(read_defaults(NOOP_APP), changes), size, engine=engine)

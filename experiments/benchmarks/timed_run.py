@@ -73,7 +73,10 @@ def timed_run(
             on_round(len(results.rounds) if results is not None else 0)
             if results is not None and results.rounds and first is None:
                 first = time.monotonic() - results.rounds[0].seconds
-            if not any(main in _command(pid) for pid in processes) and time.monotonic() - began > _STARTUP_SECONDS:
+            is_late = (
+                not any(main in _command(pid) for pid in processes) and time.monotonic() - began > _STARTUP_SECONDS
+            )
+            if is_late or started.status(run_id).is_failed:
                 raise SuperLinkError(f"the simulation ended without results:\n{started.log(run_id)[-2000:]}")
             time.sleep(_LOOK_SECONDS)
         last = time.monotonic()
