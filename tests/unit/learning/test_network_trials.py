@@ -77,7 +77,7 @@ def test_a_run_on_a_gpu_says_beforehand_if_its_network_learns_from_one_episode_a
 ) -> None:
     config = configured(embedding=embedding, episodes_at_once=at_once, device="auto")
     assert not preflight(config).warning
-    monkeypatch.setattr("fedmeta_flwr.apps.preflight.choose_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr("fedmeta_flwr.apps.slow_ways.choose_device", lambda _: torch.device("cuda"))
     assert re.search(message, preflight(config).warning)
 
 
