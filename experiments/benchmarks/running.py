@@ -61,7 +61,7 @@ def run_benchmark(
     name : str
         One of `BENCHMARKS`.
     repetitions : int or None
-        Timed runs of each contender; None: the benchmark's own default.
+        Timed runs of each contender; None: the default of the benchmark.
     folder : Path
         Where ``bench-NAME.json`` goes.
     tell : callable

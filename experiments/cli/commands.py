@@ -294,7 +294,7 @@ def bench(
     name: Annotated[str, typer.Argument(click_type=Choice(tuple(BENCHMARKS)))],
     *,
     repetitions: Annotated[
-        int | None, typer.Option(min=1, help="Timed turns of each contender. [default: the benchmark's own]")
+        int | None, typer.Option(min=1, help="Timed turns of each contender. [default: depends on the benchmark]")
     ] = None,
     engine: Annotated[
         str | None,

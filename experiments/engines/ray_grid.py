@@ -42,7 +42,10 @@ class RayGrid(LocalGrid):
             threading.Thread(target=self._serve, args=(actor,), name="actor", daemon=True).start()
 
     def fail(self, error: Exception) -> None:
-        """Answer all messages with an error, because there are no actors that could."""
+        """Answer all messages with an error, unless there is an actor that can."""
+        with self._lock:
+            if self._working:
+                return
         threading.Thread(target=self._refuse, args=(error,), name="no actor", daemon=True).start()
 
     def _refuse(self, error: Exception) -> None:

@@ -66,6 +66,8 @@ def _start_actors(grid: RayGrid, job: RayJob, app: str) -> None:
 
 def _employ_actors(grid: RayGrid, job: RayJob, app: str) -> None:
     number = job.actors if job.is_local else _cores_of_cluster()
+    if number < 1:
+        raise RuntimeError("ray-address: expected a cluster with CPUs, found none")
     nodes = grid.nodes
     actor: Any = ray.remote(num_cpus=1, num_gpus=job.gpus_per_actor)(ClientAppActor)
     told = (app, nodes.run_id, job.nodes, nodes.run_config)

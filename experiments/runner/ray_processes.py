@@ -14,6 +14,16 @@ from experiments.runner.interruption import uninterrupted
 from experiments.runner.program import Program, make_temporary_folder, start_program
 from experiments.runner.simulation import SimulationSize, count_cores, simulation_environment
 from experiments.settings import APP_DIR
+from fedmeta_flwr.records import ResultsError, read_results
+
+
+def is_complete(folder: Path) -> bool:
+    """Return whether a folder has the results of a run that came to its end."""
+    try:
+        end = read_results(folder).end
+    except (OSError, ResultsError):
+        return False
+    return end is not None and end["status"] == "completed"
 
 
 class RayProcesses:
@@ -33,6 +43,7 @@ class RayProcesses:
         self._git_revision = git_revision
         self._ray_address = ray_address
         self._programs: dict[str, Program] = {}
+        self._folders: dict[str, Path] = {}
         self._endings = ExitStack()
 
     def __enter__(self) -> Self:
@@ -61,6 +72,7 @@ class RayProcesses:
             first_actors=max(1, count_cores() - 1),  # the server starts on the other core
             is_local=size.ray_address is None,
         ).write(job)
+        self._folders[run_id] = Path(settings["results-dir"])
         self._programs[run_id] = start_program(
             [sys.executable, "-P", "-m", "experiments.engines.ray_job", str(job)],
             self._environment(app_dir),
@@ -75,7 +87,7 @@ class RayProcesses:
         code = self._programs[run_id].process.poll()
         if code is None:
             return RunStatus("running", "")
-        if code:
+        if code and not is_complete(self._folders[run_id]):  # Ray may fail to end after a run that is complete
             return RunStatus("finished:failed", f"the server's process ended with exit code {code}")
         return RunStatus("finished:completed", "")
 

@@ -119,3 +119,11 @@ def test_without_actors_all_messages_fail_with_the_reason(stored: list[Any]) -> 
     assert len(reasons) == 2
     assert stored, "arrays went to Ray as usual"
     assert all("no such GPU" in str(reason) for reason in reasons)
+
+
+def test_while_an_actor_works_no_message_fails_for_want_of_others(stored: list[Any]) -> None:
+    grid = RayGrid(Nodes(4, 7, {}))
+    grid.employ([Actor()])
+    grid.fail(ValueError("no room for the others"))
+    replies = list(grid.send_and_receive(instructions(grid, some_arrays()), timeout=10.0))
+    assert [reply.has_error() for reply in replies] == [False] * 4
