@@ -39,6 +39,7 @@ __all__ = [
     "as_server_task",
     "default_ports",
     "message_to_proto",
+    "one_machine_ray",
     "overwrite_metadata",
 ]
 
@@ -67,6 +68,23 @@ def default_ports() -> tuple[int, ...]:
     from flwr.cli.constant import LOCAL_CONTROL_API_PORT, LOCAL_SUPERLINK_HTTP_API_PORT  # takes half a second
 
     return tuple(sorted({int(LOCAL_CONTROL_API_PORT), int(LOCAL_SUPERLINK_HTTP_API_PORT)}))
+
+
+@contextmanager
+def one_machine_ray() -> Iterator[None]:
+    """Let this process connect to a Ray that listens on 127.0.0.1 only.
+
+    Otherwise Ray replaces that address by the machine's other one (ray/_private/services.py). It reads its environment
+    variable for this when it is imported, which may have been earlier.
+    """
+    from ray._private import ray_constants  # takes a second
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextmanager

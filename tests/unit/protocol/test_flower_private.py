@@ -19,6 +19,7 @@ from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 from flwr.simulation import app as simulation_app
 from flwr.simulation.ray_transport import ray_actor
 from flwr.supernode.runtime import run_clientapp
+from ray._private import ray_constants, services
 
 from fedmeta_flwr.protocol import flower_private
 from fedmeta_flwr.protocol.flower_private import (
@@ -30,6 +31,7 @@ from fedmeta_flwr.protocol.flower_private import (
     TEXT_MARK,
     TaskIdentity,
     default_ports,
+    one_machine_ray,
     overwrite_metadata,
 )
 
@@ -98,6 +100,15 @@ def test_an_engine_gives_nodes_and_errors_what_flowers_simulation_gives_them() -
     assert "PARTITION_ID_KEY: partition_id,\n                NUM_PARTITIONS_KEY: num_partitions," in source
     assert "e_code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION" in source
     assert "raise ClientAppException(str(ex)) from ex" in inspect.getsource(ray_actor), "see engines/answering.py"
+
+
+def test_ray_takes_its_own_address_for_the_machines_other_one_as_it_did() -> None:
+    assert isinstance(ray_constants.ENABLE_RAY_CLUSTER, bool)
+    source = inspect.getsource(services.get_node_ip_address)
+    assert "if not ray_constants.ENABLE_RAY_CLUSTER:" in source, "see ray/_private/services.py, and ray_session.py"
+    assert "get_node_ip_address()" in inspect.getsource(services.resolve_ip_for_localhost)
+    with one_machine_ray():
+        assert services.canonicalize_bootstrap_address("127.0.0.1:6379") == "127.0.0.1:6379"
 
 
 def test_names_of_the_module_are_there() -> None:
