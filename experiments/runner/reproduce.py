@@ -21,14 +21,13 @@ from experiments.runner.superlink import LocalSuperLink
 from experiments.runner.sweep import Sweep, in_order
 from experiments.runner.sweep_display import show_sweep
 from experiments.settings import SettingsError
+from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.records import ResultsError, read_results
 from fedmeta_flwr.records.results import FILE_NAME
 from fedmeta_flwr.records.writer import locked
 
 FLOWER = "flower"
 """The engine with which jobs run one after the other."""
-
-_WALL_CLOCK = "wall-clock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +94,7 @@ def reproduce(request: ReproduceRequest, console: Console) -> list[PlannedRun]:
     """
     _require_fitting_engine(request)
     planned = request.planned()
-    if request.engine != FLOWER and any(one.config.arrival_model == _WALL_CLOCK for one in planned):
-        raise SettingsError(
-            f"arrival-model: expected a model of latencies with --engine {request.engine}, in which clients answer one "
-            f"after the other, found {_WALL_CLOCK!r}; use --engine {FLOWER}"
-        )
+    _require_fitting_arrivals(request, planned)
     pace = Pace()
     missing = []
     for one in planned:
@@ -132,6 +127,25 @@ def _require_fitting_engine(request: ReproduceRequest) -> None:
             raise SettingsError(f"--{name}: expected none with --engine {request.engine}, found {options[name]}")
     if request.ray_address is not None:
         require_cluster(request.ray_address)
+
+
+def _require_fitting_arrivals(request: ReproduceRequest, planned: Sequence[PlannedRun]) -> None:
+    """Raise `SettingsError` if a run needs clients that compute at once, and the engine has none."""
+    if request.engine == FLOWER:
+        return
+    from fedmeta_flwr.apps.preflight import arrivals_of  # takes seconds
+    from strategies import WallClock
+
+    for one in planned:
+        try:
+            arrivals = arrivals_of(one.config)
+        except RegistryError as error:
+            raise SettingsError(str(error)) from error
+        if isinstance(arrivals, WallClock):
+            raise SettingsError(
+                f"arrival-model: expected a model of latencies with --engine {request.engine}, in which clients answer "
+                f"one after the other, found {one.config.arrival_model!r}; use --engine {FLOWER}"
+            )
 
 
 def _require_fitting(missing: Sequence[PlannedRun]) -> None:

@@ -19,6 +19,7 @@ from fedmeta_flwr.records import TRAIN_LOSS, recorded_curves, recorded_name
 from fedmeta_flwr.records.checkpoint import CheckpointError, load_checkpoint
 from strategies import (
     Abstainers,
+    ArrivalModel,
     ExpectedCounts,
     Federation,
     FirstArrivals,
@@ -117,17 +118,21 @@ def inner_strategy(config: RunConfig) -> Strategy | ServerRule:
     return inner
 
 
-def first_arrivals(config: RunConfig, inner: Strategy | ServerRule, first_round: int) -> FirstArrivals:
-    """Wrap a strategy so that it aggregates on the first arrivals."""
-    every, adversaries = config.checkpoint_every, roles_of(config).adversaries
-    arrivals = make_arrivals(
+def arrivals_of(config: RunConfig) -> ArrivalModel:
+    """Return the configured arrival model; raises `RegistryError` if it cannot be used."""
+    return make_arrivals(
         config.arrival_model,
         config.arrival_model_options,
         seed=config.seed,
         median_seconds=config.latency_median_seconds,
         sigma=config.latency_sigma,
-        first=adversaries if config.adversary_arrives_first else frozenset(),
+        first=roles_of(config).adversaries if config.adversary_arrives_first else frozenset(),
     )
+
+
+def first_arrivals(config: RunConfig, inner: Strategy | ServerRule, first_round: int) -> FirstArrivals:
+    """Wrap a strategy so that it aggregates on the first arrivals."""
+    every, adversaries = config.checkpoint_every, roles_of(config).adversaries
     federation = Federation(
         num_clients=config.num_clients,
         quorum=config.quorum,
@@ -142,7 +147,7 @@ def first_arrivals(config: RunConfig, inner: Strategy | ServerRule, first_round:
     return FirstArrivals(
         inner,
         federation,
-        arrivals=arrivals,
+        arrivals=arrivals_of(config),
         seed=config.seed,
         first_round=first_round,
         schedule=RoundSchedule(

@@ -1,6 +1,6 @@
 """The catalog through real runs: what is finished is skipped, what is missing is made.
 
-One after the other and side by side, without Ray, and the same on Ray, which takes a minute.
+One after the other and side by side, without Ray; and both on Ray, which takes a minute or several.
 """
 
 import json
@@ -57,7 +57,7 @@ def reproduce(root: Path, *names: str, engine: str = "flower", jobs: int | None 
     params=[
         "in-process",
         "side-by-side",
-        pytest.param("simulation", marks=[pytest.mark.slow, pytest.mark.integration]),
+        pytest.param("simulation", marks=[pytest.mark.long, pytest.mark.integration]),
         pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.integration]),
     ],
 )
@@ -223,9 +223,10 @@ def test_a_cluster_that_is_not_there_is_refused_at_once(tmp_path: Path, address:
     assert not (tmp_path / "root").exists()
 
 
-def test_arrivals_by_the_wall_clock_need_clients_that_run_at_once(tmp_path: Path) -> None:
-    arguments = ["reproduce", "-c", "arrival-model=wall-clock", "--results-dir", str(tmp_path / "root")]
+@pytest.mark.parametrize("name", ["wall-clock", "strategies.transport.arrivals:wall_clock"])
+def test_arrivals_by_the_wall_clock_need_clients_that_run_at_once(tmp_path: Path, name: str) -> None:
+    arguments = ["reproduce", "-c", f"arrival-model={name}", "--results-dir", str(tmp_path / "root")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    assert "found 'wall-clock'; use --engine flower" in result.stderr
+    assert f"found {name!r}; use --engine flower" in result.stderr
     assert not (tmp_path / "root").exists()

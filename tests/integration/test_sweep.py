@@ -13,7 +13,7 @@ from integration.test_reproduce import SEED, SMALL
 
 from experiments.settings import APP_DIR
 
-pytestmark = [pytest.mark.slow, pytest.mark.integration]
+pytestmark = pytest.mark.integration
 
 _LONGEST_SECONDS = 240.0
 
@@ -25,7 +25,14 @@ def reproduce(root: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=APP_DIR, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long),
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow),
+    ],
+)
 def test_stopped_runs_leave_no_process_and_are_resumed(tmp_path: Path, number: int, code: int) -> None:
     process = reproduce(tmp_path)
     deadline = time.monotonic() + _LONGEST_SECONDS
