@@ -17,7 +17,7 @@ import torch
 
 from experiments.benchmarks.race import Tell, Turn, spread
 from experiments.benchmarks.timed_run import TimedRun, timed_run
-from experiments.engines import DEFAULT_ENGINE
+from experiments.engines import DEFAULT_ENGINE, FLOWER, RAY
 from experiments.runner.simulation import SimulationSize
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.apps.assembly import initial_arrays, make_client
@@ -45,7 +45,7 @@ def measure(repetitions: int, tell: Tell) -> list[dict[str, Any]]:
         tell(Turn("bare pool", 0, rounds))
         pooled, work_seconds = replay(config, records, cores)
         noop = {}
-        for engine in ("flower", "ray"):
+        for engine in (FLOWER, RAY):
             tell(Turn(f"clients without work, engine {engine}", 0, _NOOP_ROUNDS))
             noop[engine] = _noop_run(Path(temporary) / f"noop-{engine}", size, engine)
     pooled = pooled[_WARM_UP_ROUNDS:]

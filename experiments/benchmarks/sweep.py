@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from experiments.benchmarks.race import Contender, Tell, Turn, race
+from experiments.engines import FLOWER, INLINE
 from experiments.plan import PlannedRun
 from experiments.runner.reproduce import ReproduceRequest, reproduce
 from experiments.runner.simulation import count_cores
@@ -64,13 +65,13 @@ class _Ways:
         self._roots: list[list[PlannedRun]] = []
 
     def side_by_side(self) -> None:
-        self._run("inline", shares_cases=True)
+        self._run(INLINE, shares_cases=True)
 
     def in_turn(self) -> None:
-        self._run("flower", shares_cases=False)
+        self._run(FLOWER, shares_cases=False)
 
     def planned(self) -> list[PlannedRun]:
-        return self._request("inline", shares_cases=True).planned()
+        return self._request(INLINE, shares_cases=True).planned()
 
     def require_equal_records(self) -> None:
         """Raise `RuntimeError` if a run has other rounds in one results root than in another."""

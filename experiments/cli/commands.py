@@ -9,7 +9,7 @@ from click import Choice
 from experiments.benchmarks.running import BENCHMARKS
 from experiments.catalog import DATASETS, PROFILES
 from experiments.cli.completion import complete_config, complete_experiment, complete_setting
-from experiments.engines import DEFAULT_ENGINE, ENGINES
+from experiments.engines import DEFAULT_ENGINE, ENGINES, FLOWER, INLINE
 from experiments.settings import APP_DIR
 
 _EXIT_CODES = """Exit codes: 0 done; 1 failed; 2 a mistake in the command, the configuration or the data; 130 Ctrl-C; \
@@ -180,10 +180,10 @@ def reproduce(
     engine: Annotated[
         str,
         typer.Option(
-            click_type=Choice(("inline", "flower")),
+            click_type=Choice((INLINE, FLOWER)),
             help="inline: runs side by side, each in one process; flower: one after the other, as Flower simulations.",
         ),
-    ] = "inline",
+    ] = INLINE,
     actors: FlowerActors = None,
     quiet: Quiet = False,
     app_dir: AppDir = APP_DIR,

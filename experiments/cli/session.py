@@ -18,7 +18,7 @@ from experiments.analysis.table import catalog_table, milestones, missed_attack,
 from experiments.benchmarks.progress import show_turns
 from experiments.benchmarks.running import BenchmarkError, benchmark_table, run_benchmark
 from experiments.catalog import EXPERIMENTS
-from experiments.engines import DEFAULT_ENGINE
+from experiments.engines import DEFAULT_ENGINE, INLINE
 from experiments.output import Output
 from experiments.runner.display import show_progress
 from experiments.runner.in_place import require_in_place
@@ -268,7 +268,7 @@ def _run(request: RunRequest, output: Output) -> None:
 
 def _size(request: RunRequest, config: RunConfig) -> tuple[SimulationSize, str]:
     """Return a run's share of the machine, also in words; raises `ValueError` if the engine cannot have it."""
-    if request.engine == "inline":
+    if request.engine == INLINE:
         require_in_place(request.actors, request.ray_address, request.app_dir)
         return SimulationSize(config.num_clients, 1), f"{config.num_clients} clients in this process"
     size = simulation_size(config, request.actors, request.ray_address)

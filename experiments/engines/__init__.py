@@ -3,6 +3,6 @@
 The default engine, Flower's simulation, is `experiments.runner.superlink`; those of this package need no SuperLink.
 """
 
-from experiments.engines.names import DEFAULT_ENGINE, ENGINES
+from experiments.engines.names import DEFAULT_ENGINE, ENGINES, FLOWER, INLINE, RAY
 
-__all__ = ["DEFAULT_ENGINE", "ENGINES"]
+__all__ = ["DEFAULT_ENGINE", "ENGINES", "FLOWER", "INLINE", "RAY"]

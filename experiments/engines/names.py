@@ -1,6 +1,7 @@
 """The names of the engines."""
 
-DEFAULT_ENGINE = "flower"
+FLOWER, RAY, INLINE = "flower", "ray", "inline"
+DEFAULT_ENGINE = FLOWER
 
-ENGINES = (DEFAULT_ENGINE, "ray", "inline")
+ENGINES = (FLOWER, RAY, INLINE)
 """Flower's simulation; the ClientApp on Ray actors, without Flower's SuperLink; all in one process, without Ray."""

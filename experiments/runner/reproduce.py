@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments.engines import FLOWER
 from experiments.plan import PlannedRun, plan_runs, require_same
 from experiments.runner.activity import clock
 from experiments.runner.display import show_progress
@@ -25,9 +26,6 @@ from fedmeta_flwr.config.registry import RegistryError
 from fedmeta_flwr.records import ResultsError, read_results
 from fedmeta_flwr.records.results import FILE_NAME
 from fedmeta_flwr.records.writer import locked
-
-FLOWER = "flower"
-"""The engine with which jobs run one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from experiments.engines import DEFAULT_ENGINE
+from experiments.engines import DEFAULT_ENGINE, INLINE, RAY
 from experiments.runner.activity import Activity, runner_activity
 from experiments.runner.display import Show
 from experiments.runner.engine import Engine, RunStatus
@@ -124,9 +124,9 @@ def run_to_end(
     remove_progress(folder)  # of a run that was killed
     revision = read_git_revision(app_dir)
     try:
-        if engine == "inline":
+        if engine == INLINE:
             return run_in_place(config, revision, show)
-        if engine == "ray":
+        if engine == RAY:
             with RayProcesses(revision, size.ray_address) as processes:
                 return run_on(processes, config, size, app_dir=app_dir, show=show)
         show(follower_of(config).read(), runner_activity("starting Flower's SuperLink"))

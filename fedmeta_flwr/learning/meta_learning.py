@@ -109,13 +109,12 @@ def _reptile(
 
 
 def _meta_gradients(
-    model: nn.Module, episodes: Sequence[Episode], algorithm: str, inner: InnerLoop, copied: nn.Module
+    model: nn.Module, episodes: Sequence[Episode], algorithm: str, inner: InnerLoop, *, at_once: int, copied: nn.Module
 ) -> list[tuple[list[Tensor], float]]:
-    """Return the result of `meta_gradient` for each episode, computed for several at once where the network can."""
+    """Return the result of `meta_gradient` for each episode, computed for several at once if they have one shape."""
     have_one_shape = len({(episode.support.shape, episode.query.shape) for episode in episodes}) == 1
-    at_once = episodes_at_once(model, inner, episodes[0].support.shape[1:]) if have_one_shape else 1
     results = []
-    for group in in_groups(episodes, at_once):
+    for group in in_groups(episodes, at_once if have_one_shape else 1):
         if len(group) == 1:
             results.append(meta_gradient(model, group[0], algorithm, inner, copied))
         else:
@@ -156,8 +155,10 @@ def outer_loop(
     proximal = ProximalTerm(model.parameters(), proximal_mu)
     copied = copy.deepcopy(model)
     losses: list[float] = []
+    at_once = 0
     for episodes in meta_batches:
-        results = _meta_gradients(model, episodes, algorithm, inner, copied)
+        at_once = at_once or episodes_at_once(model, inner, episodes[0].support.shape[1:])
+        results = _meta_gradients(model, episodes, algorithm, inner, at_once=at_once, copied=copied)
         losses += [loss for _, loss in results]
         for position, parameter in enumerate(model.parameters()):
             parameter.grad = torch.stack([gradients[position] for gradients, _ in results]).mean(dim=0)
