@@ -7,14 +7,14 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from experiments.runner.interruption import uninterrupted
 from experiments.runner.outcome import RunFailedError
 from experiments.runner.program import HOST, free_port, make_temporary_folder, start_program
 from experiments.runner.simulation import LOCAL_RAY, SimulationSize, simulation_environment
 from experiments.settings import SettingsError
-from fedmeta_flwr.protocol.flower_private import one_machine_ray
+from fedmeta_flwr.protocol.flower_private import ray_settings
 
 _ANSWER_SECONDS = 10.0
 _LONGEST_START_SECONDS = 120.0
@@ -52,7 +52,7 @@ def ray_session(size: SimulationSize) -> Iterator[None]:
 
         with uninterrupted(), warnings.catch_warnings(action="ignore"):  # it also takes SIGTERM back from Ray
             try:
-                with nullcontext() if size.ray_address else one_machine_ray():
+                with ray_settings(one_machine=not size.ray_address):
                     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, RuntimeError) as error:
                 raise RunFailedError(f"expected to connect to Ray at {address}, found: {error}") from error

@@ -29,6 +29,7 @@ __all__ = [
     "SIMULATION_FAILED",
     "SUPERLINK_NODE_ID",
     "TEXT_MARK",
+    "UV_RUN",
     "ClientAppCallable",
     "ClientAppException",
     "ErrorCode",
@@ -39,8 +40,8 @@ __all__ = [
     "as_server_task",
     "default_ports",
     "message_to_proto",
-    "one_machine_ray",
     "overwrite_metadata",
+    "ray_settings",
 ]
 
 CHECKED_VERSIONS = {"flwr": "1.42.0", "ray": "2.55.1"}
@@ -58,6 +59,9 @@ DEAD_ACTOR = ("ray.exceptions.ActorDiedError", "ray.exceptions.ActorUnavailableE
 LIST_RUNS_PATH = "/v1/control/list-runs"
 PROTOBUF = "application/protobuf"
 
+UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+"""Environment variable, and the constant that Ray makes of it (ray/_private/ray_constants.py); see `ray_settings`."""
+
 # A text in a run's status (flwr/simulation/app.py).
 SIMULATION_FAILED = "Simulation failed with exception: "
 """At the beginning of the details of a failed simulation."""
@@ -71,20 +75,24 @@ def default_ports() -> tuple[int, ...]:
 
 
 @contextmanager
-def one_machine_ray() -> Iterator[None]:
-    """Let this process connect to a Ray that listens on 127.0.0.1 only.
+def ray_settings(*, one_machine: bool) -> Iterator[None]:
+    """Initialise Ray in this process with settings that it reads from the environment only when it is imported.
 
-    Otherwise Ray replaces that address by the machine's other one (ray/_private/services.py). It reads its environment
-    variable for this when it is imported, which may have been earlier.
+    Without the first, after ``uv run`` Ray would start its processes by that command, in a copy of the current folder
+    (ray/_private/worker.py). With the second, it connects to a Ray that listens on 127.0.0.1 only; otherwise it
+    replaces that address by the machine's other one (ray/_private/services.py).
     """
     from ray._private import ray_constants  # takes a second
 
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
+    changes = {UV_RUN: False} | ({"ENABLE_RAY_CLUSTER": False} if one_machine else {})
+    before = {name: getattr(ray_constants, name) for name in changes}
+    for name, value in changes.items():
+        setattr(ray_constants, name, value)
     try:
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
+        for name, value in before.items():
+            setattr(ray_constants, name, value)
 
 
 @contextmanager

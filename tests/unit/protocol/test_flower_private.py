@@ -19,7 +19,8 @@ from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
 from flwr.simulation import app as simulation_app
 from flwr.simulation.ray_transport import ray_actor
 from flwr.supernode.runtime import run_clientapp
-from ray._private import ray_constants, services
+from ray._private import ray_constants, services, worker
+from ray._private.runtime_env import uv_runtime_env_hook
 
 from fedmeta_flwr.protocol import flower_private
 from fedmeta_flwr.protocol.flower_private import (
@@ -29,10 +30,11 @@ from fedmeta_flwr.protocol.flower_private import (
     DEAD_ACTOR,
     SIMULATION_FAILED,
     TEXT_MARK,
+    UV_RUN,
     TaskIdentity,
     default_ports,
-    one_machine_ray,
     overwrite_metadata,
+    ray_settings,
 )
 
 PUBLIC = {
@@ -107,8 +109,19 @@ def test_ray_takes_its_own_address_for_the_machines_other_one_as_it_did() -> Non
     source = inspect.getsource(services.get_node_ip_address)
     assert "if not ray_constants.ENABLE_RAY_CLUSTER:" in source, "see ray/_private/services.py, and ray_session.py"
     assert "get_node_ip_address()" in inspect.getsource(services.resolve_ip_for_localhost)
-    with one_machine_ray():
+    with ray_settings(one_machine=True):
         assert services.canonicalize_bootstrap_address("127.0.0.1:6379") == "127.0.0.1:6379"
+
+
+def test_ray_would_start_its_processes_by_uv_run_as_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_constants, UV_RUN, True)  # Flower's simulation, which this file imports, turns it off
+    monkeypatch.setattr(uv_runtime_env_hook, "_get_uv_run_cmdline", lambda: ["uv", "run", "python"])
+    assert "py_executable" in worker._maybe_modify_runtime_env({"working_dir": str(ROOT)}, False), (
+        "see ray/_private/worker.py"
+    )
+    with ray_settings(one_machine=False):
+        assert worker._maybe_modify_runtime_env({}, False) == {}
+    assert f'{UV_RUN} = env_bool("{UV_RUN}", True)' in inspect.getsource(ray_constants)
 
 
 def test_names_of_the_module_are_there() -> None:
