@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.protocol.flower_private import UV_RUN
 
 _THREADED = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
 _LOCAL_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -24,7 +23,7 @@ _SWITCHES = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",  # else every run starts with `uv sync`
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_TELEMETRY_ENABLED": "0",
-    UV_RUN: "0",  # else Ray starts actors by `uv run`, if that started this program
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else Ray starts actors by `uv run`, if that started this program
     **LOCAL_RAY,
 }
 # An actor allocates and frees some megabytes at every step. By default glibc returns them to the system each time

@@ -22,6 +22,7 @@ from flwr.supernode.runtime import run_clientapp
 from ray._private import ray_constants, services, worker
 from ray._private.runtime_env import uv_runtime_env_hook
 
+from experiments.runner.simulation import simulation_environment
 from fedmeta_flwr.protocol import flower_private
 from fedmeta_flwr.protocol.flower_private import (
     CHECKED_VERSIONS,
@@ -121,6 +122,7 @@ def test_ray_would_start_its_processes_by_uv_run_as_it_did(monkeypatch: pytest.M
     )
     with ray_settings(one_machine=False):
         assert worker._maybe_modify_runtime_env({}, False) == {}
+    assert simulation_environment(ROOT, "unknown")[UV_RUN] == "0"
     assert f'{UV_RUN} = env_bool("{UV_RUN}", True)' in inspect.getsource(ray_constants)
 
 
