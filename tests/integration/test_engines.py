@@ -123,7 +123,7 @@ def test_flower_and_ray_write_the_bytes_of_the_inline_engine_and_continue_each_o
     assert runs.written() == undisturbed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_ray_a_killed_actor_and_ctrl_c_end_a_run_that_another_engine_completes(runs: FaultyRuns) -> None:
     undisturbed = runs.reference()
     code, errors = runs.run("--actors", "2", "--engine", "ray", faults=[[3, 2, "die"]])
