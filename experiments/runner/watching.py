@@ -27,7 +27,7 @@ def current_activity(config: RunConfig, follower: ResultFollower, status: RunSta
         return None
     if status.has_not_begun:
         return runner_activity("waiting for Flower to start the simulation")
-    return runner_activity("starting the clients' processes and the server, which loads the data set")
+    return runner_activity("starting the clients and the server, which loads the data set")
 
 
 def same_or_new(before: Activity | None, now: Activity | None) -> Activity | None:
