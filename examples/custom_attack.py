@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fedmeta_flwr.attacks import Boost, Knowledge, Layer, LayeredAttack
+from fedmeta_flwr.attacks import Knowledge, Layer, LayeredAttack
 
 
 class Largest(Layer):
@@ -35,4 +35,4 @@ class FewWeights(LayeredAttack):
     """Trains on poisoned episodes as the built-in attack does, with one more layer before the boost."""
 
     def __init__(self, knowledge: Knowledge, share: float = 0.1) -> None:
-        super().__init__(knowledge, Largest(share), Boost(knowledge.boost_share))
+        super().__init__(knowledge, Largest(share))

@@ -40,6 +40,7 @@ _AFTER_PRETRAINING = (
     "attack-interval",
     "attack",
     "attack-options",
+    "attack-layers",
     "attack-images",
     "poisoning",
     "poisoning-options",

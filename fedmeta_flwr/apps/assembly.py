@@ -132,7 +132,7 @@ def require_custom_clients(config: RunConfig, scenario: Scenario) -> None:
         else.
     """
     parts = ("client", "adversary", "attack", "poisoning", "attention", "embedding", "defense")
-    if _needs_trial(config, *parts):
+    if _needs_trial(config, *parts) or config.attack_layers:
         with torch_draws(config.seed, "trial-of-custom-objects"):
             _try_networks(config, scenario)
             if _needs_trial(config, "defense"):

@@ -1,5 +1,6 @@
 """Builds the attack of an adversary from the run configuration."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from fedmeta_flwr.apps.scenario import Scenario
 from fedmeta_flwr.attacks import (
     Attack,
     Knowledge,
+    Layer,
     Poisoning,
     PublicKnowledge,
     Turn,
@@ -22,7 +24,7 @@ from fedmeta_flwr.attacks import (
     stamped_images,
 )
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.config.registry import RegistryError, custom_code, is_custom, make
+from fedmeta_flwr.config.registry import RegistryError, custom_code, is_custom, json_object, make
 from fedmeta_flwr.data import Episode
 from fedmeta_flwr.learning import get_arrays
 from fedmeta_flwr.protocol import NUM_EXAMPLES
@@ -38,9 +40,21 @@ def make_attack(config: RunConfig, knowledge: Knowledge) -> Attack:
     RegistryError
         If a custom attack cannot be used, or the attack does not take an option.
     """
+    known = replace(knowledge, layers=_layers(config.attack_layers, knowledge))
     with custom_code("attack", config.attack, config.attack_options):
-        attack: Attack = make("attack", config.attack, Attack, {"knowledge": knowledge}, config.attack_options)
+        attack: Attack = make("attack", config.attack, Attack, {"knowledge": known}, config.attack_options)
     return attack
+
+
+def _layers(attack_layers: str, knowledge: Knowledge) -> tuple[Layer, ...]:
+    """Return the layers that a setting lists; raises `RegistryError` if one cannot be made."""
+    layers = []
+    for name, options in json_object(attack_layers).items():
+        if not isinstance(options, dict):
+            raise RegistryError(f"attack-layers: expected a JSON object of options for {name!r}, found {options!r}")
+        with custom_code("attack-layer", name, json.dumps(options)):
+            layers.append(make("attack-layer", name, Layer, {"knowledge": knowledge}, json.dumps(options)))
+    return tuple(layers)
 
 
 def knowledge_of(config: RunConfig, scenario: Scenario, partition_id: int, client: Mapping[str, Any]) -> Knowledge:
@@ -56,22 +70,27 @@ def knowledge_of(config: RunConfig, scenario: Scenario, partition_id: int, clien
         Which adversary.
     client : mapping
         The arguments that a benign client of this partition would have, among them `model`, `shared`, `training`,
-        `outer_steps` and `outer_lr`.
+        `measurement`, `outer_steps` and `outer_lr`. Of the latter's images and episodes, it gets none.
     """
+    images = scenario.images_of_adversary(partition_id)
+    context = client["measurement"].context
     return Knowledge(
         public=PublicKnowledge(
             roles=scenario.roles,
             quorum=config.quorum,
             strategy=config.strategy,
-            defense=config.defense,
+            defense=client["measurement"].defense,
             outer_steps=client["outer_steps"],
             outer_lr=client["outer_lr"],
         ),
         model=client["model"],
         shared=client["shared"],
-        training=client["training"],
+        training=replace(client["training"], images=images),
+        context=replace(context, training=replace(context.training, images=images)),
         holdings=scenario.split.clients[partition_id],
         target=scenario.split.target_adversary,
+        backdoor=scenario.split.attack_images(partition_id),
+        key=scenario.key,
         poisoning=_poisoning(config, scenario, partition_id),
         outer_steps=config.poison_outer_steps,
         outer_lr=config.poison_outer_lr,
@@ -100,7 +119,7 @@ def try_attack(config: RunConfig, knowledge: Knowledge) -> None:
         with custom_code("poisoning", config.poisoning, config.poisoning_options):
             _try_poisoning(config, knowledge)
     attack = make_attack(config, replace(knowledge, outer_steps=1))
-    if is_custom(config.attack):
+    if is_custom(config.attack) or config.attack_layers:
         arrays = get_arrays(knowledge.shared)
         turn = Turn(1, arrays, generator(config.seed, "trial-of-attack"))
         with custom_code("attack", config.attack, config.attack_options):

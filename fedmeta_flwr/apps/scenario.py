@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fedmeta_flwr.attacks import BackdoorKey, build_key, poisoned_count
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import is_custom
@@ -19,11 +21,32 @@ class Scenario:
     dataset: ImageDataset
     split: ClassSplit
     key: BackdoorKey
+    _seen_by: dict[int, np.ndarray] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def roles(self) -> Roles:
         """Return who is an adversary."""
         return self.split.roles
+
+    def images_of_adversary(self, partition_id: int) -> np.ndarray:
+        """Return all images, with zeros in place of those that an adversary does not have.
+
+        It has its classes, the adversaries' half of the target, and its attack images, without the key.
+
+        Returns
+        -------
+        np.ndarray
+            Uint8, the shape of the data set; made once for each adversary. Pages of zeros take no memory.
+        """
+        if partition_id not in self._seen_by:
+            images = self.dataset.images
+            seen = np.zeros(images.shape, images.dtype)
+            split = self.split
+            for holdings in (split.clients[partition_id], split.target_adversary, split.attack_images(partition_id)):
+                for index, instances in holdings.items():
+                    seen[index, instances] = images[index, instances]
+            self._seen_by[partition_id] = seen
+        return self._seen_by[partition_id]
 
 
 def roles_of(config: RunConfig) -> Roles:

@@ -1,8 +1,9 @@
 """Attacks: the backdoor key, poisoned episodes, and the update that an adversary uploads."""
 
-from fedmeta_flwr.attacks.base import Attack, Knowledge, LayeredAttack, PublicKnowledge, Turn, Upload
+from fedmeta_flwr.attacks.base import Attack, LayeredAttack, Turn, Upload
 from fedmeta_flwr.attacks.key import BackdoorKey, BackdoorKeyError, build_key, stamp
 from fedmeta_flwr.attacks.key_effect import KeyEffect, effect_on
+from fedmeta_flwr.attacks.knowledge import Knowledge, PublicKnowledge
 from fedmeta_flwr.attacks.layers import Boost, Chain, Layer, OuterStep, boost
 from fedmeta_flwr.attacks.poisoning import Poisoning, make_poison, poisoned_count
 from fedmeta_flwr.attacks.stamping import pictures, stamped_images, stamped_sets

@@ -1,124 +1,20 @@
 """The interface of attacks: what an attacker knows, what it receives in a round, and what it uploads.
 
-A new attack is one class. It derives from `Attack`, or from `LayeredAttack` if it modifies local training. To let
-attackers know more, add an attribute to `Knowledge`.
+A new attack is one class. It derives from `Attack`, from `LayeredAttack` if it modifies local training, or from
+`UntargetedAttack` if it only combines updates. To let attackers know more, add an attribute to `Knowledge`.
 """
 
-import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from flwr.common import Scalar
-from torch import nn
 
-from fedmeta_flwr.attacks.layers import Chain, Layer, around_steps
-from fedmeta_flwr.attacks.poisoning import Poisoning
-from fedmeta_flwr.data import Episode, Holdings, Roles
-from fedmeta_flwr.learning import LocalTraining, get_arrays, set_arrays
+from fedmeta_flwr.attacks.knowledge import Arrays, Knowledge
+from fedmeta_flwr.attacks.layers import Boost, Chain, Layer, around_steps
+from fedmeta_flwr.data import Episode
+from fedmeta_flwr.learning import get_arrays
 from fedmeta_flwr.records import TRAIN_LOSS
-
-Arrays = Mapping[str, np.ndarray]
-"""A model's arrays by name, in the model's order."""
-
-
-@dataclass(frozen=True)
-class PublicKnowledge:
-    """What everybody knows about the run (Kerckhoffs's principle); it holds no secret of a client or the evaluation.
-
-    Attributes
-    ----------
-    roles : Roles
-        Which clients are adversaries.
-    quorum : int
-        Number of updates that the server aggregates in a round.
-    strategy : str
-        The server's rule, as in the setting ``strategy``.
-    defense : str
-        The benign clients' defense, as in the setting ``defense``.
-    outer_steps : callable
-        Takes a server round, and returns the outer steps of a benign client.
-    outer_lr : float
-        Learning rate of a benign client's outer loop.
-    """
-
-    roles: Roles
-    quorum: int
-    strategy: str
-    defense: str
-    outer_steps: Callable[[int], int]
-    outer_lr: float
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """What an attacker knows and has in every round.
-
-    It does not know the images and private parts of benign clients, their half of the target's images, the attack
-    validation images, the episodes and seeds of the evaluation, or other clients' uploads. `training.images` is the
-    whole data set, but an attacker uses only `holdings`, `target` and `poisoning.stamped`.
-
-    Attributes
-    ----------
-    public : PublicKnowledge
-        What everybody knows.
-    model : Classifier or MatchingNetwork
-        The architecture, on the device on which it is trained, with the attacker's initial private part. An attack
-        trains copies; see `model_with`.
-    shared : torch.nn.Module
-        The part of `model` that is exchanged, possibly all of it.
-    training : LocalTraining
-        How a client meta-trains.
-    holdings : Holdings
-        The attacker's meta-training classes.
-    target : Holdings
-        The attackers' half of the target's images; the target is its only class.
-    poisoning : Poisoning
-        The attacker's stamped images of the backdoor classes, and how they are put into an episode.
-    outer_steps : int
-        Outer steps of the attack's local training.
-    outer_lr : float
-        Learning rate of the attack's local training.
-    boost_factor : float
-        Factor on the updates of all adversaries together. A factor equal to the quorum compensates for the mean over
-        the quorum: if the other updates are small, the new global model equals the adversaries' local model.
-    """
-
-    public: PublicKnowledge
-    model: Any
-    shared: nn.Module
-    training: LocalTraining
-    holdings: Holdings
-    target: Holdings
-    poisoning: Poisoning
-    outer_steps: int
-    outer_lr: float
-    boost_factor: float
-
-    @property
-    def target_class(self) -> int:
-        """The class index of the target."""
-        (target_class,) = self.target
-        return target_class
-
-    @property
-    def boost_share(self) -> float:
-        """The factor on this attacker's update: all colluders attack in the same round, each with an equal share."""
-        return self.boost_factor / len(self.public.roles.adversaries)
-
-    def model_with(self, arrays: Arrays) -> tuple[Any, nn.Module]:
-        """Return a copy of the model whose shared part has these weights, and the copy's shared part."""
-        model, shared = copy.deepcopy((self.model, self.shared))
-        set_arrays(shared, arrays)
-        return model, shared
-
-    def poisoned_episode(self, rng: np.random.Generator) -> Episode:
-        """Draw an episode with the target, in which some of the target's images are replaced by stamped ones."""
-        pool = {**self.holdings, **self.target}
-        episode = self.training.sample(pool, rng, required=(self.target_class,))
-        return self.poisoning(episode, self.target_class, rng)
 
 
 @dataclass(frozen=True)
@@ -193,6 +89,8 @@ class Attack(ABC):
 class LayeredAttack(Attack):
     """Local training on episodes that the attack chooses, with layers that change its gradients, steps and upload.
 
+    The layers of the setting ``attack-layers`` come after its own, and the boost is the last.
+
     Parameters
     ----------
     knowledge : Knowledge
@@ -203,7 +101,7 @@ class LayeredAttack(Attack):
 
     def __init__(self, knowledge: Knowledge, *layers: Layer) -> None:
         super().__init__(knowledge)
-        self.layer = Chain(*layers)
+        self.layer = Chain(*layers, *knowledge.layers, Boost(knowledge.boost_share))
 
     def episode(self, rng: np.random.Generator) -> Episode:
         """Draw an episode to train on: by default a poisoned one."""
@@ -213,6 +111,7 @@ class LayeredAttack(Attack):
         """Train on `episode` with the layers, and return the local model after the layers have changed it."""
         knowledge = self.knowledge
         model, shared = knowledge.model_with(turn.global_arrays)
+        self.layer.begin(model, turn)
         loss = knowledge.training.train(
             model,
             self.episode,
@@ -224,3 +123,7 @@ class LayeredAttack(Attack):
         )
         arrays = self.layer.change_upload(turn.global_arrays, get_arrays(shared))
         return Upload(arrays, knowledge.training.num_examples(knowledge.outer_steps), {TRAIN_LOSS: loss})
+
+    def remember(self, turn: Turn) -> Arrays:
+        """Return what the layers remember."""
+        return self.layer.remember(turn)

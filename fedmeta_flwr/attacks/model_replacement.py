@@ -3,8 +3,8 @@
 The poisoned episodes are those of Chen, Golubchik & Paolieri 2020.
 """
 
-from fedmeta_flwr.attacks.base import Knowledge, LayeredAttack
-from fedmeta_flwr.attacks.layers import Boost
+from fedmeta_flwr.attacks.base import LayeredAttack
+from fedmeta_flwr.attacks.knowledge import Knowledge
 
 
 class ModelReplacement(LayeredAttack):
@@ -17,4 +17,4 @@ class ModelReplacement(LayeredAttack):
     """
 
     def __init__(self, knowledge: Knowledge) -> None:
-        super().__init__(knowledge, Boost(knowledge.boost_share))
+        super().__init__(knowledge)

@@ -69,6 +69,10 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "attack": {
         "model-replacement": "fedmeta_flwr.attacks.model_replacement:ModelReplacement",
     },
+    "attack-layer": {
+        "norm-bound": "fedmeta_flwr.attacks.layers.norm_bound:NormBound",
+        "neurotoxin": "fedmeta_flwr.attacks.layers.neurotoxin:Neurotoxin",
+    },
     "attention": {
         "cosine": "fedmeta_flwr.learning.matching_network:Attention",
     },

@@ -18,6 +18,12 @@ class AttackSettings:
         absent="model-replacement",
     )
     attack_options: str = options_of("attack")
+    attack_layers: str = setting(
+        "Layers that are added to the attack before its boost: a JSON object of their names (norm-bound, neurotoxin, "
+        "or 'module:attribute') to their options, in the order in which they are applied; empty: none.",
+        json_object=True,
+        absent="",
+    )
     attack_images: str = setting(
         "Whether all adversaries share the attack training images, or each has a part of them.",
         choices=("shared", "divided"),

@@ -1,17 +1,22 @@
-"""Layers of an attack: parts that can be added to any attack that trains locally, and that compose in sequence.
+"""The interface of layers: parts that can be added to any attack that trains locally, and that compose in sequence.
 
 An objective term or a mask changes gradients, a projection changes parameters after a step, and a boost changes the
 upload. They compose like optax's gradient transformations (Hessel et al. 2020); each layer also receives the global
 model.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from fedmeta_flwr.attacks.base import Turn
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,23 @@ class OuterStep:
 
 class Layer:
     """A part of an attack; each method changes nothing unless it is overridden."""
+
+    def begin(self, model: Any, turn: Turn) -> None:
+        """Prepare for the local training of a round.
+
+        A layer is used for several rounds: what it keeps for one of them is set here.
+
+        Parameters
+        ----------
+        model : Classifier or MatchingNetwork
+            The attacker's model, which holds the global model now and is trained next.
+        turn : Turn
+            The round, and the random stream from which all draws must come.
+        """
+
+    def remember(self, turn: Turn) -> Mapping[str, np.ndarray]:
+        """Return arrays to keep for later rounds, under names of its own; see `Attack.remember`."""
+        return {}
 
     def change_gradients(self, step: OuterStep) -> None:
         """Change the gradients in place before the optimiser's step.
@@ -65,6 +87,15 @@ class Chain(Layer):
     def __init__(self, *layers: Layer) -> None:
         self.layers = layers
 
+    def begin(self, model: Any, turn: Turn) -> None:
+        """Let each layer prepare."""
+        for layer in self.layers:
+            layer.begin(model, turn)
+
+    def remember(self, turn: Turn) -> Mapping[str, np.ndarray]:
+        """Return what all layers remember."""
+        return {name: array for layer in self.layers for name, array in layer.remember(turn).items()}
+
     def change_gradients(self, step: OuterStep) -> None:
         """Let each layer change the gradients."""
         for layer in self.layers:
@@ -82,31 +113,6 @@ class Chain(Layer):
         for layer in self.layers:
             local_arrays = layer.change_upload(global_arrays, local_arrays)
         return local_arrays
-
-
-class Boost(Layer):
-    """Upload global + factor * (local - global): the model replacement of Bagdasaryan et al. 2020, equation 3.
-
-    Parameters
-    ----------
-    factor : float
-        Above 0. Each of f colluders uses b / f, where b is the boost of all of them together.
-    """
-
-    def __init__(self, factor: float) -> None:
-        self.factor = factor
-
-    def change_upload(
-        self, global_arrays: Mapping[str, np.ndarray], local_arrays: Mapping[str, np.ndarray]
-    ) -> Mapping[str, np.ndarray]:
-        """Boost every array."""
-        return {name: boost(global_arrays[name], local, self.factor) for name, local in local_arrays.items()}
-
-
-def boost(global_array: np.ndarray, local_array: np.ndarray, factor: float) -> np.ndarray:
-    """Return global + factor * (local - global), in the precision of the arrays."""
-    boosted: np.ndarray = global_array + np.asarray(factor, global_array.dtype) * (local_array - global_array)
-    return boosted
 
 
 def around_steps(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], layer: Layer) -> None:

@@ -1,0 +1,74 @@
+"""The norm bound: an upload that is no longer than benign ones, or than a multiple of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fedmeta_flwr.attacks.layers.base import Layer, OuterStep
+from fedmeta_flwr.attacks.simulation import benign_updates, norm
+
+if TYPE_CHECKING:
+    from fedmeta_flwr.attacks.base import Turn
+    from fedmeta_flwr.attacks.knowledge import Knowledge
+
+_SIMULATED_CLIENTS = 5
+
+
+class NormBound(Layer):
+    """Keep the upload within `factor` times the median norm of benign updates that the attacker simulates.
+
+    The bound is on what is uploaded: the local update is bounded by it divided by the boost. The parameters are
+    projected onto this ball around the global model every few steps (projected gradient descent), and at the end.
+
+    Source: Sun et al. 2019, "Can you really backdoor federated learning?"; Wang et al. 2020, "Attack of the tails".
+
+    Parameters
+    ----------
+    knowledge : Knowledge
+        What the attacker knows.
+    factor : float
+        Largest norm of the upload's difference to the global model, in median norms of a benign update; above 0. With
+        infinity, it has no effect.
+    every : int
+        Steps from one projection to the next, 1 or above.
+    """
+
+    def __init__(self, knowledge: Knowledge, factor: float = 2.0, every: int = 10) -> None:
+        if not factor > 0 or every < 1:
+            raise ValueError(f"norm-bound: expected factor above 0 and every of at least 1, found {factor} and {every}")
+        self.knowledge, self.factor, self.every = knowledge, factor, every
+        self.radius = np.inf
+        """Largest norm of the local update in the present round."""
+
+    def begin(self, model: Any, turn: Turn) -> None:
+        """Simulate benign updates, and set the radius."""
+        benign = [norm(update) for update in benign_updates(self.knowledge, turn, _SIMULATED_CLIENTS)]
+        self.radius = self.factor * float(np.median(benign)) / self.knowledge.boost_share
+
+    def change_parameters(self, step: OuterStep) -> None:
+        """Project the parameters onto the ball, after every few steps."""
+        if step.number % self.every:
+            return
+        differences = [parameter - start for parameter, start in zip(step.parameters, step.start, strict=True)]
+        length = float(torch.stack([part.double().square().sum() for part in differences]).sum().sqrt())
+        if length > self.radius:
+            for parameter, start, part in zip(step.parameters, step.start, differences, strict=True):
+                parameter.copy_(start + part * (self.radius / length))
+
+    def change_upload(
+        self, global_arrays: Mapping[str, np.ndarray], local_arrays: Mapping[str, np.ndarray]
+    ) -> Mapping[str, np.ndarray]:
+        """Project what is uploaded; it is not changed within the bound."""
+        update = {name: local.astype(np.float64) - global_arrays[name] for name, local in local_arrays.items()}
+        length = norm(update)
+        if length <= self.radius:
+            return local_arrays
+        scale = self.radius / length
+        return {
+            name: np.asarray(global_arrays[name] + part * scale, dtype=local_arrays[name].dtype)
+            for name, part in update.items()
+        }
