@@ -68,6 +68,10 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     },
     "attack": {
         "model-replacement": "fedmeta_flwr.attacks.model_replacement:ModelReplacement",
+        "constrain-and-scale": "fedmeta_flwr.attacks.constrain_and_scale:ConstrainAndScale",
+        "private-part-noise": "fedmeta_flwr.attacks.private_part_noise:PrivatePartNoise",
+        "alignment": "fedmeta_flwr.attacks.alignment:Alignment",
+        "defense-in-the-loop": "fedmeta_flwr.attacks.defense_in_the_loop:DefenseInTheLoop",
     },
     "attack-layer": {
         "norm-bound": "fedmeta_flwr.attacks.layers.norm_bound:NormBound",

@@ -143,12 +143,14 @@ class LocalTraining:
     def _optimizer(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         return _OPTIMIZERS[self.optimizer](model.parameters(), lr=lr)
 
-    def sample(self, holdings: Holdings, rng: np.random.Generator, required: tuple[int, ...] = ()) -> Episode:
-        """Draw an episode of this training's shape from the given classes and images."""
+    def sample(
+        self, holdings: Holdings, rng: np.random.Generator, required: tuple[int, ...] = (), *, way: int | None = None
+    ) -> Episode:
+        """Draw an episode of this training's shape from the given classes and images; `way` may be another."""
         return sample_episode(
             self.images,
             holdings,
-            way=self.way,
+            way=way or self.way,
             shot=self.shot,
             query_shot=self.query_shot,
             rng=rng,

@@ -99,8 +99,11 @@ class MatchingNetwork(nn.Module):
             Shape (rows, way), at most 0 except for rounding; its exponential sums to 1 over the labels.
         """
         support_features, query_features = self.features(support.images, queries, batch_norm)
-        log_attention: Tensor = self.attention(query_features, support_features)
-        belongs = functional.one_hot(support.labels).to(log_attention.dtype)
+        return self.label_probabilities(self.attention(query_features, support_features), support.labels)
+
+    def label_probabilities(self, log_attention: Tensor, labels: Tensor) -> Tensor:
+        """Return the logarithm of each label's probability, given an attention (rows, support rows) and its labels."""
+        belongs = functional.one_hot(labels).to(log_attention.dtype)
         return torch.logsumexp(log_attention[:, :, None] + belongs.log(), dim=1)
 
     def features(self, support: Tensor, queries: Tensor, batch_norm: str) -> tuple[Tensor, Tensor]:
