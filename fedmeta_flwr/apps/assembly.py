@@ -42,7 +42,8 @@ from fedmeta_flwr.learning import (
 
 def initial_model(config: RunConfig, scenario: Scenario) -> nn.Module:
     """Build the model that a client trains, with the run's initial weights."""
-    return defense_of(config).model(_initial_classifier(config, scenario), _matching_settings(config))
+    classifier = _new_classifier(config, scenario, "initial-model")
+    return defense_of(config).model(classifier, _matching_settings(config))
 
 
 def initial_arrays(config: RunConfig, scenario: Scenario) -> dict[str, np.ndarray]:
@@ -55,7 +56,7 @@ def defense_of(config: RunConfig) -> Defense:
     return make_defense(config.defense, config.defense_options)
 
 
-def _initial_classifier(config: RunConfig, scenario: Scenario) -> Classifier:
+def _new_classifier(config: RunConfig, scenario: Scenario, purpose: str, *keys: int) -> Classifier:
     model = build_classifier(
         config.embedding,
         config.embedding_options,
@@ -63,7 +64,7 @@ def _initial_classifier(config: RunConfig, scenario: Scenario) -> Classifier:
         image_size=config.image_size,
         filters=config.filters,
         way=config.way,
-        generator=torch_generator(config.seed, "initial-model"),
+        generator=torch_generator(config.seed, purpose, *keys),
     )
     set_precision(model, config.precision, config.embedding)
     return model
@@ -168,7 +169,7 @@ def _custom_code(config: RunConfig, kind: str) -> AbstractContextManager[None]:
 
 def _try_networks(config: RunConfig, scenario: Scenario) -> None:
     with _custom_code(config, "embedding"):
-        embedding = _initial_classifier(config, scenario).embedding
+        embedding = _new_classifier(config, scenario, "initial-model").embedding
         if _needs_trial(config, "embedding"):
             images = torch.rand(trial_rows(), scenario.dataset.images.shape[2], config.image_size, config.image_size)
             try_embedding(embedding, config.embedding, images, config.batch_norm)
@@ -198,13 +199,13 @@ def _new_client(kind: str, name: str, arguments: dict[str, Any], options: str) -
     return client
 
 
-def _new_attention(config: RunConfig, features: int) -> nn.Module:
+def _new_attention(config: RunConfig, features: int, draw: int = 0) -> nn.Module:
     return make_attention(
         config.attention,
         config.attention_options,
         features=features,
         temperature=config.matching_temperature,
-        generator=torch_generator(config.seed, "initial-attention"),
+        generator=torch_generator(config.seed, "initial-attention", *([draw] if draw else [])),
     )
 
 
@@ -224,6 +225,7 @@ def _local_context(config: RunConfig, scenario: Scenario, partition_id: int) -> 
         inner=_inner_loop(config, config.evaluate_inner_steps),
         head_lr=config.local_head_lr,
         matching=_matching_settings(config),
+        new_classifier=partial(_new_classifier, config, scenario, "local-only-model", partition_id),
     )
 
 

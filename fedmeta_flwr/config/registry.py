@@ -82,6 +82,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     },
     "defense": {
         "none": "fedmeta_flwr.defenses.none:Undefended",
+        "fresh-head": "fedmeta_flwr.defenses.fresh_head:FreshHead",
         "rescue": "fedmeta_flwr.defenses.matching.rescue:Rescue",
         "federation": "fedmeta_flwr.defenses.matching.federation:DefendedFederation",
     },

@@ -13,10 +13,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.optim import Optimizer
 
     from fedmeta_flwr.data import Holdings
     from fedmeta_flwr.learning import Adapt, Classifier, InnerLoop, LocalTraining, MatchingNetwork
@@ -35,13 +37,14 @@ class MatchingSettings:
     lr : float
         Learning rate of these steps.
     new_attention : callable
-        Takes the length of a feature vector, and returns a new attention.
+        Takes the length of a feature vector, and optionally the number of an independent draw, from 0; returns a new
+        attention.
     """
 
     way: int
     steps: int
     lr: float
-    new_attention: Callable[[int], nn.Module]
+    new_attention: Callable[..., nn.Module]
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class LocalContext:
         Learning rate of local steps with the head.
     matching : MatchingSettings
         How a client matches features.
+    new_classifier : callable
+        Returns a classifier on the CPU with new random weights: always the same ones, and those of this client only.
     """
 
     training: LocalTraining
@@ -67,6 +72,7 @@ class LocalContext:
     inner: InnerLoop
     head_lr: float
     matching: MatchingSettings
+    new_classifier: Callable[[], Classifier]
 
     def for_local_steps(self, training: LocalTraining, name: str) -> LocalTraining:
         """Return a training with separate random streams, for local steps outside of the rounds."""
@@ -75,11 +81,29 @@ class LocalContext:
 
 @dataclass(frozen=True)
 class LocalSteps:
-    """Training on a client's classes before it uses the model, outside of the rounds."""
+    """Training on a client's classes before it uses the model, outside of the rounds.
+
+    Attributes
+    ----------
+    training : LocalTraining
+        How the client trains.
+    steps : int
+        Number of steps, 0 or above.
+    lr : float
+        Learning rate of the optimiser.
+    prepare : callable, optional
+        Called with the network and the optimiser before the first step, for example to register hooks.
+    """
 
     training: LocalTraining
     steps: int
     lr: float
+    prepare: Callable[[Any, Optimizer], None] | None = None
+
+    def train_in_stages(self, network: nn.Module, holdings: Holdings, steps: Sequence[int]) -> Iterator[int]:
+        """Train a network in place; yield each listed number of steps when it is reached, instead of `steps`."""
+        prepare = None if self.prepare is None else partial(self.prepare, network)
+        return self.training.train_in_stages(network, holdings, steps=steps, lr=self.lr, prepare=prepare)
 
 
 @dataclass(frozen=True)
@@ -210,7 +234,7 @@ class Defense(ABC):
         network, local = self.network(model, context), self.local_steps(context)
         if local is None:
             raise ValueError(f"{self.label or 'no defense'}: expected a defense with local steps, found one without")
-        for step in local.training.train_in_stages(network, context.holdings, steps=steps, lr=local.lr):
+        for step in local.train_in_stages(network, context.holdings, steps):
             yield step, network
 
     def step_in_use(self, other: Defense, context: LocalContext) -> int | None:

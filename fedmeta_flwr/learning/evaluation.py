@@ -19,17 +19,16 @@ from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedmeta_flwr.data import ClassSplit, Episode, Holdings, sample_episode
 from fedmeta_flwr.learning.batched import Networks, episodes_at_once, fine_tuning_of_several, in_groups
 from fedmeta_flwr.learning.batches import IMAGE_ROWS, LOGIT_ROWS, Batch, query_of, support_of, to_batch, together
 from fedmeta_flwr.learning.fine_tuning import InnerLoop, fine_tuning, overwritten, query_logits
-from fedmeta_flwr.learning.matching_network import MatchingNetwork
 from fedmeta_flwr.learning.models import Classifier
 from fedmeta_flwr.learning.seeding import torch_draws
 from fedmeta_flwr.records import Counts, recorded_curves, recorded_name
@@ -111,6 +110,39 @@ Use a prediction function before the next iteration.
 """
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """A prediction function that shows what it predicts with, so that a gradient can be taken at adapted parameters.
+
+    Attributes
+    ----------
+    network : torch.nn.Module or Networks
+        The adapted network, in evaluation mode: a classifier, or a network that takes a support set with the queries,
+        such as a `MatchingNetwork`; `Networks` if the support set is that of several episodes.
+    support : Batch
+        The support set.
+    batch_norm : str
+        As in `query_logits`.
+    """
+
+    network: Any
+    support: Batch
+    batch_norm: str
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the logits (rows, way) of images (rows, channels, height, width)."""
+        return query_logits(self.network, self.support, images, self.batch_norm)
+
+
+class MatchingPrediction(Prediction):
+    """A prediction by a network that takes the support set."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the log-probabilities (rows, way) of images (rows, channels, height, width)."""
+        answer: Tensor = self.network(self.support, images, batch_norm=self.batch_norm)
+        return answer
+
+
 class FineTuning:
     """Adapt the shared model by gradient steps, with one stage for each listed number of steps.
 
@@ -131,17 +163,17 @@ class FineTuning:
         self._model, self._inner, self._steps = model, inner, steps
         self._copied = copy.deepcopy(model)
 
-    def __call__(self, support: Batch) -> Iterator[Predict]:
+    def __call__(self, support: Batch) -> Iterator[Prediction]:
         """Yield a prediction function at each stage."""
         batch_norm = self._inner.batch_norm
         if support.labels.dim() == 1:
             for tuned in fine_tuning(self._model, support, self._inner, self._steps, self._copied):
-                yield partial(query_logits, tuned.eval(), support, batch_norm=batch_norm)
+                yield Prediction(tuned.eval(), support, batch_norm)
             return
         start = Networks.alike(overwritten(self._copied, self._model), len(support.labels))
         for networks in fine_tuning_of_several(start, support, self._inner.lr, self._steps):
             networks.network.eval()
-            yield partial(query_logits, networks, support, batch_norm=batch_norm)
+            yield Prediction(networks, support, batch_norm)
 
     def episodes_at_once(self, image_shape: Sequence[int]) -> int:
         """Return how many episodes the support set should be of, given channels, height and width."""
@@ -153,9 +185,12 @@ def by_fine_tuning(model: Classifier, inner: InnerLoop, steps: Sequence[int]) ->
     return FineTuning(model, inner, steps)
 
 
-def by_matching(network: MatchingNetwork, batch_norm: str) -> Adapt:
-    """Adapt by keeping the support set for matching, in a single stage; the predictions are in evaluation mode."""
-    return lambda support: [partial(network.eval(), support, batch_norm=batch_norm)]
+def by_matching(network: nn.Module, batch_norm: str) -> Adapt:
+    """Adapt by keeping the support set for matching, in a single stage; the predictions are in evaluation mode.
+
+    The arguments of `network` are those of a `MatchingNetwork`.
+    """
+    return lambda support: [MatchingPrediction(network.eval(), support, batch_norm)]
 
 
 def evaluate(plan: EvaluationPlan, adapt: Adapt, device: torch.device) -> list[dict[str, Counts]]:

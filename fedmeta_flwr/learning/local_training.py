@@ -111,7 +111,13 @@ class LocalTraining:
             )
 
     def train_in_stages(
-        self, model: nn.Module, holdings: Holdings, *, steps: Sequence[int], lr: float
+        self,
+        model: nn.Module,
+        holdings: Holdings,
+        *,
+        steps: Sequence[int],
+        lr: float,
+        prepare: Callable[[torch.optim.Optimizer], None] | None = None,
     ) -> Iterator[int]:
         """Train the model in place outside of the rounds; yield each listed number of steps when it is reached.
 
@@ -125,8 +131,12 @@ class LocalTraining:
             Ascending, 0 or above.
         lr : float
             Learning rate of the optimiser. All stages use the same optimiser.
+        prepare : callable, optional
+            As in `train`.
         """
         optimizer = self._optimizer(model, lr)
+        if prepare is not None:
+            prepare(optimizer)
         batches = self._meta_batches(lambda rng: self.sample(holdings, rng), 0, steps[-1])
         done = 0
         for wanted in steps:

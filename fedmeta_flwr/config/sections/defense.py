@@ -11,7 +11,8 @@ class DefenseSettings:
 
     defense: str = name_of(
         "defense",
-        "How a client uses the global model; none: as it is; rescue: benign clients train as without a defense, and "
+        "How a client uses the global model; none: as it is; fresh-head: with a new head, tuned on the support set of "
+        "each episode; rescue: benign clients train as without a defense, and "
         "classify by matching features after local training; federation: all clients train by matching, and no "
         "classifier head is exchanged.",
     )

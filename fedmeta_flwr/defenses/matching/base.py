@@ -24,9 +24,9 @@ class Matching(Defense):
 
     def step_in_use(self, other: Defense, context: LocalContext) -> int | None:
         """Return the number of its local steps, if it is the defense in use."""
-        return context.matching.steps if other is self else None
+        return self.local_steps(context).steps if other is self else None
 
-    def adapt(self, network: MatchingNetwork, context: LocalContext) -> Adapt:
+    def adapt(self, network: Any, context: LocalContext) -> Adapt:
         """Keep the support set to match against."""
         from fedmeta_flwr.learning import by_matching
 

@@ -87,11 +87,11 @@ def test_every_rule_is_about_settings_that_there_are() -> None:
         ("attack-round", 1, "more than pretrain-rounds"),
         ("key-size", 29, "at most image-size = 28"),
         ("max-num-examples", 49_999, "at least 50000, which these settings make a client report"),
-        ("defense", "matching", "one of none, rescue, federation"),
+        ("defense", "matching", "one of none, fresh-head, rescue, federation"),
         ("matching-way", 1, "at least 2"),
         ("matching-temperature", 0, "more than 0"),
-        ("step-curves", "matching tail nose", "any of fine-tuning, matching, head, found 'tail', 'nose'"),
-        ("step-curves", "fine_tuning", "any of fine-tuning, matching, head, found 'fine_tuning'"),
+        ("step-curves", "matching tail nose", "any of fine-tuning, matching, .*, local-only, found 'tail', 'nose'"),
+        ("step-curves", "fine_tuning", "any of fine-tuning, matching, .*, local-only, found 'fine_tuning'"),
         ("step-curves", "head,matching", "found 'head,matching'"),
         ("fine-tuning-curve-steps", "", "ascending whole numbers, separated by spaces, found ''"),
         ("local-curve-steps", "0 2 2", "ascending whole numbers, .* found '0 2 2'"),
@@ -169,12 +169,13 @@ def test_step_curves_are_named_as_in_a_result_file(
     assert run_config(step_curves=curves).step_curve_names == names
 
 
-@pytest.mark.parametrize("curve", ["fine-tuning", "head"])
+@pytest.mark.parametrize("curve", ["fine-tuning", "head", "fresh-head"])
 def test_a_defended_federation_has_no_head_to_measure(run_config: Callable[..., RunConfig], curve: str) -> None:
-    with pytest.raises(ConfigError, match=f"step-curves: expected only matching .* found {curve}") as caught:
+    with pytest.raises(ConfigError, match=f"step-curves: expected only local-only, matching .* found {curve}") as caught:
         run_config(defense="federation", step_curves=f"matching {curve}")
     assert len(caught.value.problems) == 1
-    assert run_config(defense="federation", step_curves="matching").step_curve_names == ("matching",)
+    config = run_config(defense="federation", step_curves="matching local-only")
+    assert config.step_curve_names == ("matching", "local_only")
     assert run_config(defense="rescue", step_curves=f"matching {curve}").defense == "rescue"
 
 

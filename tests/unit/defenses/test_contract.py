@@ -106,7 +106,8 @@ def test_adaptation_is_deterministic_and_predicts_for_every_label(
     kept = copy.deepcopy(network)
 
     def predicted(used: Any) -> torch.Tensor:
-        (predict,) = defense.adapt(used, context)(support)
+        with client.measurement.plan.draws("attacked", 0):
+            (predict,) = defense.adapt(used, context)(support)
         with torch.no_grad():
             return predict(queries)
 

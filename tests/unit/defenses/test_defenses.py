@@ -45,7 +45,10 @@ def test_settings_with_a_built_in_defense_are_checked_without_pytorch(name: str)
 @pytest.mark.parametrize(
     ("name", "options", "problem"),
     [
-        ("rescue", '{"steps": 3}', r"defense-options: expected options of rescue \(none\), found 'steps'"),
+        ("none", '{"steps": 3}', r"defense-options: expected options of none \(none\), found 'steps'"),
+        ("rescue", '{"step": 3}', r"expected options of rescue \(steps, lr, trained, .*, attentions\), found 'step'"),
+        ("rescue", '{"attentions": 0}', "rescue refuses .*: attentions: expected a whole number, 1 or above, found 0"),
+        ("fresh-head", '{"lr": 0}', "fresh-head refuses .*: lr: expected a number above 0, found 0"),
         ("none", "[]", r"defense-options: expected a JSON object, found '\[\]'"),
         (MEANS, '{"step": 3}', f"defense-options: expected options of {MEANS} .steps., found 'step'"),
         (f"{HERE}:no_defense", "", f"defense: expected '{HERE}:no_defense' to return Defense, found int"),
@@ -76,7 +79,7 @@ def test_missing_code_is_reported_by_whatever_needs_it_and_settings_can_be_read(
 def test_a_custom_defense_has_its_step_curve(run_config: RunConfigs) -> None:
     assert run_config(defense=MEANS, step_curves="class-means head").step_curve_names == ("class_means", "head")
     config = run_config(defense=MEANS, step_curves="class_means")
-    with pytest.raises(ConfigError, match="any of fine-tuning, matching, head, class-means, found 'class_means'"):
+    with pytest.raises(ConfigError, match="any of fine-tuning, .*, local-only, class-means, found 'class_means'"):
         preflight(config)
 
 

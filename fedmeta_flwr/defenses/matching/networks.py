@@ -1,0 +1,47 @@
+"""Matching networks that a rescued client classifies with: several together, or with noise on the attention."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fedmeta_flwr.learning import Batch, MatchingNetwork
+
+
+class Ensemble(nn.Module):
+    """Several matching networks; a label's log-probability is the mean of theirs, up to normalisation."""
+
+    def __init__(self, members: Sequence[MatchingNetwork]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, support: Batch, queries: Tensor, batch_norm: str) -> Tensor:
+        """Return the mean of the members' log-probabilities (rows, way); parameters are those of a member."""
+        return torch.stack([member(support, queries, batch_norm) for member in self.members]).mean(dim=0)
+
+
+def with_noise(network: MatchingNetwork, deviation: float, generator: torch.Generator) -> MatchingNetwork:
+    """Return a network with the same embedding, and log-normal factors on the attention's weight.
+
+    Parameters
+    ----------
+    network : MatchingNetwork
+        Unchanged.
+    deviation : float
+        Standard deviation of the factors' logarithms.
+    generator : torch.Generator
+        Source of the factors, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the attention has no parameter `weight`, such as a custom one.
+    """
+    attention = copy.deepcopy(network.attention)
+    weight = getattr(attention, "weight", None)
+    if not isinstance(weight, nn.Parameter):
+        raise ValueError(f"private_noise: expected an attention with a weight, found {type(attention).__name__}")
+    with torch.no_grad():
+        weight.mul_((deviation * torch.randn(weight.shape, generator=generator)).exp().to(weight.device))
+    return MatchingNetwork(network.embedding, attention)
