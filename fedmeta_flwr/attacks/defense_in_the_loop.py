@@ -99,11 +99,10 @@ class SimulatedVictims(Layer):
             network = predict.network.requires_grad_()  # type: ignore[attr-defined]
             loss = self._stamped_loss(predict(episode.stamped), episode)
             if self.term.has_effect:
-                loss = loss + self.term.loss_in(episode, network.embedding)
-            found = dict(network.named_parameters())
-            reached = [(total, found[name]) for total, name in zip(totals, names, strict=True) if name in found]
-            gradients = torch.autograd.grad(loss, [parameter for _, parameter in reached], allow_unused=True)
-            for (total, _), gradient in zip(reached, gradients, strict=True):
+                loss = loss + self.term.loss_in(episode, (self.defense.compared(network) or network).embedding)
+            copies = [(total, one) for total, name in zip(totals, names, strict=True) for one in _copies(network, name)]
+            gradients = torch.autograd.grad(loss, [one for _, one in copies], allow_unused=True)
+            for (total, _), gradient in zip(copies, gradients, strict=True):
                 if gradient is not None:
                     total.add_(gradient, alpha=self.gain)
         add_gradients(step.parameters, totals)
@@ -227,6 +226,11 @@ class DefenseInTheLoop(LayeredAttack):
         term = AlignmentTerm(knowledge, *weights)
         victims = SimulatedVictims(knowledge, defense, steps, term, second_order)
         super().__init__(knowledge, victims, CleanMatching(knowledge, matching))
+
+
+def _copies(network: nn.Module, name: str) -> list[nn.Parameter]:
+    """Return the parameters of a simulated client that start from one of the model's; several if it has several copies."""
+    return [one for found, one in network.named_parameters() if found == name or found.endswith(f".{name}")]
 
 
 def _require_steps(steps: Sequence[int], second_order: bool, defense: Defense) -> None:
