@@ -229,7 +229,7 @@ class DefenseInTheLoop(LayeredAttack):
 
 
 def _copies(network: nn.Module, name: str) -> list[nn.Parameter]:
-    """Return the parameters of a simulated client that start from one of the model's; several if it has several copies."""
+    """Return the parameters of a simulated client that start from one of the model's: of each of its copies."""
     return [one for found, one in network.named_parameters() if found == name or found.endswith(f".{name}")]
 
 
