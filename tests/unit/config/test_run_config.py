@@ -171,7 +171,9 @@ def test_step_curves_are_named_as_in_a_result_file(
 
 @pytest.mark.parametrize("curve", ["fine-tuning", "head", "fresh-head"])
 def test_a_defended_federation_has_no_head_to_measure(run_config: Callable[..., RunConfig], curve: str) -> None:
-    with pytest.raises(ConfigError, match=f"step-curves: expected only local-only, matching .* found {curve}") as caught:
+    with pytest.raises(
+        ConfigError, match=f"step-curves: expected only local-only, matching .* found {curve}"
+    ) as caught:
         run_config(defense="federation", step_curves=f"matching {curve}")
     assert len(caught.value.problems) == 1
     config = run_config(defense="federation", step_curves="matching local-only")
