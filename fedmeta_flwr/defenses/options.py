@@ -15,7 +15,7 @@ def require_number(name: str, value: Any, *, is_zero_possible: bool) -> None:
     """Raise `ValueError` if an option is no finite number above 0, or from 0 if that is possible."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number or value < 0 or (value == 0 and not is_zero_possible):
-        raise ValueError(f"{name}: expected a number {'from' if is_zero_possible else 'above'} 0, found {value!r}")
+        raise ValueError(f"{name}: expected a number {'from 0 on' if is_zero_possible else 'above 0'}, found {value!r}")
 
 
 def require_choice(name: str, value: Any, choices: Collection[str]) -> None:

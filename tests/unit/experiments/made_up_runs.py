@@ -13,6 +13,8 @@ from fedmeta_flwr.records.writer import ResultsWriter
 
 CLEAN_ROUND, ATTACK_ROUND, LAST_ROUND = 80, 81, 131
 STEPS = {"fine_tuning": (0, 3, 500), "matching": (0, 10, 50, 80), "head": (0, 10, 50, 80)}
+CONTROLS = {"fresh_head": (0, 3, 500), "local_only": (0, 10, 50, 80)}
+_STEPS = STEPS | CONTROLS
 
 Percent = Callable[[str, int, str, int, str], float]
 """Accuracy in percent of: run, server round, step curve ("" for the ordinary count), step, curve."""
@@ -61,7 +63,9 @@ def write_runs(
 
 
 def _client(client: int, percent: Percent, run: str, number: int, step_curves: Iterable[str]) -> ClientEvaluation:
-    steps = {along: {step: counts(percent, run, number, along, step) for step in STEPS[along]} for along in step_curves}
+    steps = {
+        along: {step: counts(percent, run, number, along, step) for step in _STEPS[along]} for along in step_curves
+    }
     return ClientEvaluation(client, counts(percent, run, number, "", 0), steps)
 
 

@@ -15,6 +15,8 @@ from fedmeta_flwr.records.writer import ResultsWriter
 
 CLIENTS, EPISODES, TRIALS = (1, 2), 3, 100
 STEPS = {"fine_tuning": (0, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500), "matching": (0, 1, 5, 25), "head": (0, 1, 5, 25)}
+CONTROLS = {"fresh_head": STEPS["fine_tuning"], "local_only": STEPS["matching"]}
+_STEPS = STEPS | CONTROLS
 
 Hits = Callable[[str, int, int], int]
 
@@ -31,7 +33,7 @@ def counts(server_round: int, seed: int, step: int = 0, hits: Hits = hits_of) ->
 def evaluation(
     server_round: int, seed: int, *, step_curves: tuple[str, ...] = (), hits: Hits = hits_of
 ) -> list[ClientEvaluation]:
-    measured = {name: {step: counts(server_round, seed, step, hits) for step in STEPS[name]} for name in step_curves}
+    measured = {name: {step: counts(server_round, seed, step, hits) for step in _STEPS[name]} for name in step_curves}
     return [ClientEvaluation(client, counts(server_round, seed, hits=hits), measured) for client in CLIENTS]
 
 

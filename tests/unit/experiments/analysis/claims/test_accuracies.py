@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from unit.experiments.made_up_runs import made_up
+from unit.experiments.made_up_runs import CONTROLS, STEPS, made_up
 
 from experiments.analysis import bootstrap
 from experiments.analysis.claims.accuracies import measure, moments
@@ -37,6 +37,22 @@ def test_an_attacked_run_is_shown_in_rounds_and_along_the_steps_that_it_measured
         ("right after", (head(50),)): 50,
         ("before the attack", (head(50),)): 20,
     }
+
+
+def test_a_fresh_head_and_the_control_without_a_global_model_are_shown_where_they_are_measured(tmp_path: Path) -> None:
+    plain = judge_collection(made_up(tmp_path / "plain", runs=["attack-a"]))
+    judged = judge_collection(made_up(tmp_path / "more", runs=["attack-a"], step_curves=(*STEPS, *CONTROLS)))
+    assert claims_json(judged)["claims"] == claims_json(plain)["claims"]
+    shown = [(measured.moment.name, *measured.notes) for measured in judged.accuracies]
+    for notes in (
+        "3 tuning steps of a fresh head",
+        "500 tuning steps of a fresh head",
+        "0 local steps from random weights",
+        "50 local steps from random weights",
+    ):
+        assert shown.count(("right after", notes)) == shown.count(("before the attack", notes)) == 1
+        assert notes in claims_markdown(judged)
+        assert notes not in claims_markdown(plain)
 
 
 def test_the_table_and_the_json_hold_accuracies_as_percent_and_as_fractions(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
-from unit.experiments.analysis.test_collection import CLIENTS, EPISODES, STEPS, evaluation, hits_of, write_run
+from unit.experiments.analysis.test_collection import CLIENTS, CONTROLS, EPISODES, STEPS, evaluation, hits_of, write_run
 
 from experiments.analysis.collection import collect
 from experiments.analysis.figures.panels import collection_figures, draw_collection
@@ -104,6 +104,19 @@ def test_rescue_shows_matching_above_the_head_and_the_undefended_model_left_of_0
             assert drawn == pytest.approx({step: hits_of(curve, 5, step) for step in STEPS["matching"]})
         undefended = [y for line in unnamed(axes) for x, y in line.items() if x < 0]
         assert undefended == pytest.approx([hits_of(curve, 5) for curve in CURVES])
+
+
+def test_a_fresh_head_is_drawn_below_fine_tuning_and_the_control_without_a_global_model_below_the_head(
+    tmp_path: Path,
+) -> None:
+    write_run(tmp_path, "attack-a", step_curves=(*STEPS, *CONTROLS))
+    figures = figures_of(tmp_path)
+    labels = {name: [axes.get_ylabel().split("\n")[0] for axes in figures[name].axes] for name in figures}
+    assert labels["fine-tuning"] == ["fine-tuning", "fresh head"]
+    assert labels["rescue"] == ["feature matching", "fully-connected", "local training"]
+    for axes, steps in ((figures["fine-tuning"].axes[1], "fresh_head"), (figures["rescue"].axes[2], "local_only")):
+        for curve, drawn in curves(axes).items():
+            assert drawn == pytest.approx({step: hits_of(curve, 5, step) for step in CONTROLS[steps]})
 
 
 def test_a_defended_federation_is_drawn_apart_from_an_attacked_one(tmp_path: Path) -> None:
