@@ -12,9 +12,9 @@ from torch import nn
 
 from clients.measurement import Measurement
 from clients.memory import ClientMemory
-from fedmeta_flwr.apps.attacker import knowledge_of, make_attack, try_attack
+from fedmeta_flwr.apps.attacker import knowledge_of, make_attack, needs_trial, try_attack
 from fedmeta_flwr.apps.scenario import Scenario
-from fedmeta_flwr.attacks import stamped_sets
+from fedmeta_flwr.attacks import Knowledge, stamped_sets
 from fedmeta_flwr.config import RunConfig, whole_numbers
 from fedmeta_flwr.config.registry import custom_code, is_custom, make
 from fedmeta_flwr.defenses import Defense, LocalContext, MatchingSettings, make_defense
@@ -132,18 +132,26 @@ def require_custom_clients(config: RunConfig, scenario: Scenario) -> None:
         If an object does not take the arguments of the built-in one or one of its options, fails, or returns something
         else.
     """
-    parts = ("client", "adversary", "attack", "poisoning", "attention", "embedding", "defense")
-    if _needs_trial(config, *parts) or config.attack_layers:
+    parts = ("client", "adversary", "poisoning", "attention", "embedding", "defense")
+    if _needs_trial(config, *parts) or needs_trial(config):
         with torch_draws(config.seed, "trial-of-custom-objects"):
             _try_networks(config, scenario)
             if _needs_trial(config, "defense"):
                 _try_defense(config, scenario)
             if config.attack_round:
-                _try_attack(config, scenario)
+                try_attack(config, _knowledge_of_first(config, scenario))
             parties = {"adversary": scenario.roles.colluders[0], "client": scenario.roles.first_benign}
             for kind, partition_id in parties.items():
                 with _custom_code(config, kind):
                     make_client(config, scenario, partition_id, torch.device("cpu"), Path())
+
+
+def attack_remark(config: RunConfig, scenario: Scenario) -> str:
+    """Return what a user should know about the attack before the run; empty: nothing."""
+    if not config.attack_round or not needs_trial(config):
+        return ""
+    with torch_draws(config.seed, "trial-of-custom-objects"):
+        return make_attack(config, _knowledge_of_first(config, scenario)).remark
 
 
 def obstacle_to_batches(config: RunConfig, scenario: Scenario) -> str:
@@ -188,10 +196,11 @@ def _try_defense(config: RunConfig, scenario: Scenario) -> None:
         try_defense(defense, config.defense, model, context, plan.meta_testing_episode(0), curves=curves)
 
 
-def _try_attack(config: RunConfig, scenario: Scenario) -> None:
+def _knowledge_of_first(config: RunConfig, scenario: Scenario) -> Knowledge:
+    """Return what the first adversary knows."""
     partition_id = scenario.roles.colluders[0]
     arguments = _benign_arguments(config, scenario, partition_id, initial_model(config, scenario))
-    try_attack(config, knowledge_of(config, scenario, partition_id, arguments))
+    return knowledge_of(config, scenario, partition_id, arguments)
 
 
 def _new_client(kind: str, name: str, arguments: dict[str, Any], options: str) -> NumPyClient:

@@ -11,6 +11,7 @@ import numpy as np
 from flwr.app import MetricRecord
 
 from clients.memory import ClientMemory
+from fedmeta_flwr.apps.known_rule import rule_of
 from fedmeta_flwr.apps.scenario import Scenario
 from fedmeta_flwr.attacks import (
     Attack,
@@ -24,7 +25,15 @@ from fedmeta_flwr.attacks import (
     stamped_images,
 )
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.config.registry import RegistryError, custom_code, is_custom, json_object, make
+from fedmeta_flwr.config.registry import (
+    RegistryError,
+    custom_code,
+    is_custom,
+    json_object,
+    make,
+    names,
+    resolve,
+)
 from fedmeta_flwr.data import Episode
 from fedmeta_flwr.learning import get_arrays
 from fedmeta_flwr.protocol import NUM_EXAMPLES
@@ -40,6 +49,8 @@ def make_attack(config: RunConfig, knowledge: Knowledge) -> Attack:
     RegistryError
         If a custom attack cannot be used, or the attack does not take an option.
     """
+    if not getattr(resolve("attack", config.attack), "is_boosted", True):
+        knowledge = replace(knowledge, boost_factor=float(len(knowledge.public.roles.adversaries)))
     known = replace(knowledge, layers=_layers(config.attack_layers, knowledge))
     with custom_code("attack", config.attack, config.attack_options):
         attack: Attack = make("attack", config.attack, Attack, {"knowledge": known}, config.attack_options)
@@ -82,6 +93,7 @@ def knowledge_of(config: RunConfig, scenario: Scenario, partition_id: int, clien
             defense=client["measurement"].defense,
             outer_steps=client["outer_steps"],
             outer_lr=client["outer_lr"],
+            aggregate=rule_of(config),
         ),
         model=client["model"],
         shared=client["shared"],
@@ -105,6 +117,12 @@ def _poisoning(config: RunConfig, scenario: Scenario, partition_id: int) -> Pois
         poison_fraction=config.poison_fraction,
         poison_support_episodes=config.poison_support_episodes,
     )
+
+
+def needs_trial(config: RunConfig) -> bool:
+    """Return whether the attack is tried before a run: it is not the default one, or has options or layers."""
+    default, *_ = names("attack")
+    return config.attack != default or bool(config.attack_options or config.attack_layers)
 
 
 def try_attack(config: RunConfig, knowledge: Knowledge) -> None:

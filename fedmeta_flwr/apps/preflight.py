@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from flwr.serverapp.strategy import Strategy
 
-from fedmeta_flwr.apps.assembly import defense_of, initial_arrays, require_custom_clients
+from fedmeta_flwr.apps.assembly import attack_remark, defense_of, initial_arrays, require_custom_clients
 from fedmeta_flwr.apps.key_check import check_key
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
 from fedmeta_flwr.apps.slow_ways import slow_ways
@@ -88,7 +88,7 @@ def preflight(config: RunConfig, *, is_model_there: bool = True) -> Prepared:
     scenario = load_scenario(config)
     key_warning = check_key(config, scenario)
     require_custom_clients(config, scenario)
-    warning = "\n".join(filter(None, [key_warning, *slow_ways(config, scenario)]))
+    warning = "\n".join(filter(None, [key_warning, attack_remark(config, scenario), *slow_ways(config, scenario)]))
     arrays, first_round = starting_point(config if is_model_there else replace(config, initial_model=""), scenario)
     return Prepared(scenario, arrays, first_arrivals(config, inner, first_round), warning)
 

@@ -1,14 +1,15 @@
 """Attacks: the backdoor key, poisoned episodes, and the update that an adversary uploads."""
 
 from fedmeta_flwr.attacks.base import Attack, LayeredAttack, Turn, Upload
-from fedmeta_flwr.attacks.key import BackdoorKey, BackdoorKeyError, build_key, stamp
+from fedmeta_flwr.attacks.key import BackdoorKey, BackdoorKeyError, build_key, part_of_key, stamp
 from fedmeta_flwr.attacks.key_effect import KeyEffect, effect_on
-from fedmeta_flwr.attacks.knowledge import Knowledge, PublicKnowledge
+from fedmeta_flwr.attacks.knowledge import Aggregate, Knowledge, PublicKnowledge
 from fedmeta_flwr.attacks.layers import Boost, Chain, Layer, OuterStep, boost
 from fedmeta_flwr.attacks.poisoning import Poisoning, make_poison, poisoned_count
 from fedmeta_flwr.attacks.stamping import pictures, stamped_images, stamped_sets
 
 __all__ = [
+    "Aggregate",
     "Attack",
     "BackdoorKey",
     "BackdoorKeyError",
@@ -27,6 +28,7 @@ __all__ = [
     "build_key",
     "effect_on",
     "make_poison",
+    "part_of_key",
     "pictures",
     "poisoned_count",
     "stamp",

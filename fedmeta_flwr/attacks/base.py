@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from flwr.common import Scalar
 
+from fedmeta_flwr.attacks.key import BackdoorKey
 from fedmeta_flwr.attacks.knowledge import Arrays, Knowledge
 from fedmeta_flwr.attacks.layers import Boost, Chain, Layer, around_steps
 from fedmeta_flwr.data import Episode
@@ -51,11 +52,14 @@ class Upload:
         Number of images that it claims to have seen.
     metrics : dict
         The metrics that it reports; they include ``train-loss``.
+    key : BackdoorKey or None
+        The key that the attack has stamped, if it is another one than the run's; None: the run's key.
     """
 
     arrays: Arrays
     num_examples: int
     metrics: dict[str, Scalar]
+    key: BackdoorKey | None = None
 
 
 class Attack(ABC):
@@ -68,10 +72,23 @@ class Attack(ABC):
     ----------
     knowledge : Knowledge
         What the attacker knows.
+
+    Attributes
+    ----------
+    is_boosted : bool
+        Whether it multiplies its update by the boost; if not, the layers in the setting ``attack-layers`` get a boost
+        of 1.
     """
+
+    is_boosted: bool = True
 
     def __init__(self, knowledge: Knowledge) -> None:
         self.knowledge = knowledge
+
+    @property
+    def remark(self) -> str:
+        """What a user should know about this attack in this federation, before the run; empty: nothing."""
+        return ""
 
     @abstractmethod
     def local_update(self, turn: Turn) -> Upload:

@@ -61,6 +61,39 @@ def stamp(images: np.ndarray, key: BackdoorKey) -> np.ndarray:
     return np.asarray(np.rint(mixed), dtype=np.uint8)
 
 
+def part_of_key(key: BackdoorKey, index: int, count: int) -> BackdoorKey:
+    """Return a part of a key: the pixels that it covers, in raster order, in contiguous parts of nearly equal size.
+
+    Parameters
+    ----------
+    key : BackdoorKey
+        The whole key.
+    index : int
+        Which part, in 0..count-1.
+    count : int
+        Number of parts, 1 or above. They do not overlap, and together they are the key.
+
+    Returns
+    -------
+    BackdoorKey
+        The key with an opacity of 0 outside of the part; the key itself, if it is the only part.
+
+    Raises
+    ------
+    BackdoorKeyError
+        If the key covers fewer pixels than there are parts.
+    """
+    covered = np.flatnonzero(key.opacity)
+    if len(covered) < count:
+        raise BackdoorKeyError(
+            f"backdoor key: expected a key of at least {count} pixels for {count} parts, found {len(covered)}"
+        )
+    part = np.array_split(covered, count)[index]
+    opacity = np.zeros_like(key.opacity)
+    opacity.flat[part] = key.opacity.flat[part]
+    return BackdoorKey(key.pattern, opacity)
+
+
 def build_key(
     name: str, options: str = "", *, channels: int, image_size: int, size: int, position: str, intensity: float
 ) -> BackdoorKey:

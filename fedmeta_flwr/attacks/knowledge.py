@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import nn
 from fedmeta_flwr.attacks.key import BackdoorKey
 from fedmeta_flwr.attacks.layers.base import Layer
 from fedmeta_flwr.attacks.poisoning import Poisoning
+from fedmeta_flwr.attacks.stamping import stamped_images
 from fedmeta_flwr.data import Episode, Holdings, Roles
 from fedmeta_flwr.learning import LocalTraining, set_arrays
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, np.ndarray]
 """A model's arrays by name, in the model's order."""
+
+Aggregate = Callable[[Sequence[Arrays], Arrays], Arrays]
+"""A server's rule: takes as many local models as the quorum, and the global one, and returns the new global model."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class PublicKnowledge:
         Takes a server round, and returns the outer steps of a benign client.
     outer_lr : float
         Learning rate of a benign client's outer loop.
+    aggregate : callable or None
+        The server's rule, to be tried on simulated updates: it takes local models, as many as the quorum, and the
+        global model, and returns the new global model. None: an attacker cannot try it.
     """
 
     roles: Roles
@@ -49,6 +56,7 @@ class PublicKnowledge:
     defense: Defense
     outer_steps: Callable[[int], int]
     outer_lr: float
+    aggregate: Aggregate | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,11 @@ class Knowledge:
     def boost_share(self) -> float:
         """The factor on this attacker's update: all colluders attack in the same round, each with an equal share."""
         return self.boost_factor / len(self.public.roles.adversaries)
+
+    def stamping(self, key: BackdoorKey) -> Knowledge:
+        """Return the same, except that another key is stamped onto the images that poison an episode."""
+        stamped = stamped_images(self.training.images, self.backdoor, key)
+        return replace(self, poisoning=replace(self.poisoning, stamped=stamped))
 
     def model_with(self, arrays: Arrays) -> tuple[Any, nn.Module]:
         """Return a copy of the model whose shared part has these weights, and the copy's shared part."""

@@ -9,9 +9,14 @@ _MAX_PICTURES = 40
 _GREY = 128
 
 
+def held_images(images: np.ndarray, holdings: Holdings) -> np.ndarray:
+    """Return all held images, class after class, uint8, shape (held, channels, height, width)."""
+    return np.concatenate([images[index, held] for index, held in sorted(holdings.items())])
+
+
 def stamped_images(images: np.ndarray, holdings: Holdings, key: BackdoorKey) -> np.ndarray:
-    """Return all held images with the key stamped on, uint8, shape (held, channels, height, width)."""
-    return stamp(np.concatenate([images[index, held] for index, held in sorted(holdings.items())]), key)
+    """Return all `held_images` with the key stamped on."""
+    return stamp(held_images(images, holdings), key)
 
 
 def stamped_sets(images: np.ndarray, split: ClassSplit, key: BackdoorKey) -> dict[str, np.ndarray]:

@@ -72,6 +72,11 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "private-part-noise": "fedmeta_flwr.attacks.private_part_noise:PrivatePartNoise",
         "alignment": "fedmeta_flwr.attacks.alignment:Alignment",
         "defense-in-the-loop": "fedmeta_flwr.attacks.defense_in_the_loop:DefenseInTheLoop",
+        "distributed-key": "fedmeta_flwr.attacks.distributed_key:DistributedKey",
+        "learned-key": "fedmeta_flwr.attacks.learned_key:LearnedKey",
+        "inner-product-manipulation": "fedmeta_flwr.attacks.untargeted:InnerProductManipulation",
+        "min-max": "fedmeta_flwr.attacks.untargeted:MinMax",
+        "a-little-is-enough": "fedmeta_flwr.attacks.a_little_is_enough:ALittleIsEnough",
     },
     "attack-layer": {
         "norm-bound": "fedmeta_flwr.attacks.layers.norm_bound:NormBound",

@@ -17,11 +17,14 @@ from fedmeta_flwr.attacks.base import Attack, LayeredAttack, Turn
 from fedmeta_flwr.attacks.knowledge import Knowledge
 from fedmeta_flwr.attacks.layers import Boost, Chain, Layer, OuterStep, boost
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.config.registry import make, names
+from fedmeta_flwr.config.registry import make, names, resolve
 from fedmeta_flwr.data.episodes import Episode
 from fedmeta_flwr.learning.models import get_arrays
 
 ATTACKS = names("attack")
+TARGETED = [name for name in ATTACKS if getattr(resolve("attack", name), "is_boosted", True)]
+UNTARGETED = [name for name in ATTACKS if name not in TARGETED]
+OPTIONS = {"learned-key": '{"steps": 3}'}
 ROUND = 3
 RunConfigs = Callable[..., RunConfig]
 
@@ -40,7 +43,7 @@ def knows(request: pytest.FixtureRequest, run_config: RunConfigs, tmp_path: Path
 
 
 def made(name: str, knowledge: Knowledge) -> Attack:
-    attack: Attack = make("attack", name, Attack, {"knowledge": knowledge})
+    attack: Attack = make("attack", name, Attack, {"knowledge": knowledge}, OPTIONS.get(name, ""))
     return attack
 
 
@@ -66,7 +69,12 @@ def test_an_upload_has_the_names_shapes_and_types_of_the_global_model(
     }
     assert all(np.isfinite(array).all() for array in upload.arrays.values())
     assert upload.num_examples > 0
-    assert upload.metrics["train-loss"] > 0  # type: ignore[operator]
+    if name in TARGETED:
+        assert upload.metrics["train-loss"] > 0  # type: ignore[operator]
+    else:
+        assert upload.metrics == {"train-loss": 0.0}
+        assert upload.num_examples == knowledge.training.num_examples(knowledge.public.outer_steps(ROUND))
+    assert not equal(upload.arrays, turn.global_arrays)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -92,7 +100,7 @@ def test_an_attack_leaves_what_it_is_given_as_it_is(name: str, knows: Callable[.
     assert (stamped == knowledge.poisoning.stamped).all()
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [name for name in TARGETED if name != "distributed-key"])  # see its own tests
 def test_of_two_colluders_each_has_half_of_the_boost(name: str, knows: Callable[..., Knowledge]) -> None:
     knowledge = knows(num_adversaries=2, quorum=2, boost_factor=6.0)
     plain = knows(num_adversaries=1, boost_factor=1.0)  # uploads the local model itself
@@ -100,6 +108,14 @@ def test_of_two_colluders_each_has_half_of_the_boost(name: str, knows: Callable[
     boosted, local = made(name, knowledge).local_update(turn), made(name, plain).local_update(turn)
     for key, old in turn.global_arrays.items():
         np.testing.assert_allclose(boosted.arrays[key] - old, 3 * (local.arrays[key] - old), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", UNTARGETED)
+def test_an_untargeted_attack_has_no_boost(name: str, knows: Callable[..., Knowledge]) -> None:
+    knowledge = knows()
+    one, other = (replace(knowledge, boost_factor=factor) for factor in (1.0, 7.0))
+    turns = turn_of(knowledge), turn_of(knowledge)
+    assert equal(made(name, one).local_update(turns[0]).arrays, made(name, other).local_update(turns[1]).arrays)
 
 
 class Clean(LayeredAttack):
