@@ -276,6 +276,7 @@ class FirstArrivals(Strategy):
 
     def _gather(self, progress: RoundProgress, instructions: dict[int, Message]) -> Sequence[ReceivedUpdate]:
         self.hooks.observer.begin("training", progress.server_round, sorted(instructions))
+        progress.dropped += self.schedule.unasked(progress.server_round, instructions)
         quorum_round = QuorumRound(
             grid=self._grid,
             clock=self._clock,

@@ -66,6 +66,7 @@ def knowledge_of(config: RunConfig, scenario: Scenario, partition_id: int, clien
             defense=config.defense,
             outer_steps=client["outer_steps"],
             outer_lr=client["outer_lr"],
+            attack_order=config.attack_order,
         ),
         model=client["model"],
         shared=client["shared"],

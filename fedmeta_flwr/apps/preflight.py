@@ -132,7 +132,7 @@ def arrivals_of(config: RunConfig) -> ArrivalModel:
 
 def first_arrivals(config: RunConfig, inner: Strategy | ServerRule, first_round: int) -> FirstArrivals:
     """Wrap a strategy so that it aggregates on the first arrivals."""
-    every, adversaries = config.checkpoint_every, roles_of(config).adversaries
+    every, adversaries, colluders = config.checkpoint_every, roles_of(config).adversaries, roles_of(config).colluders
     federation = Federation(
         num_clients=config.num_clients,
         quorum=config.quorum,
@@ -154,6 +154,7 @@ def first_arrivals(config: RunConfig, inner: Strategy | ServerRule, first_round:
             phase=config.phase,
             is_evaluated=config.is_evaluated,
             is_checkpointed=lambda server_round: server_round % every == 0,
+            attackers=lambda server_round: [colluders[place] for place in config.attackers(server_round)],
         ),
         guard=UpdateGuard(
             max_num_examples=config.max_num_examples,

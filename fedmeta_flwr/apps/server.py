@@ -130,10 +130,10 @@ def _write_round(
     write_events: Callable[[RoundRecord], None],
     config: RunConfig,
 ) -> None:
-    """Write the record of a round; also write the global models right before and after the first attack."""
-    number = record.server_round
-    kept = {config.attack_round - 1: BEFORE_ATTACK_FILE_NAME, config.attack_round: AFTER_ATTACK_FILE_NAME}
-    if config.attack_round and number in kept:
+    """Write the record of a round; also write the global models right before the first attack and after its end."""
+    number, attack = record.server_round, config.first_attack
+    kept = {attack[0] - 1: BEFORE_ATTACK_FILE_NAME, attack[-1]: AFTER_ATTACK_FILE_NAME} if attack else {}
+    if number in kept:
         _save_model(writer.path.with_name(kept[number]), from_record(arrays), config, number)
     writer.write_round(record)
     write_events(record)

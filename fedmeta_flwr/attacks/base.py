@@ -16,6 +16,7 @@ from torch import nn
 
 from fedmeta_flwr.attacks.layers import Chain, Layer, around_steps
 from fedmeta_flwr.attacks.poisoning import Poisoning
+from fedmeta_flwr.config.schedule import IN_TURN
 from fedmeta_flwr.data import Episode, Holdings, Roles
 from fedmeta_flwr.learning import LocalTraining, get_arrays, set_arrays
 from fedmeta_flwr.records import TRAIN_LOSS
@@ -42,6 +43,8 @@ class PublicKnowledge:
         Takes a server round, and returns the outer steps of a benign client.
     outer_lr : float
         Learning rate of a benign client's outer loop.
+    attack_order : str
+        Whether adversaries attack together or in turn, as in the setting ``attack-order``.
     """
 
     roles: Roles
@@ -50,6 +53,7 @@ class PublicKnowledge:
     defense: str
     outer_steps: Callable[[int], int]
     outer_lr: float
+    attack_order: str = "together"
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,9 @@ class Knowledge:
     outer_lr : float
         Learning rate of the attack's local training.
     boost_factor : float
-        Factor on the updates of all adversaries together. A factor equal to the quorum compensates for the mean over
-        the quorum: if the other updates are small, the new global model equals the adversaries' local model.
+        Factor on the updates of all adversaries that attack in a round. A factor equal to the quorum compensates for
+        the mean over the quorum: if the other updates are small, the new global model equals the adversaries' local
+        model.
     """
 
     public: PublicKnowledge
@@ -105,8 +110,9 @@ class Knowledge:
 
     @property
     def boost_share(self) -> float:
-        """The factor on this attacker's update: all colluders attack in the same round, each with an equal share."""
-        return self.boost_factor / len(self.public.roles.adversaries)
+        """The factor on this attacker's update: an equal share for each adversary that attacks in the same round."""
+        in_turn = self.public.attack_order == IN_TURN
+        return self.boost_factor / (1 if in_turn else len(self.public.roles.adversaries))
 
     def model_with(self, arrays: Arrays) -> tuple[Any, nn.Module]:
         """Return a copy of the model whose shared part has these weights, and the copy's shared part."""
