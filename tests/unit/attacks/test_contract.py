@@ -101,6 +101,11 @@ def test_of_two_colluders_each_has_half_of_the_boost(name: str, knows: Callable[
         np.testing.assert_allclose(boosted.arrays[key] - old, 3 * (local.arrays[key] - old), rtol=1e-4, atol=1e-5)
 
 
+def test_of_two_colluders_that_attack_in_turn_each_has_the_whole_boost(knows: Callable[..., Knowledge]) -> None:
+    federation = {"num_clients": 5, "num_adversaries": 2, "quorum": 2, "boost_factor": 6.0}
+    assert [knows(**federation, attack_order=order).boost_share for order in ("together", "in-turn")] == [3, 6]
+
+
 class Clean(LayeredAttack):
     """An attack that poisons nothing."""
 
