@@ -7,6 +7,7 @@ from typing import Any
 from flwr.app import ArrayRecord
 
 from fedmeta_flwr.records import Drop, DropReason, Observer, RoundRecord
+from strategies.learned_key import OnKey
 
 OnRound = Callable[[RoundRecord, ArrayRecord], None]
 OnCheckpoint = Callable[[int, dict[str, Any]], None]
@@ -50,10 +51,14 @@ class Hooks:
     on_checkpoint : callable, optional
         Called after a round with a checkpoint. Its arguments are the round and the state for `FirstArrivals.resume`,
         which `fedmeta_flwr.records.packing` can pack.
+    on_key : callable, optional
+        Called after a round that brought a learned key, before `on_round`, with the round in which the key was learnt
+        and its arrays.
     observer : Observer
         Follows the progress within a round.
     """
 
     on_round: OnRound | None = None
     on_checkpoint: OnCheckpoint | None = None
+    on_key: OnKey | None = None
     observer: Observer = field(default_factory=Observer)

@@ -14,6 +14,7 @@ import numpy as np
 from flwr.common import Scalar
 from torch import nn
 
+from fedmeta_flwr.attacks.key import BackdoorKey
 from fedmeta_flwr.attacks.layers import Chain, Layer, around_steps
 from fedmeta_flwr.attacks.poisoning import Poisoning
 from fedmeta_flwr.config.schedule import IN_TURN
@@ -161,11 +162,15 @@ class Upload:
         Number of images that it claims to have seen.
     metrics : dict
         The metrics that it reports; they include ``train-loss``.
+    key : BackdoorKey or None
+        A key that the attack has learnt, with which benign clients stamp images when they evaluate from then on. None:
+        they keep the key that they have.
     """
 
     arrays: Arrays
     num_examples: int
     metrics: dict[str, Scalar]
+    key: BackdoorKey | None = None
 
 
 class Attack(ABC):
