@@ -7,7 +7,7 @@ from flwr.common import NDArrays, Scalar
 
 from clients.benign import BenignClient
 from clients.memory import ClientMemory
-from fedmeta_flwr.attacks import Attack, Turn
+from fedmeta_flwr.attacks import Attack, BackdoorKey, Turn
 from fedmeta_flwr.protocol import OLDEST_ROUND, SERVER_ROUND, Arrays
 from fedmeta_flwr.seeding import generator
 
@@ -33,6 +33,11 @@ class Adversary(BenignClient):
         Keeps what the attack remembers.
     **benign
         As in `BenignClient`.
+
+    Attributes
+    ----------
+    learned_key : BackdoorKey or None
+        The key that the attack of the last `fit` has learnt; the ClientApp sends it beside the update. None: no key.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Adversary(BenignClient):
         self.is_attack = is_attack
         self.between_attacks = between_attacks
         self.memory = memory
+        self.learned_key: BackdoorKey | None = None
 
     def fit(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[NDArrays, int, dict[str, Scalar]]:
         """Attack, train benignly, or raise `Abstention`, depending on the round; returns as `BenignClient.fit`."""
@@ -59,6 +65,7 @@ class Adversary(BenignClient):
             memory.keep(remembered, server_round, int(config.get(OLDEST_ROUND, server_round)))
         if self.is_attack(server_round):
             upload = self.attack.local_update(turn)
+            self.learned_key = upload.key
             return [upload.arrays[name] for name in turn.global_arrays], upload.num_examples, upload.metrics
         if self.between_attacks == "abstain":
             raise Abstention

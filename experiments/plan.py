@@ -38,6 +38,7 @@ _CHOSEN_OTHERWISE = {
 # A pre-training does not depend on these: it keeps the defaults, so it can be reused when they are overridden.
 _AFTER_PRETRAINING = (
     "attack-interval",
+    "attack-order",
     "attack",
     "attack-options",
     "attack-layers",

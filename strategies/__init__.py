@@ -4,6 +4,7 @@ from strategies.errors import DeadActorError, QuorumError, RegistrationError, St
 from strategies.federation import Abstainers, Federation
 from strategies.first_arrivals import FirstArrivals
 from strategies.hooks import Hooks, RoundSchedule
+from strategies.key_guard import KeyGuard
 from strategies.rules.base import ClientUpdate, RuleContext, ServerRule
 from strategies.rules.registry import STRATEGY_NAMES, make_strategy
 from strategies.rules.server_side_clipping import ServerSideAdaptiveClipping, ServerSideFixedClipping
@@ -21,6 +22,7 @@ __all__ = [
     "Federation",
     "FirstArrivals",
     "Hooks",
+    "KeyGuard",
     "LatencyModel",
     "QuorumError",
     "RegistrationError",

@@ -21,6 +21,7 @@ from strategies.errors import DeadActorError, StrategyError
 from strategies.evaluation_round import EvaluateFn, EvaluationRound, evaluate_on_server
 from strategies.federation import Federation
 from strategies.hooks import Hooks, RoundSchedule
+from strategies.learned_key import NewestKey
 from strategies.quorum_round import QuorumRound
 from strategies.received_update import ReceivedUpdate
 from strategies.round_progress import RoundProgress
@@ -231,6 +232,7 @@ class FirstArrivals(Strategy):
         self._oldest_rounds = [self.first_round] * 2
         self._run = uuid.uuid4().hex
         resumed, self._resumed = self._resumed, None
+        self._key = NewestKey((resumed or {}).get("key"))
         if resumed is not None:
             observer.begin("preparing")
             self._pending = send_again(resumed["pending"], self._grid, timeout)
@@ -275,7 +277,8 @@ class FirstArrivals(Strategy):
         return metrics
 
     def _gather(self, progress: RoundProgress, instructions: dict[int, Message]) -> Sequence[ReceivedUpdate]:
-        self.hooks.observer.begin("training", progress.server_round, sorted(instructions))
+        asked = sorted(instructions)
+        self.hooks.observer.begin("training", progress.server_round, asked)
         quorum_round = QuorumRound(
             grid=self._grid,
             clock=self._clock,
@@ -287,10 +290,9 @@ class FirstArrivals(Strategy):
             guard=self.guard,
         )
         quorum_round.run()
-        received = list(quorum_round.received.values())
-        progress.arrivals = [update.arrival for update in received]
-        progress.dropped += quorum_round.dropped
-        return received
+        progress.arrivals = [update.arrival for update in quorum_round.received.values()]
+        progress.dropped = [*self.schedule.unasked(progress.server_round, asked), *quorum_round.dropped]
+        return self._key.take(list(quorum_round.received.values()))
 
     def _evaluate(self, progress: RoundProgress, config: ConfigRecord) -> MetricRecord | None:
         """Let clients evaluate the new global arrays, if the schedule says so."""
@@ -300,6 +302,7 @@ class FirstArrivals(Strategy):
         instructions = self._by_partition(number, self.configure_evaluate(number, progress.arrays, config, self._grid))
         if not instructions:
             return None
+        progress.key_round = self._key.send_with(instructions)
         self.hooks.observer.begin("evaluating", number, sorted(instructions))
         evaluation_round = EvaluationRound(self._grid, instructions, self._timeout, self.guard)
         evaluation_round.run()
@@ -320,6 +323,7 @@ class FirstArrivals(Strategy):
         """Report the round, and take a checkpoint where one is due."""
         number, hooks = progress.server_round, self.hooks
         hooks.observer.begin("saving", number)
+        self._key.report(hooks.on_key)
         if hooks.on_round is not None:
             hooks.on_round(progress.record(self.schedule.phase(number)), progress.arrays)
         if self._grid.dead_actor is not None:
@@ -342,4 +346,5 @@ class FirstArrivals(Strategy):
             "clock": self._clock.state(),
             "oldest_rounds": self._oldest_rounds,
             "run": self._run,
+            "key": self._key.state(),
         }

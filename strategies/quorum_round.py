@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from flwr.app import Message
 
+from fedmeta_flwr.protocol import messages
 from fedmeta_flwr.records import Arrival, Drop, DropReason
 from strategies.errors import DeliveryError, QuorumError, RejectedReplyError
 from strategies.federation import Federation
@@ -151,10 +152,11 @@ class QuorumRound:
 
     def _judge(self, request: PendingRequest, reply: Message) -> None:
         try:
-            update = self.guard.read_update(reply, request.instruction, request.sent)
+            update = self.guard.read_update(reply, request.instruction, request.sent, request.partition_id)
         except RejectedReplyError as error:
             self._drop_request(request, error.reason, str(error))
             return
+        messages.remove_key(reply)
         # A client counts once per round: after a late update it is not asked again.
         self.held.pop(request.partition_id, None)
         self._freed.pop(request.partition_id, None)
@@ -167,7 +169,7 @@ class QuorumRound:
             metrics=update.metrics,
         )
         self.received[request.partition_id] = ReceivedUpdate(
-            arrival, reply, request.sent, is_late=not self._is_fresh(request)
+            arrival, reply, request.sent, is_late=not self._is_fresh(request), key=update.key
         )
 
     def _drop(self, partition_id: int, reason: DropReason, detail: str = "") -> None:

@@ -22,6 +22,8 @@ class RoundProgress:
         The global arrays: those sent to clients until the aggregation, then the new ones.
     arrivals, dropped, evaluation
         As in `RoundRecord`.
+    key_round : int or None
+        As in `RoundRecord`.
     """
 
     server_round: int
@@ -30,6 +32,7 @@ class RoundProgress:
     arrivals: list[Arrival] = field(default_factory=list)
     dropped: list[Drop] = field(default_factory=list)
     evaluation: list[ClientEvaluation] | None = None
+    key_round: int | None = None
 
     def record(self, phase: str) -> RoundRecord:
         """Return the record of the round; its duration ends now."""
@@ -40,4 +43,5 @@ class RoundProgress:
             dropped=self.dropped,
             evaluation=self.evaluation,
             seconds=time.monotonic() - self.began,
+            key_round=self.key_round,
         )

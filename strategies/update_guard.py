@@ -17,17 +17,14 @@ from flwr.app import Array, Message
 from fedmeta_flwr.protocol import Arrays, Metrics, messages
 from fedmeta_flwr.records import CURVES, STEP_CURVES, ClientEvaluation, CurveCounts, DropReason
 from strategies.errors import RejectedReplyError
+from strategies.key_guard import KeyGuard
+from strategies.received_array import LARGEST, LONGEST_NAME, read_array, shown
 from strategies.transport.replies import failure_reason
-
-_LARGEST = math.sqrt(float(np.finfo(np.float32).max)) / 100
-"""About 1.8e17; squares of larger numbers, summed over clients, may leave the range of a float32."""
-
-_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
 class Update:
-    """The norm and metrics of a training reply.
+    """The norm and metrics of a training reply, and the key that it brings.
 
     Attributes
     ----------
@@ -35,10 +32,13 @@ class Update:
         Euclidean norm of the difference to the arrays that were sent, over all arrays, in float64.
     metrics : Mapping
         As the client reported them.
+    key : dict or None
+        The arrays of a key that an adversary has learnt; None if the reply has none.
     """
 
     norm: float
     metrics: Metrics
+    key: Arrays | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ class UpdateGuard:
         How many numbers the metrics of a reply may have in total.
     expected_counts : ExpectedCounts
         Episodes and trials that an evaluation must have.
+    keys : KeyGuard
+        Says whose training replies may bring a learned key, and reads it. By default nobody's may.
     """
 
     max_num_examples: float = math.inf
@@ -87,8 +89,11 @@ class UpdateGuard:
     least_metrics: Mapping[str, float] = field(default_factory=dict)
     max_metric_numbers: int = 1_000_000
     expected_counts: ExpectedCounts = ExpectedCounts()
+    keys: KeyGuard = field(default_factory=KeyGuard)
 
-    def read_update(self, reply: Message, instruction: Message, sent: Arrays) -> Update:
+    def read_update(
+        self, reply: Message, instruction: Message, sent: Arrays, partition_id: int | None = None
+    ) -> Update:
         """Check a training reply and measure its update.
 
         Parameters
@@ -99,34 +104,37 @@ class UpdateGuard:
             The instruction that it answers.
         sent : dict
             The global arrays in the instruction.
+        partition_id : int or None
+            The client; None: one whose reply may bring no key.
 
         Returns
         -------
         Update
-            Its norm and metrics.
+            Its norm and metrics, and a learned key.
 
         Raises
         ------
         RejectedReplyError
             If the client failed or abstained, or the reply does not follow the protocol.
         """
-        metrics = self._checked_metrics(reply, instruction, array_records=[messages.ARRAYS])
+        learned = self.keys.record_of(reply, instruction, partition_id)
+        metrics = self._checked_metrics(reply, instruction, array_records=[messages.ARRAYS, *learned])
         for name, least in self.least_metrics.items():
             value = metrics.get(name)
             if not isinstance(value, int | float) or value < least:
-                raise RejectedReplyError(f"{name}: expected a number of {least:g} or above, found {_shown(value)}")
+                raise RejectedReplyError(f"{name}: expected a number of {least:g} or above, found {shown(value)}")
         record = reply.content.array_records[messages.ARRAYS]
         if set(record) != set(sent):
             missing, unknown = sorted(set(sent) - set(record)), sorted(set(record) - set(sent))
             raise RejectedReplyError(
                 f"expected the {len(sent)} arrays that were sent, found {len(record)} "
-                f"(missing {_shown(missing)}, unknown {_shown(unknown)})"
+                f"(missing {shown(missing)}, unknown {shown(unknown)})"
             )
         squares = (_squared_difference(name, record[name], sent[name]) for name in sent)
         norm = math.sqrt(sum(squares))
         if not norm <= self.max_norm:
             raise RejectedReplyError(f"expected an update of norm {self.max_norm:g} at most, found {norm:g}")
-        return Update(norm=norm, metrics=metrics)
+        return Update(norm=norm, metrics=metrics, key=self.keys.read(reply) if learned else None)
 
     def read_evaluation(self, partition_id: int, reply: Message, instruction: Message) -> ClientEvaluation:
         """Check an evaluation reply of a client and return its counts.
@@ -145,7 +153,7 @@ class UpdateGuard:
             _check_counts(counts, expected, expected.episodes)
             for name, steps in step_curves.items():
                 if name not in expected.step_curves:
-                    raise ValueError(f"a curve along steps named {_shown(name)}")
+                    raise ValueError(f"a curve along steps named {shown(name)}")
                 for counts_at_step in steps.values():
                     _check_counts(counts_at_step, expected, expected.step_curves[name])
         except (KeyError, TypeError, ValueError) as error:
@@ -157,7 +165,7 @@ class UpdateGuard:
         if reply.has_error():
             raise RejectedReplyError(failure_reason(reply))
         if (found := reply.metadata.message_type) != (asked := instruction.metadata.message_type):
-            raise RejectedReplyError(f"expected an answer of type {asked}, found {_shown(found)}")
+            raise RejectedReplyError(f"expected an answer of type {asked}, found {shown(found)}")
         if messages.is_abstention(reply):
             raise RejectedReplyError(reason=DropReason.ABSTAINED)
         _check_records(reply, array_records)
@@ -166,13 +174,11 @@ class UpdateGuard:
         weight = metrics.get(messages.NUM_EXAMPLES)
         if not isinstance(weight, int | float) or not 0 < weight <= self.max_num_examples:
             most = "" if math.isinf(self.max_num_examples) else f" and at most {self.max_num_examples:g}"
-            raise RejectedReplyError(
-                f"{messages.NUM_EXAMPLES}: expected a number above 0{most}, found {_shown(weight)}"
-            )
+            raise RejectedReplyError(f"{messages.NUM_EXAMPLES}: expected a number above 0{most}, found {shown(weight)}")
         for name, value in metrics.items():
-            if not np.all(np.abs(np.asarray(value, np.float64)) <= _LARGEST):
+            if not np.all(np.abs(np.asarray(value, np.float64)) <= LARGEST):
                 raise RejectedReplyError(
-                    f"{name[:_LONGEST_NAME]}: expected finite numbers up to {_LARGEST:.1g}, found others"
+                    f"{name[:LONGEST_NAME]}: expected finite numbers up to {LARGEST:.1g}, found others"
                 )
         return metrics
 
@@ -180,8 +186,8 @@ class UpdateGuard:
         numbers = sum(len(value) if isinstance(value, list) else 1 for value in metrics.values())
         if numbers > self.max_metric_numbers:
             raise RejectedReplyError(f"expected at most {self.max_metric_numbers} numbers as metrics, found {numbers}")
-        if (longest := max((len(name) for name in metrics), default=0)) > _LONGEST_NAME:
-            raise RejectedReplyError(f"expected names of metrics up to {_LONGEST_NAME} characters, found {longest}")
+        if (longest := max((len(name) for name in metrics), default=0)) > LONGEST_NAME:
+            raise RejectedReplyError(f"expected names of metrics up to {LONGEST_NAME} characters, found {longest}")
 
 
 def _check_records(reply: Message, array_records: list[str]) -> None:
@@ -193,68 +199,31 @@ def _check_records(reply: Message, array_records: list[str]) -> None:
     ):
         if found != expected:
             raise RejectedReplyError(
-                f"{what}: expected {expected or 'none'}, found {_shown(found) if found else 'none'}"
+                f"{what}: expected {expected or 'none'}, found {shown(found) if found else 'none'}"
             )
 
 
 def _squared_difference(name: str, array: Array, sent: np.ndarray) -> float:
     """Check an array before and after decoding; return the squared norm of its difference to what was sent."""
-    _check_declaration(name, array, sent)
-    try:
-        values = array.numpy()
-    except (ValueError, TypeError, EOFError, OSError) as error:
-        raise RejectedReplyError(f"array {name!r}: expected readable numbers, found {_shown(error)}") from error
-    _check_range(name, values)
     # The conversion to 64 bits is part of the subtraction: copies of large arrays would take most of the time.
-    difference = np.subtract(values, sent, dtype=np.float64)
+    difference = np.subtract(read_array(name, array, sent), sent, dtype=np.float64)
     difference *= difference
     return float(np.sum(difference))
 
 
-def _check_range(name: str, values: np.ndarray) -> None:
-    """Require finite numbers of a moderate size; lowest and highest are NaN where any number is."""
-    if not values.size or (float(values.min()) >= -_LARGEST and float(values.max()) <= _LARGEST):
-        return
-    if not np.isfinite(values).all():
-        raise RejectedReplyError(f"array {name!r}: expected finite numbers, found others")
-    raise RejectedReplyError(f"array {name!r}: expected numbers up to {_LARGEST:.1g}, found others")
-
-
-def _check_declaration(name: str, array: Array, sent: np.ndarray) -> None:
-    """Check the type and shape that an array declares, outside and inside its bytes: decoding allocates that memory."""
-    try:
-        inside, size = messages.declared_array(array)
-    except (ValueError, TypeError) as error:
-        raise RejectedReplyError(f"array {name!r}: expected NumPy's format, found {_shown(error)}") from error
-    for found in ((str(array.dtype), tuple(array.shape)), inside):
-        if found != (str(sent.dtype), sent.shape):
-            raise RejectedReplyError(
-                f"array {name!r}: expected {sent.dtype} of shape {sent.shape}, found {_shown(found[0])} of "
-                f"{_shown(found[1])}"
-            )
-    if size != sent.nbytes:
-        raise RejectedReplyError(f"array {name!r}: expected {sent.nbytes} bytes of numbers, found {size}")
-
-
 def _check_counts(counts: CurveCounts, required: ExpectedCounts, episodes: int | None) -> None:
     if unknown := set(counts) ^ set(required.curves):
-        raise ValueError(f"curves other than {', '.join(required.curves)}: {_shown(sorted(unknown))}")
+        raise ValueError(f"curves other than {', '.join(required.curves)}: {shown(sorted(unknown))}")
     for curve, numbers in counts.items():
         pairs = list(zip(numbers.hits, numbers.trials, strict=True))
         whole = all(isinstance(number, int) for pair in pairs for number in pair)
         if not whole or not all(0 <= hits <= trials for hits, trials in pairs):
-            raise ValueError(f"{curve}: expected 0 <= hits <= trials, found {_shown(vars(numbers))}")
+            raise ValueError(f"{curve}: expected 0 <= hits <= trials, found {shown(vars(numbers))}")
         episodes = max(len(pairs), 1) if episodes is None else episodes
         if len(pairs) != episodes:
             raise ValueError(f"{curve}: expected {episodes} episodes, found {len(pairs)}")
         found, expected = set(numbers.trials), required.trials.get(curve)
         if min(found) < 1 or (expected is not None and found != {expected}):
             raise ValueError(
-                f"{curve}: expected {expected or 'above 0'} trials in each episode, found {_shown(sorted(found))}"
+                f"{curve}: expected {expected or 'above 0'} trials in each episode, found {shown(sorted(found))}"
             )
-
-
-def _shown(value: object) -> str:
-    """Return the text of an untrusted value, short enough for a log."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}..."

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.analysis.roles import recorded_attack
 from experiments.analysis.statistics import EpisodeCounts, episode_counts
 from experiments.catalog import MEASURED_RUNS
 from experiments.plan import SETTINGS_OF_A_SEED
@@ -18,7 +19,10 @@ from fedmeta_flwr.records import ClientEvaluation, ResultsError, RoundRecord, Ru
 from fedmeta_flwr.records.results import FILE_NAME
 
 When = Literal["before", "attack"]
-"""The last evaluated round before the attack (the clean baseline), or the (first) round of the attack."""
+"""The last evaluated round before the attack (the clean baseline), or the last round of the (first) attack.
+
+An attack has one round, or, if adversaries attack in turn, one for each of them.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,11 @@ class Collection:
         ResultsError
             If there is no such run, or it has no such round with an evaluation.
         """
-        attack_round, evaluated = self.config(run)["attack-round"], self.evaluated(run)
-        found = [number for number in evaluated if _is_at(number, when, attack_round)]
+        attack, evaluated = recorded_attack(self.config(run)), self.evaluated(run)
+        found = [number for number in evaluated if _is_at(number, when, attack)]
         if found:
             return found[-1]
-        where = f"{self._where(run)}, attack-round {attack_round}"
+        where = f"{self._where(run)}, attack-round {attack.start}"
         raise ResultsError(f"{where}: expected an evaluated round {when!r}, found {evaluated}")
 
     def points(self, run: str, when: int | When, curve: str) -> EpisodeCounts:
@@ -102,16 +106,16 @@ class Collection:
         Returns
         -------
         dict of int to EpisodeCounts
-            Rounds since the (first) attack, 0 being its round, ascending; without an attack, rounds since the first
-            evaluated one. Only evaluated rounds.
+            Rounds since the (first) attack, 0 being its last round, ascending; without an attack, rounds since the
+            first evaluated one. Only evaluated rounds.
 
         Raises
         ------
         ResultsError, CountsError
             As `points`.
         """
-        attack_round, evaluated = self.config(run)["attack-round"], self.evaluated(run)
-        first = attack_round or self.server_round(run, evaluated[0] if evaluated else 1)
+        attack, evaluated = recorded_attack(self.config(run)), self.evaluated(run)
+        first = attack[-1] if attack else self.server_round(run, evaluated[0] if evaluated else 1)
         return {number - first: self.points(run, number, curve) for number in evaluated if number >= first}
 
     def steps(self, run: str, when: When, step_curve: str, curve: str) -> dict[int, EpisodeCounts]:
@@ -157,10 +161,10 @@ class Collection:
         return f"{self.dataset}/{self.profile}/{run}"
 
 
-def _is_at(server_round: int, when: int | When, attack_round: int) -> bool:
+def _is_at(server_round: int, when: int | When, attack: range) -> bool:
     if isinstance(when, int):
         return server_round == when
-    return server_round < attack_round if when == "before" else server_round == attack_round > 0
+    return server_round < attack.start if when == "before" else server_round in attack[-1:]
 
 
 def _record(results: RunResults, server_round: int) -> RoundRecord:

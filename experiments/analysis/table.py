@@ -3,7 +3,7 @@
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from experiments.analysis.roles import recorded_roles
+from experiments.analysis.roles import recorded_attack, recorded_attackers
 from experiments.catalog import EXPERIMENTS
 from fedmeta_flwr.records import CURVES, LABELS, ResultsError, RoundRecord, RunResults
 
@@ -14,7 +14,8 @@ def milestones(results: RunResults) -> dict[str, RoundRecord]:
     Returns
     -------
     dict of str to RoundRecord
-        ``before the attack``, ``right after`` (the first one), ``at the end``; without an attack only the end.
+        ``before the attack``, ``right after`` (the last round of the first one), ``at the end``; without an attack only
+        the end.
 
     Raises
     ------
@@ -24,26 +25,31 @@ def milestones(results: RunResults) -> dict[str, RoundRecord]:
     evaluated = results.evaluated()
     if not evaluated:
         raise ResultsError("expected an evaluated round in the results, found none")
-    attack_round = results.run["config"]["attack-round"]
-    before = [record for record in evaluated if record.server_round < attack_round]
-    attack = [record for record in evaluated if record.server_round == attack_round]
+    rounds = recorded_attack(results.run["config"])
+    before = [record for record in evaluated if record.server_round < rounds.start]
+    attack = [record for record in evaluated if record.server_round in rounds[-1:]]
     found = {"before the attack": before[-1:], "right after": attack, "at the end": evaluated[-1:]}
     return {name: records[0] for name, records in found.items() if records}
 
 
 def missed_attack(results: RunResults) -> str:
-    """Return a message if no adversary's update counted in the (first) attack round, or the run begins later."""
-    attack_round = results.run["config"]["attack-round"]
+    """Return a sentence for each attack round in which no attack counted, and one if the run begins after the attack.
+
+    An attack counts if an update of an adversary that was to attack in this round was aggregated in it.
+    """
+    config = results.run["config"]
+    attack_round = config["attack-round"]
+    missed = []
     if attack_round and results.rounds and (first := results.rounds[0].server_round) > attack_round:
-        return f"The attack of round {attack_round} did not take place: the run begins with round {first}."
-    record = next((one for one in results.rounds if one.server_round == attack_round), None)
-    if record is None or not record.arrivals:
-        return ""
-    roles = recorded_roles(results.run["config"])
-    if any(roles.is_adversary(one.partition_id) for one in record.arrivals):
-        return ""
-    reasons = [one.describe() for one in record.dropped if roles.is_adversary(one.partition_id)]
-    return f"The attack of round {attack_round} did not count: {'; '.join(reasons) or 'no update came'}."
+        missed.append(f"The attack of round {attack_round} did not take place: the run begins with round {first}.")
+    for record in results.rounds:
+        planned = recorded_attackers(config, record.server_round)
+        aggregated = [one.partition_id for one in record.arrivals if one.sent_in_round == record.server_round]
+        if planned and record.arrivals and not set(planned).intersection(aggregated):
+            reasons = [one.describe() for one in record.dropped if one.partition_id in planned]
+            told = "; ".join(reasons) or "no update came"
+            missed.append(f"The attack of round {record.server_round} did not count: {told}.")
+    return " ".join(missed)
 
 
 def results_table(results: RunResults) -> Table:

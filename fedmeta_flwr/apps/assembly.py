@@ -97,7 +97,7 @@ def make_client(
     if scenario.roles.is_adversary(partition_id):
         attack = {
             "attack": make_attack(config, knowledge_of(config, scenario, partition_id, benign)),
-            "is_attack": config.is_attack,
+            "is_attack": partial(config.is_attacker, scenario.roles.colluders.index(partition_id)),
             "between_attacks": config.adversary_between_attacks,
             "memory": memory,
         }

@@ -36,7 +36,7 @@ from fedmeta_flwr.config.registry import (
 )
 from fedmeta_flwr.data import Episode
 from fedmeta_flwr.learning import get_arrays
-from fedmeta_flwr.protocol import NUM_EXAMPLES
+from fedmeta_flwr.protocol import KEY_LIMITS, NUM_EXAMPLES
 from fedmeta_flwr.records import TRAIN_LOSS
 from fedmeta_flwr.seeding import generator
 
@@ -94,6 +94,7 @@ def knowledge_of(config: RunConfig, scenario: Scenario, partition_id: int, clien
             outer_steps=client["outer_steps"],
             outer_lr=client["outer_lr"],
             aggregate=rule_of(config),
+            attack_order=config.attack_order,
         ),
         model=client["model"],
         shared=client["shared"],
@@ -144,6 +145,7 @@ def try_attack(config: RunConfig, knowledge: Knowledge) -> None:
             upload = attack.local_update(replace(turn, memory=_kept(attack, turn)))
             _check_upload(config.attack, upload, arrays)
             _check_metrics(config.attack, upload)
+            _check_key(config.attack, upload, knowledge.training.images.shape[2:])
 
 
 def _kept(attack: Attack, turn: Turn) -> Mapping[str, np.ndarray]:
@@ -184,6 +186,23 @@ def _check_metrics(name: str, upload: Upload) -> None:
         raise RegistryError(f"attack: expected num_examples above 0 from {name!r}, found {examples}")
     if not isinstance(loss, int | float) or loss < 0:
         raise RegistryError(f"attack: expected a metric {TRAIN_LOSS} of 0 or above from {name!r}, found {loss}")
+
+
+def _check_key(name: str, upload: Upload, shape: tuple[int, ...]) -> None:
+    """Check a learned key as the server will."""
+    if upload.key is None:
+        return
+    expected = {"pattern": shape, "opacity": shape[1:]}
+    for part, array in upload.key.arrays().items():
+        if array.shape != expected[part] or array.dtype != np.float32:
+            raise RegistryError(
+                f"attack: expected a key from {name!r} with {part} of float32 and shape {expected[part]}, found "
+                f"{array.dtype} of {array.shape}"
+            )
+        if not ((array >= 0) & (array <= KEY_LIMITS[part])).all():  # not-a-number is neither
+            raise RegistryError(f"attack: expected a key from {name!r} with {part} in 0..{KEY_LIMITS[part]:g}")
+    if not upload.key.opacity.any():
+        raise RegistryError(f"attack: expected a key from {name!r} that covers some pixel, found none")
 
 
 def _try_poisoning(config: RunConfig, knowledge: Knowledge) -> None:

@@ -14,9 +14,10 @@ from flwr.app import Context, Message
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 
-from clients import Abstention
+from clients import Abstention, Adversary
 from fedmeta_flwr.apps.assembly import make_client
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario, roles_of
+from fedmeta_flwr.attacks import BackdoorKey
 from fedmeta_flwr.config import RunConfig, Value
 from fedmeta_flwr.learning import choose_device, pin_threads, torch_draws
 from fedmeta_flwr.protocol import (
@@ -29,6 +30,8 @@ from fedmeta_flwr.protocol import (
     evaluate_reply,
     message_arrays,
     message_config,
+    message_key,
+    put_key,
     registration_reply,
     set_arrays,
     set_metric,
@@ -84,16 +87,23 @@ def train(message: Message, context: Context) -> Message:
     client = _client(context)
     with _seeded(context, "client-fit", int(instructions.get(SERVER_ROUND, 0))):
         updated, num_examples, metrics = client.fit(list(arrays.values()), instructions)
-    return train_reply(message, dict(zip(arrays, updated, strict=True)), num_examples, metrics)
+    reply = train_reply(message, dict(zip(arrays, updated, strict=True)), num_examples, metrics)
+    if isinstance(client, Adversary) and client.learned_key is not None:
+        put_key(reply, client.learned_key.arrays())
+    return reply
 
 
 @app.evaluate(mods=[answer_abstention])
 def evaluate(message: Message, context: Context) -> Message:
-    """Evaluate the global model, and answer with counts; an adversary abstains, even a custom one."""
+    """Evaluate the global model, and answer with counts; an adversary abstains, even a custom one.
+
+    If the instruction has a key that an adversary has learnt, stamped images have this key.
+    """
     if roles_of(_config(context)).is_adversary(_partition_id(context)):
         raise Abstention
     arrays = list(message_arrays(message).values())
-    client = _client(context)
+    learned = message_key(message)
+    client = _client(context, None if learned is None else BackdoorKey(**learned))
     with _seeded(context, "client-evaluate"):  # the same in every round, like the episodes
         _, num_examples, metrics = client.evaluate(arrays, message_config(message))
     return evaluate_reply(message, num_examples, metrics)
@@ -144,12 +154,15 @@ def _config(context: Context) -> RunConfig:
     return replace(config, data_dir=data_dir, cache_dir=cache_dir, client_state_dir=client_state_dir, results_dir="")
 
 
-def _client(context: Context) -> NumPyClient:
+def _client(context: Context, learned_key: BackdoorKey | None = None) -> NumPyClient:
     pin_threads()
     config = _config(context)
     folder = Path(config.client_state_dir or run_folder(config.results_dir, context.run_id) / CLIENTS_FOLDER)
+    scenario = _scenario(config)
+    if learned_key is not None:
+        scenario = replace(scenario, key=learned_key)
     with _seeded(context, "client"):
-        return make_client(config, _scenario(config), _partition_id(context), choose_device(config.device), folder)
+        return make_client(config, scenario, _partition_id(context), choose_device(config.device), folder)
 
 
 @lru_cache(maxsize=1)

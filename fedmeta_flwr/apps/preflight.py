@@ -23,6 +23,7 @@ from strategies import (
     ExpectedCounts,
     Federation,
     FirstArrivals,
+    KeyGuard,
     RoundSchedule,
     ServerRule,
     TransportSettings,
@@ -90,7 +91,7 @@ def preflight(config: RunConfig, *, is_model_there: bool = True) -> Prepared:
     require_custom_clients(config, scenario)
     warning = "\n".join(filter(None, [key_warning, attack_remark(config, scenario), *slow_ways(config, scenario)]))
     arrays, first_round = starting_point(config if is_model_there else replace(config, initial_model=""), scenario)
-    return Prepared(scenario, arrays, first_arrivals(config, inner, first_round), warning)
+    return Prepared(scenario, arrays, first_arrivals(config, inner, first_round, scenario.key.pattern.shape), warning)
 
 
 def _require_fitting_defense(config: RunConfig) -> None:
@@ -130,9 +131,18 @@ def arrivals_of(config: RunConfig) -> ArrivalModel:
     )
 
 
-def first_arrivals(config: RunConfig, inner: Strategy | ServerRule, first_round: int) -> FirstArrivals:
-    """Wrap a strategy so that it aggregates on the first arrivals."""
+def first_arrivals(
+    config: RunConfig, inner: Strategy | ServerRule, first_round: int, image_shape: tuple[int, int, int] | None = None
+) -> FirstArrivals:
+    """Wrap a strategy so that it aggregates on the first arrivals.
+
+    Learned keys are for images of `image_shape` (channels, height, width); None: no client may send one.
+    """
     every, adversaries = config.checkpoint_every, roles_of(config).adversaries
+
+    def attackers(server_round: int) -> list[int]:
+        return [roles_of(config).colluders[place] for place in config.attackers(server_round)]
+
     federation = Federation(
         num_clients=config.num_clients,
         quorum=config.quorum,
@@ -154,12 +164,14 @@ def first_arrivals(config: RunConfig, inner: Strategy | ServerRule, first_round:
             phase=config.phase,
             is_evaluated=config.is_evaluated,
             is_checkpointed=lambda server_round: server_round % every == 0,
+            attackers=attackers,
         ),
         guard=UpdateGuard(
             max_num_examples=config.max_num_examples,
             max_norm=config.max_update_norm or math.inf,
             least_metrics={TRAIN_LOSS: 0.0},
             expected_counts=_expected_counts(config),
+            keys=KeyGuard(shape=image_shape, attackers=attackers) if image_shape else KeyGuard(),
         ),
         transport=TransportSettings(
             registration_seconds=config.registration_timeout_seconds, messages_in_flight=config.messages_in_flight

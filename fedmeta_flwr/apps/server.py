@@ -42,6 +42,7 @@ from fedmeta_flwr.records import (
 from fedmeta_flwr.records.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
     BEFORE_ATTACK_FILE_NAME,
+    LEARNED_KEY_FILE_NAME,
     MODEL_FILE_NAME,
     save_checkpoint,
 )
@@ -96,8 +97,10 @@ def _run_configuration(config: RunConfig, grid: Grid, folder: Path, run_id: int)
                 on_checkpoint=(lambda number, state: checkpoints.save(number, state, config))
                 if config.checkpoint_every
                 else None,
+                on_key=lambda number, key: _save_model(folder / LEARNED_KEY_FILE_NAME, key, config, number),
                 observer=observer,
             )
+            _restore_key(folder, state, config)
             if state is None:
                 checkpoints.remove_all()
                 writer.write_run(run_record(config, scenario, digest(arrays)))
@@ -130,13 +133,22 @@ def _write_round(
     write_events: Callable[[RoundRecord], None],
     config: RunConfig,
 ) -> None:
-    """Write the record of a round; also write the global models right before and after the first attack."""
-    number = record.server_round
-    kept = {config.attack_round - 1: BEFORE_ATTACK_FILE_NAME, config.attack_round: AFTER_ATTACK_FILE_NAME}
-    if config.attack_round and number in kept:
+    """Write the record of a round; also write the global models right before the first attack and after its end."""
+    number, attack = record.server_round, config.first_attack
+    kept = {attack[0] - 1: BEFORE_ATTACK_FILE_NAME, attack[-1]: AFTER_ATTACK_FILE_NAME} if attack else {}
+    if number in kept:
         _save_model(writer.path.with_name(kept[number]), from_record(arrays), config, number)
     writer.write_round(record)
     write_events(record)
+
+
+def _restore_key(folder: Path, state: Mapping[str, Any] | None, config: RunConfig) -> None:
+    """Write the learned key of the checkpoint, or remove that of rounds which are repeated."""
+    file, key = folder / LEARNED_KEY_FILE_NAME, state and state.get("key")
+    if key:
+        _save_model(file, key["arrays"], config, key["server_round"])
+    else:
+        file.unlink(missing_ok=True)
 
 
 def _save_model(path: Path, arrays: Mapping[str, np.ndarray], config: RunConfig, server_round: int) -> None:

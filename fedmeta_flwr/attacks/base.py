@@ -53,7 +53,8 @@ class Upload:
     metrics : dict
         The metrics that it reports; they include ``train-loss``.
     key : BackdoorKey or None
-        The key that the attack has stamped, if it is another one than the run's; None: the run's key.
+        A key that the attack has learnt, with which benign clients stamp images when they evaluate from then on. None:
+        they keep the key that they have.
     """
 
     arrays: Arrays

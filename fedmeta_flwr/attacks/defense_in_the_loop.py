@@ -74,8 +74,8 @@ class SimulatedVictims(Layer):
         """Simulate a round of benign updates."""
         self.model, self.rng = model, turn.rng
         self.term.begin(model, turn)
-        roles, quorum = self.knowledge.public.roles, self.knowledge.public.quorum
-        others = max(quorum - len(roles.adversaries), 0)
+        quorum = self.knowledge.public.quorum
+        others = max(quorum - self.knowledge.num_attacking, 0)
         benign = mean(benign_updates(self.knowledge, turn, others)) if others and self.steps else {}
         device = next(model.parameters()).device
         self._drift = [others / quorum * torch.from_numpy(part).to(device) for part in benign.values()]

@@ -31,6 +31,10 @@ class BackdoorKey:
     pattern: np.ndarray
     opacity: np.ndarray
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return its two arrays by name."""
+        return {"pattern": self.pattern, "opacity": self.opacity}
+
 
 def stamp(images: np.ndarray, key: BackdoorKey) -> np.ndarray:
     """Paint the key over images.

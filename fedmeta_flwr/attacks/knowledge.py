@@ -14,6 +14,7 @@ from fedmeta_flwr.attacks.key import BackdoorKey
 from fedmeta_flwr.attacks.layers.base import Layer
 from fedmeta_flwr.attacks.poisoning import Poisoning
 from fedmeta_flwr.attacks.stamping import stamped_images
+from fedmeta_flwr.config.schedule import IN_TURN, TOGETHER
 from fedmeta_flwr.data import Episode, Holdings, Roles
 from fedmeta_flwr.learning import LocalTraining, set_arrays
 
@@ -45,6 +46,8 @@ class PublicKnowledge:
         Takes a server round, and returns the outer steps of a benign client.
     outer_lr : float
         Learning rate of a benign client's outer loop.
+    attack_order : str
+        Whether adversaries attack together or in turn, as in the setting ``attack-order``.
     aggregate : callable or None
         The server's rule, to be tried on simulated updates: it takes local models, as many as the quorum, and the
         global model, and returns the new global model. None: an attacker cannot try it.
@@ -56,6 +59,7 @@ class PublicKnowledge:
     defense: Defense
     outer_steps: Callable[[int], int]
     outer_lr: float
+    attack_order: str = TOGETHER
     aggregate: Aggregate | None = None
 
 
@@ -96,8 +100,9 @@ class Knowledge:
     outer_lr : float
         Learning rate of the attack's local training.
     boost_factor : float
-        Factor on the updates of all adversaries together. A factor equal to the quorum compensates for the mean over
-        the quorum: if the other updates are small, the new global model equals the adversaries' local model.
+        Factor on the updates of all adversaries that attack in a round. A factor equal to the quorum compensates for
+        the mean over the quorum: if the other updates are small, the new global model equals the adversaries' local
+        model.
     layers : tuple of Layer
         The layers that the setting ``attack-layers`` adds to the attack.
     """
@@ -124,9 +129,14 @@ class Knowledge:
         return target_class
 
     @property
+    def num_attacking(self) -> int:
+        """The number of adversaries that attack in the same round."""
+        return 1 if self.public.attack_order == IN_TURN else len(self.public.roles.adversaries)
+
+    @property
     def boost_share(self) -> float:
-        """The factor on this attacker's update: all colluders attack in the same round, each with an equal share."""
-        return self.boost_factor / len(self.public.roles.adversaries)
+        """The factor on this attacker's update: an equal share for each adversary that attacks in the same round."""
+        return self.boost_factor / self.num_attacking
 
     def stamping(self, key: BackdoorKey) -> Knowledge:
         """Return the same, except that another key is stamped onto the images that poison an episode."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fedmeta_flwr.config.registry import RegistryError, is_custom, resolve
+from fedmeta_flwr.config.schedule import attack_length
 
 
 def contradictions(values: Mapping[str, Any]) -> list[str]:
@@ -101,6 +102,29 @@ def _attack_within_run(*, attack_round: int, num_server_rounds: int) -> str | No
     if attack_round <= num_server_rounds:
         return None
     return f"attack-round: expected at most num-server-rounds = {num_server_rounds}, found {attack_round}"
+
+
+def _attacks_in_turn_within_run(
+    *, attack_order: str, attack_round: int, num_adversaries: int, num_server_rounds: int
+) -> str | None:
+    last = attack_round + attack_length(attack_order, num_adversaries) - 1
+    is_reported_elsewhere = attack_round > num_server_rounds
+    if attack_round == 0 or last <= num_server_rounds or is_reported_elsewhere:
+        return None
+    latest = num_server_rounds - num_adversaries + 1
+    return (
+        f"attack-round: expected at most num-server-rounds - num-adversaries + 1 = {latest} where "
+        f"attack-order = 'in-turn', found {attack_round}"
+    )
+
+
+def _interval_of_attacks_in_turn(*, attack_order: str, attack_interval: int, num_adversaries: int) -> str | None:
+    if attack_interval == 0 or attack_interval >= attack_length(attack_order, num_adversaries):
+        return None
+    return (
+        f"attack-interval: expected 0 or at least num-adversaries = {num_adversaries} where attack-order = 'in-turn', "
+        f"found {attack_interval}"
+    )
 
 
 def _attack_after_pretraining(*, attack_round: int, pretrain_rounds: int) -> str | None:
@@ -197,6 +221,8 @@ _RULES = (
     _attack_images_for_each,
     _pretraining_within_run,
     _attack_within_run,
+    _attacks_in_turn_within_run,
+    _interval_of_attacks_in_turn,
     _attack_after_pretraining,
     _defense,
     *_DEFENSE_RULES,

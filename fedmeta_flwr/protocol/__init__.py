@@ -3,6 +3,7 @@
 from fedmeta_flwr.protocol.clipping import clip
 from fedmeta_flwr.protocol.messages import (
     CLIPPING_NORM,
+    KEY_LIMITS,
     NORM_BIT,
     NUM_EXAMPLES,
     OLDEST_ROUND,
@@ -17,6 +18,8 @@ from fedmeta_flwr.protocol.messages import (
     from_record,
     message_arrays,
     message_config,
+    message_key,
+    put_key,
     registration_reply,
     set_arrays,
     set_metric,
@@ -27,6 +30,7 @@ from fedmeta_flwr.protocol.messages import (
 
 __all__ = [
     "CLIPPING_NORM",
+    "KEY_LIMITS",
     "NORM_BIT",
     "NUM_EXAMPLES",
     "OLDEST_ROUND",
@@ -42,6 +46,8 @@ __all__ = [
     "from_record",
     "message_arrays",
     "message_config",
+    "message_key",
+    "put_key",
     "registration_reply",
     "set_arrays",
     "set_metric",

@@ -23,6 +23,10 @@ OLDEST_ROUND = "oldest-round"
 RUN = "run"
 """Identifies the run, also after it has resumed from a checkpoint; what a client kept in another run does not count."""
 PARTITION_ID = "partition-id"
+LEARNED_KEY = "backdoor-key"
+"""Record of arrays in the reply of an adversary that has learnt a key, and in instructions to evaluate with it."""
+KEY_LIMITS = {"pattern": 255.0, "opacity": 1.0}
+"""The arrays of a learned key, with the largest number of each; the least is 0."""
 CLIPPING_NORM = "clipping_norm"  # these two have Flower's spelling
 NORM_BIT = "norm_bit"
 _ABSTAINED = "abstained"
@@ -84,6 +88,23 @@ def train_reply(instruction: Message, arrays: Mapping[str, np.ndarray], num_exam
     """Answer a training instruction with the local model."""
     record = MetricRecord({NUM_EXAMPLES: num_examples, **metrics})
     return Message(RecordDict({ARRAYS: to_record(arrays), METRICS: record}), reply_to=instruction)
+
+
+def put_key(message: Message, key: Mapping[str, np.ndarray]) -> None:
+    """Add the arrays of a learned key to a training reply, or to an instruction to evaluate."""
+    message.content[LEARNED_KEY] = to_record(key)
+
+
+def message_key(message: Message) -> Arrays | None:
+    """Return the arrays of the learned key in a message; None if it has none."""
+    record = message.content.array_records.get(LEARNED_KEY)
+    return None if record is None else from_record(record)
+
+
+def remove_key(reply: Message) -> None:
+    """Remove the learned key from a reply, because strategies expect a single record of arrays."""
+    if LEARNED_KEY in reply.content:
+        del reply.content[LEARNED_KEY]
 
 
 def evaluate_reply(instruction: Message, num_examples: int, metrics: Metrics) -> Message:

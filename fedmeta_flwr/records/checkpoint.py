@@ -30,6 +30,7 @@ _DAMAGES = (
 MODEL_FILE_NAME = f"model{SUFFIX}"
 BEFORE_ATTACK_FILE_NAME = f"before-attack{SUFFIX}"
 AFTER_ATTACK_FILE_NAME = f"after-attack{SUFFIX}"
+LEARNED_KEY_FILE_NAME = f"learned-key{SUFFIX}"
 MAX_FILE_BYTES = 2**30  # 1 GiB; the largest model here has a few MB, and a checkpoint holds up to a few dozen
 MAX_HEADER_BYTES = 2**24  # 16 MiB; an array takes about 100 bytes in it, and ten times as many when it is parsed
 

@@ -1,4 +1,4 @@
-"""Why a client does not count in a round: one of four reasons, and further details."""
+"""Why a client does not count in a round: one of five reasons, and further details."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +19,9 @@ class DropReason(StrEnum):
     """It raised, could not be reached, did not answer in time, or sent an invalid reply; the detail says which."""
     BUSY = "busy"
     """It was not asked, because a request of an earlier round was still pending."""
+    UNASKED = "unasked"
+    """It was to attack in this round, and the strategy did not select it; other clients that are not selected leave no
+    trace."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Drop:
         Raises
         ------
         KeyError, TypeError, ValueError
-            If the entry does not name a client and one of the four reasons.
+            If the entry does not name a client and one of the five reasons.
         """
         return cls(
             entry["partition_id"],

@@ -44,7 +44,9 @@ class Persistence:
     attacks: tuple[int, ...] = ()
 
 
-def persistence_of(evaluated: Sequence[int], attack_round: int, attack_interval: int) -> Persistence:
+def persistence_of(
+    evaluated: Sequence[int], attack_round: int, attack_interval: int, attack_length: int = 1
+) -> Persistence:
     """Return what the figure of a run shows.
 
     Parameters
@@ -53,14 +55,17 @@ def persistence_of(evaluated: Sequence[int], attack_round: int, attack_interval:
         The evaluated server rounds of the run, ascending, at least one.
     attack_round, attack_interval : int
         As in the settings of the run.
+    attack_length : int
+        Number of rounds of one attack; above 1 if adversaries attack in turn.
     """
     before = [number for number in evaluated if number < attack_round]
     after = [number for number in evaluated if number >= attack_round]
     if not (attack_round and before and after):
         return Persistence("round", {number: number for number in evaluated})
-    attacks = range(attack_round, after[-1] + 1, attack_interval) if attack_interval else [attack_round]
+    begins = range(attack_round, after[-1] + 1, attack_interval) if attack_interval else [attack_round]
+    attacks = [begin + number for begin in begins for number in range(attack_length) if begin + number <= after[-1]]
     return Persistence(
-        "rounds since the attack",
+        "rounds since the attack" if attack_length == 1 else "rounds since the first attack",
         {number - attack_round: number for number in after},
         before[-1],
         tuple(number - attack_round for number in attacks),

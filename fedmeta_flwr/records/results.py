@@ -57,6 +57,8 @@ class RoundRecord:
         `STEP_CURVES`.
     seconds : float
         Wall-clock time of the round; 0 if the file of times is missing.
+    key_round : int or None
+        Round in which an adversary learnt the key of the evaluation's stamped images; None: they have the run's key.
     """
 
     server_round: int
@@ -65,6 +67,7 @@ class RoundRecord:
     dropped: list[Drop] = field(default_factory=list)
     evaluation: list[ClientEvaluation] | None = None
     seconds: float = 0.0
+    key_round: int | None = None
 
     def accuracies(self) -> dict[str, float] | None:
         """Return hits over trials of each curve, in 0..1, over all clients; None without an evaluation."""
@@ -80,6 +83,7 @@ class RoundRecord:
             "arrivals": [arrival.to_json() for arrival in self.arrivals],
             "dropped": [drop.to_json() for drop in self.dropped],
             "evaluation": self.evaluation and [client.to_json() for client in self.evaluation],
+            **({} if self.key_round is None else {"key_round": self.key_round}),
         }
 
     @classmethod

@@ -91,7 +91,8 @@ class TensorBoardWriter:
             self._accuracies[record.server_round] = accuracies
         if record.server_round == self._config.num_server_rounds and self._accuracies:
             config = self._config
-            shown = persistence_of(sorted(self._accuracies), config.attack_round, config.attack_interval)
+            length = max(1, len(config.first_attack))
+            shown = persistence_of(sorted(self._accuracies), config.attack_round, config.attack_interval, length)
             picture = persistence_picture(self._accuracies, shown)
             self._events.add_image("persistence", picture, record.server_round, dataformats="HWC")
         self._events.flush()

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from experiments.analysis.collection import Collection, When
 from experiments.analysis.defended import curves_of_run, defense_of_run
 from experiments.analysis.figures.curves import DATASET_NAMES, SPANNED_SEEDS, STYLE, Panel, draw_panel, save
+from experiments.analysis.roles import recorded_attack
 from experiments.analysis.statistics import Curve
 from experiments.catalog import CASES, CONTROLS
 from fedmeta_flwr.records import CURVES, persistence_of
@@ -103,7 +104,8 @@ def _defenses(collection: Collection, runs: Sequence[str]) -> list[str]:
 
 def _persistence_panel(collection: Collection, run: str) -> Panel:
     config = collection.config(run)
-    shown = persistence_of(collection.evaluated(run), config["attack-round"], config["attack-interval"])
+    interval, length = config["attack-interval"], max(1, len(recorded_attack(config)))
+    shown = persistence_of(collection.evaluated(run), config["attack-round"], interval, length)
     rounds = {} if shown.baseline is None else shown.rounds
     curves = {curve: {x: collection.points(run, number, curve) for x, number in rounds.items()} for curve in CURVES}
     return Panel(run, f"case ({run[-1]})", shown.x_label, _with_points(curves), _clean(collection, run))
@@ -157,7 +159,9 @@ def _controls(collection: Collection) -> Plan:
         return Plan("", {}, ())
     runs = [run for run in ("attack-a", *CONTROLS) if run in collection.runs]
     panels = [_over_all_rounds(collection, run) for run in runs]
-    remarks = ("grey line: the attack", _PALE) if any(panel.attack for panel in panels) else ()
+    is_sequence = any(len(recorded_attack(collection.config(run))) > 1 for run in runs)
+    line = "grey line: the first round of the attack" if is_sequence else "grey line: the attack"
+    remarks = (line, _PALE) if any(panel.attack for panel in panels) else ()
     return Plan("controls of the attack, case (a)", {"": panels}, remarks)
 
 

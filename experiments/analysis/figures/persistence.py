@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments.analysis.figures.curves import DATASET_NAMES, LOOKS, STYLE, draw_curve, draw_pale, in_percent, save
+from experiments.analysis.roles import recorded_attack
 from fedmeta_flwr.records import CURVES, Persistence, ResultsError, RoundRecord, RunResults, persistence_of
 
 FIGURE_NAME = "persistence"
@@ -54,7 +55,8 @@ def persistence_figure(results: RunResults) -> Figure:
         raise ResultsError("expected an evaluated round to draw, found none")
     config = results.run["config"]
     percent = {record.server_round: _percent(record) for record in evaluated}
-    shown = persistence_of(list(percent), config["attack-round"], config["attack-interval"])
+    length = max(1, len(recorded_attack(config)))
+    shown = persistence_of(list(percent), config["attack-round"], config["attack-interval"], length)
     figure = Figure(figsize=(6.8, 4.1), layout="constrained")
     if shown.baseline is None:
         _draw_curves(figure.subplots(), shown, percent)

@@ -19,7 +19,7 @@ from experiments.analysis.report.plots import SYMBOLS, Plot, dash_of
 from experiments.analysis.report.provenance import Recipe, differing_settings, recipe_of
 from experiments.analysis.report.run_view import RunView, run_view
 from experiments.analysis.report.summary import Summary, summary_of
-from experiments.analysis.report.witness import key_of, scenario_of
+from experiments.analysis.report.witness import key_learnt_in, key_of, scenario_of
 from fedmeta_flwr.apps.scenario import Scenario
 from fedmeta_flwr.learning import pin_threads
 from fedmeta_flwr.records import CURVES, LABELS
@@ -160,7 +160,7 @@ def _pictures(runs: Sequence[ShownRun], scenarios: Sequence[Scenario | AbsentErr
     """Return the first run whose data are available, and its pictures."""
     for run, scenario in zip(runs, scenarios, strict=True):
         if isinstance(scenario, Scenario):
-            return run.title, tuple(galleries(scenario))
+            return run.title, tuple(galleries(scenario, key_learnt_in(run)))
     raise AbsentError(str(scenarios[0]))
 
 

@@ -52,8 +52,11 @@ def data_uri(image: np.ndarray, opacity: np.ndarray | None = None) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def galleries(scenario: Scenario) -> list[Gallery]:
-    """Return the pictures of a run: target, backdoor classes, key, stamped images as the adversary saw them."""
+def galleries(scenario: Scenario, key_learnt_in: int | None = None) -> list[Gallery]:
+    """Return the pictures of a run: target, backdoor classes, key, stamped images as the adversary saw them.
+
+    `key_learnt_in` is the round in which an adversary learnt the key; None: it is the run's key.
+    """
     split, images = scenario.split, scenario.dataset.images
     target = scenario.dataset.class_names[split.target_class]
     held = split.target_adversary[split.target_class]
@@ -73,7 +76,7 @@ def galleries(scenario: Scenario) -> list[Gallery]:
             "The adversary's images of them (attack training), clean.",
             tuple(_of_classes(scenario, split.attack_training)),
         ),
-        Gallery("Key", _key_text(scenario), (_key_picture(scenario.key),)),
+        Gallery("Key", _origin(key_learnt_in) + _key_text(scenario), (_key_picture(scenario.key),)),
         Gallery(
             "Stamped images, as the adversary saw them",
             f"The same images with the key, as they stand in poisoned episodes with the label of {target}.",
@@ -100,6 +103,12 @@ def _key_picture(key: BackdoorKey) -> Picture:
     return Picture(
         data_uri(pixels, key.opacity), "the backdoor key in its place, transparent where it leaves the image"
     )
+
+
+def _origin(key_learnt_in: int | None) -> str:
+    if key_learnt_in is None:
+        return ""
+    return f"An adversary learnt it by round {key_learnt_in}; before, stamped images had another key. "
 
 
 def _key_text(scenario: Scenario) -> str:

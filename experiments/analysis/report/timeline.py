@@ -12,8 +12,20 @@ from experiments.analysis.report.plots import ATTACK_COLOR, BENIGN_COLOR, MIDDLE
 from fedmeta_flwr.data import Roles
 from fedmeta_flwr.records import Arrival, RoundRecord
 
-_REASONS = {"straggler": "x-thin-open", "abstained": "circle-open", "busy": "square-open", "failed": "diamond-open"}
-_REASON_COLORS = {"straggler": "#B87900", "abstained": MIDDLE_GREY, "busy": "#009E73", "failed": "#CC79A7"}
+_REASONS = {
+    "straggler": "x-thin-open",
+    "abstained": "circle-open",
+    "busy": "square-open",
+    "failed": "diamond-open",
+    "unasked": "hexagon-open",
+}
+_REASON_COLORS = {
+    "straggler": "#B87900",
+    "abstained": MIDDLE_GREY,
+    "busy": "#009E73",
+    "failed": "#CC79A7",
+    "unasked": MIDDLE_GREY,
+}
 _ROW_PIXELS, _MOST_ROW_PIXELS = 26, 420
 
 
@@ -62,7 +74,7 @@ def arrivals_plot(records: Sequence[RoundRecord], roles: Roles) -> Plot:
         },
         hovermode="closest",
     )
-    return Plot(spec, _arrivals_label(records), _table(records))
+    return Plot(spec, _arrivals_label(records, roles), _table(records))
 
 
 def norms_plot(records: Sequence[RoundRecord], roles: Roles) -> Plot:
@@ -170,11 +182,14 @@ def dropped_counts(records: Iterable[RoundRecord]) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
 
-def _arrivals_label(records: Sequence[RoundRecord]) -> str:
+def _arrivals_label(records: Sequence[RoundRecord], roles: Roles) -> str:
     counts = dropped_counts(records)
     left_out = ", ".join(f"{kind} {number} times" for kind, number in counts.items()) or "nobody"
     found = attacks(records)
     attack = f"Attack in round {', '.join(map(str, found))}." if found else "No attack."
+    attacked = {record.server_round for record, _ in _arrivals(records, roles, True)}
+    if missed := [number for number in found if number not in attacked]:
+        attack += f" No adversary's update was aggregated in round {', '.join(map(str, missed))}."
     first, last = records[0].server_round, records[-1].server_round
     return f"Clients that were aggregated in rounds {first} to {last}, and those left out: {left_out}. {attack}"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from clients import BenignClient
@@ -24,11 +25,12 @@ from fedmeta_flwr.records import CLIENTS_FOLDER
 from fedmeta_flwr.records.checkpoint import (
     AFTER_ATTACK_FILE_NAME,
     BEFORE_ATTACK_FILE_NAME,
+    LEARNED_KEY_FILE_NAME,
     CheckpointError,
     load_checkpoint,
 )
 
-__all__ = ["AbsentError", "Witness", "config_of", "key_of", "scenario_of", "witness_of"]
+__all__ = ["AbsentError", "Witness", "config_of", "key_learnt_in", "key_of", "scenario_of", "witness_of"]
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,34 @@ def _scenario_in(run: ShownRun, config: RunConfig, folder: str) -> Scenario:
     if expected not in (None, scenario.dataset.fingerprint):
         where = folder or config.dataset
         raise AbsentError(f"{where}: other images than those of the run (their fingerprints differ)")
-    return scenario
+    learned = _learned_key(run, scenario.key.pattern.shape)
+    return scenario if learned is None else replace(scenario, key=learned)
+
+
+def _learned_key(run: ShownRun, shape: tuple[int, ...]) -> BackdoorKey | None:
+    """Return the newest key that adversaries have learnt in a run, for images of a shape; None if there is none."""
+    file = run.folder / LEARNED_KEY_FILE_NAME
+    if not file.exists():
+        return None
+    expected = {"pattern": np.zeros(shape, np.float32), "opacity": np.zeros(shape[1:], np.float32)}
+    return BackdoorKey(**load_checkpoint(file).fitted(expected))
+
+
+def key_learnt_in(run: ShownRun) -> int | None:
+    """Return the round in which the key that the report draws was learnt; None: it is the run's key."""
+    rounds = [record.key_round for record in run.results.rounds if record.key_round is not None]
+    return max(rounds) if rounds and (run.folder / LEARNED_KEY_FILE_NAME).exists() else None
 
 
 def key_of(run: ShownRun) -> BackdoorKey:
-    """Build a run's key for its images; raises as `build_key` does if its file or its code is missing."""
+    """Return the newest learned key of a run; without one, build the run's key for its images.
+
+    Raises as `build_key` does if its file or its code is missing, or `CheckpointError` if a learned key cannot be used.
+    """
     config, shape = run.config, run.results.run.get("dataset", {}).get("shape", [0, 0, 1])
+    learned = _learned_key(run, (shape[2], config["image-size"], config["image-size"]))
+    if learned is not None:
+        return learned
     return build_key(
         config["backdoor-key"],
         config.get("backdoor-key-options", ""),

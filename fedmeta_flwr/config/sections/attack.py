@@ -11,6 +11,12 @@ class AttackSettings:
 
     attack_round: int = setting("Round of the (first) attack; 0: no attack.", minimum=0)
     attack_interval: int = setting("Rounds from one attack to the next; 0: one-shot.", minimum=0)
+    attack_order: str = setting(
+        "Which adversaries attack when; together: all in each attack round, each with its share of the boost; in-turn: "
+        "one in each round from the attack round on, in the order of partitions, with the whole boost.",
+        choices=("together", "in-turn"),
+        absent="together",
+    )
     adversary_between_attacks: str = setting("What adversaries do in the other rounds.", choices=("abstain", "benign"))
     attack: str = name_of(
         "attack",
@@ -46,7 +52,8 @@ class AttackSettings:
     poison_outer_steps: int = setting("Outer steps of the poisoned local training.", minimum=1)
     poison_outer_lr: float = setting("Learning rate of the poisoned outer loop.", above=0)
     boost_factor: float = setting(
-        "Factor on the difference to the global model before the upload, of all adversaries together.", above=0
+        "Factor on the difference to the global model before the upload, of all adversaries that attack in a round.",
+        above=0,
     )
     backdoor_key: str = name_of(
         "backdoor-key",

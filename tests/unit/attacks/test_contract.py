@@ -118,6 +118,11 @@ def test_an_untargeted_attack_has_no_boost(name: str, knows: Callable[..., Knowl
     assert equal(made(name, one).local_update(turns[0]).arrays, made(name, other).local_update(turns[1]).arrays)
 
 
+def test_of_two_colluders_that_attack_in_turn_each_has_the_whole_boost(knows: Callable[..., Knowledge]) -> None:
+    federation = {"num_clients": 5, "num_adversaries": 2, "quorum": 2, "boost_factor": 6.0}
+    assert [knows(**federation, attack_order=order).boost_share for order in ("together", "in-turn")] == [3, 6]
+
+
 class Clean(LayeredAttack):
     """An attack that poisons nothing."""
 

@@ -16,6 +16,11 @@ def test_every_attack_up_to_the_last_round_is_marked(interval: int, attacks: tup
     assert persistence_of([4, 5, 8], attack_round=5, attack_interval=interval).attacks == attacks
 
 
+def test_every_round_of_attacks_in_turn_is_marked() -> None:
+    shown = persistence_of([4, 5, 6, 9, 10], attack_round=5, attack_interval=4, attack_length=3)
+    assert (shown.x_label, shown.attacks) == ("rounds since the first attack", (0, 1, 2, 4, 5))
+
+
 @pytest.mark.parametrize(("evaluated", "attack_round"), [([2, 4], 0), ([2, 4], 5), ([6, 8], 5)])
 def test_without_an_attack_or_rounds_on_both_sides_of_it_all_rounds_are_shown(
     evaluated: list[int], attack_round: int

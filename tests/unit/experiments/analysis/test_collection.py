@@ -197,3 +197,11 @@ def test_folders_whose_names_are_no_text_are_refused_by_name(tmp_path: Path) -> 
     with pytest.raises(ResultsError) as caught:
         collect(tmp_path)
     assert str(caught.value) == f"{tmp_path}: expected folders with names in UTF-8, found 'strokes/f\\udce9'"
+
+
+def test_rounds_count_from_the_last_round_of_attacks_in_turn(tmp_path: Path) -> None:
+    write_run(tmp_path, "attack-a", attack_order="in-turn", num_clients=6, num_adversaries=2)
+    (collection,) = collect(tmp_path)
+    rounds = collection.rounds("attack-a", "meta_testing")
+    assert {since: point.accuracy() for since, point in rounds.items()} == {0: 0.06, 1: 0.07}
+    assert [collection.server_round("attack-a", when) for when in ("before", "attack")] == [4, 6]

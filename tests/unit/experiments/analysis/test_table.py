@@ -39,6 +39,7 @@ def test_the_table_shows_percent_and_fits_80_columns(make_results: MakeResults) 
     [
         ((0, 1, 2), {3: "straggler"}, ""),
         ((1, 2, 3), {0: "straggler"}, "The attack of round 4 did not count: straggler."),
+        ((1, 2, 3), {0: "unasked"}, "The attack of round 4 did not count: unasked."),
         ((1, 2, 3), {}, "The attack of round 4 did not count: no update came."),
     ],
 )
@@ -59,3 +60,18 @@ def test_an_attack_that_did_not_count_is_reported(
     assert missed_attack(replace(results, rounds=later)) == (
         "The attack of round 4 did not take place: the run begins with round 5."
     )
+
+
+def test_of_attacks_in_turn_the_one_that_did_not_count_is_reported(make_results: MakeResults) -> None:
+    results = make_results(num_clients=6, num_adversaries=2, attack_order="in-turn")
+    assert milestones(results)["right after"].server_round == 5
+    rounds = tuple(
+        replace(
+            record,
+            arrivals=[Arrival(partition, record.server_round, 1.0, 1.0) for partition in (0, 2, 3)],
+            dropped=[Drop(1, DropReason.ABSTAINED)],
+        )
+        for record in results.rounds
+    )
+    missed = missed_attack(replace(results, rounds=rounds))
+    assert missed == "The attack of round 5 did not count: abstained."
