@@ -12,10 +12,13 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from fedmeta_flwr.attacks.knowledge import Aggregate, Arrays
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.protocol import messages
+from fedmeta_flwr.protocol.flower_private import as_server_task
 from fedmeta_flwr.records import TRAIN_LOSS, Arrival
 
 _SEED = 2**40
 """Of the rule's own draws, such as noise. It is not the run's seed: an attacker does not know what the server draws."""
+
+_RUN_ID = 0
 
 
 def rule_of(config: RunConfig) -> Aggregate:
@@ -53,15 +56,15 @@ def _aggregate(config: RunConfig, models: Sequence[Arrays], global_arrays: Array
     inner = make_inner(rule, federation, _SEED, 1, None)
     metrics = {**inner.required_metrics(), TRAIN_LOSS: 1.0}
     sent = dict(global_arrays)
-    received = []
-    for partition_id, model in enumerate(models):
-        instruction = Message(RecordDict(), dst_node_id=partition_id + 1, message_type="train")
-        reply = messages.train_reply(instruction, model, 1, metrics)
-        arrival = Arrival(partition_id, 1, 0.0, 0.0, {messages.NUM_EXAMPLES: 1, **metrics})
-        received.append(ReceivedUpdate(arrival, reply, sent, is_late=False))
-    with _silent(logging.getLogger("flwr")):
+    with as_server_task(_RUN_ID), _silent(logging.getLogger("flwr")):
         nodes = cast(Any, _Nodes(config.num_clients))
         inner.configure_train(1, messages.to_record(sent), ConfigRecord(), nodes)
+        received = []
+        for partition_id, model in enumerate(models):
+            instruction = Message(RecordDict(), dst_node_id=partition_id + 1, message_type="train")
+            reply = messages.train_reply(instruction, model, 1, metrics)
+            arrival = Arrival(partition_id, 1, 0.0, 0.0, {messages.NUM_EXAMPLES: 1, **metrics})
+            received.append(ReceivedUpdate(arrival, reply, sent, is_late=False))
         aggregated, _ = inner.aggregate_train(1, received, messages.to_record(sent))
     return messages.from_record(aggregated)
 
