@@ -15,7 +15,6 @@ from experiments.analysis.report.witness import key_learnt_in, key_of, scenario_
 from experiments.engines.inline import run_inline
 from experiments.runner.run import prepare
 from experiments.settings import APP_DIR, merge_settings, read_defaults
-from fedmeta_flwr.apps import server as server_app
 from fedmeta_flwr.attacks import Attack, BackdoorKey, Turn, Upload
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.config.registry import RegistryError
@@ -121,7 +120,7 @@ def test_a_resumed_run_evaluates_with_the_learned_key_of_its_checkpoint(
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(server_app.ResultsWriter, "write_round", stopped)
+        patch.setattr(ResultsWriter, "write_round", stopped)
         with pytest.raises(KeyboardInterrupt):
             run_inline(settings_of(folder, **settings))
     if stale:  # the key of round 4 has been written, and round 4 is repeated
