@@ -16,6 +16,7 @@ from experiments.engines.inline import run_inline
 from experiments.runner.run import prepare
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.apps.assembly import initial_arrays
+from fedmeta_flwr.apps.preflight import preflight
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.config.registry import RegistryError
@@ -178,3 +179,13 @@ def test_options_of_the_built_in_attack_are_checked_before_anything_starts(
 def test_an_attack_without_such_a_module_is_refused(run_config: Callable[..., RunConfig], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="attack: expected a module that can be imported"):
         prepare(run_config(**small(tmp_path, attack="no.such.module:Attack")))
+
+
+def test_a_built_in_attack_that_cannot_be_made_is_refused_and_a_remark_is_a_warning_before_anything_starts(
+    run_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="expected a key of at least 37 pixels for 37 parts, found"):
+        many = {"num_adversaries": 37, "num_clients": 39, "quorum": 38, "strokes_classes": 400}
+        preflight(run_config(**small(tmp_path, attack="distributed-key", key_size=3, **many)))
+    warning = preflight(run_config(**small(tmp_path, attack="a-little-is-enough"))).warning
+    assert "a-little-is-enough: no attack at this size" in warning
