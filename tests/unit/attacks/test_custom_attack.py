@@ -184,8 +184,9 @@ def test_an_attack_without_such_a_module_is_refused(run_config: Callable[..., Ru
 def test_a_built_in_attack_that_cannot_be_made_is_refused_and_a_remark_is_a_warning_before_anything_starts(
     run_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="expected a key of at least 37 pixels for 37 parts, found"):
-        many = {"num_adversaries": 37, "num_clients": 39, "quorum": 38, "strokes_classes": 400}
-        preflight(run_config(**small(tmp_path, attack="distributed-key", key_size=3, **many)))
+    many = {"num_adversaries": 5, "num_clients": 7, "quorum": 6, "strokes_classes": 120, "key_size": 3}
+    config = run_config(**small(tmp_path, attack="distributed-key", **many))
+    with pytest.raises(RegistryError, match="expected a key of at least 5 pixels for 5 parts, found 4"):
+        preflight(config)
     warning = preflight(run_config(**small(tmp_path, attack="a-little-is-enough"))).warning
     assert "a-little-is-enough: no attack at this size" in warning
