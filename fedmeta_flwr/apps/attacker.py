@@ -63,9 +63,18 @@ def _layers(attack_layers: str, knowledge: Knowledge) -> tuple[Layer, ...]:
     for name, options in json_object(attack_layers).items():
         if not isinstance(options, dict):
             raise RegistryError(f"attack-layers: expected a JSON object of options for {name!r}, found {options!r}")
-        with custom_code("attack-layer", name, json.dumps(options)):
-            layers.append(make("attack-layer", name, Layer, {"knowledge": knowledge}, json.dumps(options)))
+        layers.append(_layer(name, json.dumps(options), knowledge))
     return tuple(layers)
+
+
+def _layer(name: str, options: str, knowledge: Knowledge) -> Layer:
+    try:
+        with custom_code("attack-layer", name, options):
+            layer: Layer = make("attack-layer", name, Layer, {"knowledge": knowledge}, options)
+    except RegistryError as error:  # it names a setting of its own, but all layers are in one
+        problem = str(error).removeprefix("attack-layer-options: ").removeprefix("attack-layer: ")
+        raise RegistryError(f"attack-layers: {problem}") from error
+    return layer
 
 
 def knowledge_of(config: RunConfig, scenario: Scenario, partition_id: int, client: Mapping[str, Any]) -> Knowledge:

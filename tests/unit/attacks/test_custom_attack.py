@@ -16,6 +16,7 @@ from experiments.engines.inline import run_inline
 from experiments.runner.run import prepare
 from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.apps.assembly import initial_arrays
+from fedmeta_flwr.apps.preflight import preflight
 from fedmeta_flwr.apps.scenario import load_scenario
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.config.registry import RegistryError
@@ -178,3 +179,14 @@ def test_options_of_the_built_in_attack_are_checked_before_anything_starts(
 def test_an_attack_without_such_a_module_is_refused(run_config: Callable[..., RunConfig], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="attack: expected a module that can be imported"):
         prepare(run_config(**small(tmp_path, attack="no.such.module:Attack")))
+
+
+def test_a_built_in_attack_that_cannot_be_made_is_refused_and_a_remark_is_a_warning_before_anything_starts(
+    run_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    many = {"num_adversaries": 5, "num_clients": 7, "quorum": 6, "strokes_classes": 120, "key_size": 3}
+    config = run_config(**small(tmp_path, attack="distributed-key", **many))
+    with pytest.raises(RegistryError, match="expected a key of at least 5 pixels for 5 parts, found 4"):
+        preflight(config)
+    warning = preflight(run_config(**small(tmp_path, attack="a-little-is-enough"))).warning
+    assert "a-little-is-enough: no attack at this size" in warning

@@ -32,7 +32,7 @@ def key_of(covered: list[int]) -> BackdoorKey:
 def test_the_parts_cover_the_key_do_not_overlap_and_are_of_nearly_equal_size(count: int) -> None:
     key = key_of([0, 3, 4, 8, 13, 17, 24])
     parts = [part_of_key(key, index, count) for index in range(count)]
-    assert np.array_equal(sum(part.opacity for part in parts), key.opacity)
+    np.testing.assert_array_equal(np.sum([part.opacity for part in parts], axis=0), key.opacity)
     sizes = [int((part.opacity > 0).sum()) for part in parts]
     assert max(sizes) - min(sizes) <= 1
     places = [place for part in parts for place in np.flatnonzero(part.opacity).tolist()]
