@@ -14,14 +14,13 @@ from experiments.cli.session import exit_code_of
 from experiments.output import Output
 from fedmeta_flwr.records import CURVES
 
-_HEADINGS = ("attack", "training", "", "valid.", "main", "norm", "cosine", "masked", "bounds", "AUC norm", "AUC cos")
+_HEADINGS = ("attack", "train", "95 %", "valid", "main", "norm", "cos", "mask", "bounds", "AUC n", "AUC c")
 _MEANINGS = """\
-training, valid., main: accuracy with the poisoned model minus that with the clean model, in points, without a \
-defense; of the backdoor on attack training images, with its 95 % interval, and on attack validation images; and of \
-the main task.
-norm, cosine, masked: of the upload; over the median norm of a benign update; to the mean benign update; share of \
-weights left as they are.
-AUC: how well the norm, or a low cosine, tells the upload from benign updates; 0.5 is chance."""
+train, valid, main: accuracy with the poisoned model minus that with the clean model, in points, without a defense; \
+of the backdoor on attack training images, with its interval, and on attack validation images; and of the main task.
+norm, cos, mask: of the upload; over the median norm of a benign update; cosine to the mean benign update; share of \
+weights left as they are, in %.
+AUC n, AUC c: how well the norm, or a low cosine, tells the upload from benign updates; 0.5 is chance."""
 
 
 def audit_session(request: AuditRequest, *, quiet: bool = False, as_json: bool = False) -> int:
@@ -50,9 +49,10 @@ def audit_table(audited: Sequence[Audited]) -> Table:
         caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
+        show_edge=False,
     )
     for place, heading in enumerate(_HEADINGS):
-        table.add_column(heading, no_wrap=heading not in _HEADINGS[-2:], justify="right" if place else "left")
+        table.add_column(heading, no_wrap=True, justify="right" if place else "left")
     for one in audited:
         table.add_row(*_row(one))
     return table
@@ -63,17 +63,17 @@ def _row(one: Audited) -> tuple[str, ...]:
     uploads = [upload for measured in one.poisoned for upload in measured.numbers["uploads"]]
     detection = [measured.numbers["detection"] for measured in one.poisoned]
     checks = [(name, holds) for upload in uploads for name, holds in upload["checks"].items()]
-    broken = sorted({name for name, holds in checks if not holds})
+    broken = not all(holds for _, holds in checks)
     return (
         one.name,
         _points(training.value),
-        f"{_points(training.low)} to {_points(training.high)}",
+        f"{_points(training.low)}..{_points(training.high)}",
         _points(excess_of(one, "attack_validation").value),
         _points(excess_of(one, "main_task").value),
         f"{one.norm_ratio():.3g}",
         f"{_mean([upload['cosine'] for upload in uploads]):.2f}",
-        f"{100 * _mean([upload['unchanged_share'] for upload in uploads]):.0f} %",
-        f"broken: {', '.join(broken)}" if broken else "held" if checks else "none",
+        f"{100 * _mean([upload['unchanged_share'] for upload in uploads]):.0f}",
+        "broken" if broken else "held" if checks else "none",
         f"{_mean([found['norm'] for found in detection]):.2f}",
         f"{_mean([found['cosine'] for found in detection]):.2f}",
     )
