@@ -35,8 +35,8 @@ _CHOSEN_OTHERWISE = {
     "initial-model": "runs start from the pre-training of their seed",
     "resume": "stopped runs are resumed automatically",
 }
-# A pre-training does not depend on these: it keeps the defaults, so it can be reused when they are overridden.
-_AFTER_PRETRAINING = (
+
+AFTER_PRETRAINING = (
     "attack-interval",
     "attack-order",
     "attack",
@@ -66,6 +66,7 @@ _AFTER_PRETRAINING = (
     "fine-tuning-curve-episodes",
     "local-curve-steps",
 )
+"""A pre-training does not depend on these settings: it keeps the defaults, so it can be reused with others."""
 
 SETTINGS_OF_A_SEED = RunConfig.free_settings() | {"seed", "initial-model", "device"}
 """The settings in which the seeds of a run may differ."""
@@ -193,7 +194,7 @@ def _planned(run: Run, seed: int, layers: _Layers, folder: Path) -> PlannedRun:
     if run.ends_before_attack:
         # Runs that start from it measure the clean model for one round before they attack.
         values["num-server-rounds"] = schedule["attack-round"] - 2
-        values |= {key: layers.defaults[key] for key in _AFTER_PRETRAINING}
+        values |= {key: layers.defaults[key] for key in AFTER_PRETRAINING}
     if run.after is not None:
         values["initial-model"] = str(folder / run.after / MODEL_FILE_NAME)
     # Overrides do not change the settings that define this run.

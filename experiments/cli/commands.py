@@ -7,81 +7,44 @@ import typer
 from click import Choice
 
 from experiments.benchmarks.running import BENCHMARKS
-from experiments.catalog import DATASETS, PROFILES
-from experiments.cli.completion import complete_config, complete_experiment, complete_setting
+from experiments.catalog import DATASETS
+from experiments.cli.audit import audit
+from experiments.cli.completion import complete_config, complete_experiment
+from experiments.cli.options import (
+    EXIT_CODES,
+    Actors,
+    AppDir,
+    AsJson,
+    DataDir,
+    Dataset,
+    Engine,
+    FilesOnly,
+    FirstSeed,
+    FlowerActors,
+    Overrides,
+    Profile,
+    Quiet,
+    RayAddress,
+    RayCluster,
+    ResultsDir,
+    Resume,
+    Seeds,
+    epilog,
+)
 from experiments.engines import DEFAULT_ENGINE, ENGINES, FLOWER, INLINE
 from experiments.settings import APP_DIR
-
-_EXIT_CODES = """Exit codes: 0 done; 1 failed; 2 a mistake in the command, the configuration or the data; 130 Ctrl-C; \
-143 terminated."""
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Reproduce *Backdoor Attacks on Federated Meta-Learning*.",
-    epilog=_EXIT_CODES,
+    epilog=EXIT_CODES,
 )
 
 
-def _epilog(*examples: str) -> str:
-    listed = "\n\n".join(f"- `python -m experiments {example}`" for example in examples)
-    return f"{_EXIT_CODES}\n\n\n\nExamples:\n\n{listed}"  # Typer leaves one blank line of two
-
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-c",
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override a setting; the value is TOML or plain text.",
-        autocompletion=complete_setting,
-    ),
-]
-DataDir = Annotated[Path | None, typer.Option(help="Folder with the dataset's files (setting data-dir).")]
-ResultsDir = Annotated[
-    Path | None, typer.Option(help="Folder for the results. [default: results/NAME-DATE-TIME]", show_default=False)
-]
-Actors = Annotated[
-    int | None,
-    typer.Option(min=1, help="Processes that play the clients. [default: 1.5 per core]", show_default=False),
-]
-FlowerActors = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="With --engine flower: processes that play the clients. [default: 1.5 per core]", show_default=False
-    ),
-]
-RayCluster = Annotated[
-    str | None,
-    typer.Option(metavar="HOST:PORT", help="Spread the runs over this Ray cluster, which must see the results root."),
-]
-RayAddress = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Run on this Ray cluster, with an actor for each of its cores.")
-]
-Engine = Annotated[
-    str,
-    typer.Option(
-        click_type=Choice(ENGINES),
-        help="What runs the clients: Flower's simulation, Ray actors without Flower's SuperLink, or this process.",
-    ),
-]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Resume the run in the results folder from its newest checkpoint.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-FilesOnly = Annotated[bool, typer.Option("--quiet", "-q", help="Print no table, only the names of the files.")]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on standard output, everything else on standard error.")
-]
-AppDir = Annotated[
-    Path, typer.Option("--app", help="Folder of the Flower App, a checkout. [default: this one]", show_default=False)
-]
-
-
 @app.command(
-    epilog=_epilog(
+    epilog=epilog(
         "run quickstart -c seed=1 -c num-server-rounds=80",
         "run omniglot-case-a --data-dir ~/omniglot --actors 4",
         "run my-config.toml --results-dir results/mine --resume",
@@ -126,7 +89,7 @@ def run(
     raise typer.Exit(run_session(request))
 
 
-@app.command(epilog=_epilog("quickstart", "quickstart -c seed=100 --results-dir results/first --json"))
+@app.command(epilog=epilog("quickstart", "quickstart -c seed=100 --results-dir results/first --json"))
 def quickstart(
     *,
     overrides: Overrides = None,
@@ -156,7 +119,7 @@ def quickstart(
 
 
 @app.command(
-    epilog=_epilog(
+    epilog=epilog(
         "reproduce",
         "reproduce persistence fine-tuning --dataset omniglot --profile full --seeds 5 --data-dir DIR",
         "reproduce --dataset omniglot --profile full --seeds 20 --data-dir DIR --ray-address HEAD:PORT",
@@ -166,10 +129,10 @@ def quickstart(
 def reproduce(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAMES]", autocompletion=complete_experiment)] = None,
     *,
-    dataset: Annotated[str, typer.Option(click_type=Choice(DATASETS), help="Which images.")] = "strokes",
-    profile: Annotated[str, typer.Option(click_type=Choice(PROFILES), help="How much is run.")] = "quick",
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 2,
-    first_seed: Annotated[int, typer.Option(min=0, help="The first of them; the others follow it.")] = 0,
+    dataset: Dataset = "strokes",
+    profile: Profile = "quick",
+    seeds: Seeds = 2,
+    first_seed: FirstSeed = 0,
     results_dir: Annotated[Path, typer.Option(help="Results root.")] = Path("results/reproduction"),
     data_dir: DataDir = None,
     overrides: Overrides = None,
@@ -215,7 +178,12 @@ def reproduce(
     raise typer.Exit(reproduce_session(request, as_json=as_json))
 
 
-@app.command(epilog=_epilog("catalog", "catalog --json"))
+app.command(
+    epilog=epilog("audit", "audit norm-bound-1 neurotoxin --seeds 3", 'audit --curves "matching head" --jobs 2 --json')
+)(audit)
+
+
+@app.command(epilog=epilog("catalog", "catalog --json"))
 def catalog(*, as_json: AsJson = False) -> None:
     """List the experiments of the catalog: figure, claims, runs."""
     from experiments.cli.session import catalog_session
@@ -223,7 +191,7 @@ def catalog(*, as_json: AsJson = False) -> None:
     raise typer.Exit(catalog_session(as_json=as_json))
 
 
-@app.command(epilog=_epilog("figures results/quickstart-20250101-120000", "figures results/reproduction --json"))
+@app.command(epilog=epilog("figures results/quickstart-20250101-120000", "figures results/reproduction --json"))
 def figures(
     path: Annotated[Path, typer.Argument(metavar="PATH")],
     *,
@@ -240,7 +208,7 @@ def figures(
     raise typer.Exit(figures_session(path, quiet=quiet, as_json=as_json))
 
 
-@app.command(epilog=_epilog("claims results/reproduction", "claims results/reproduction --json"))
+@app.command(epilog=epilog("claims results/reproduction", "claims results/reproduction --json"))
 def claims(
     path: Annotated[Path, typer.Argument(metavar="ROOT")],
     *,
@@ -253,7 +221,7 @@ def claims(
     raise typer.Exit(claims_session(path, quiet=quiet, as_json=as_json))
 
 
-@app.command(epilog=_epilog("publish results/reproduction docs/results"))
+@app.command(epilog=epilog("publish results/reproduction docs/results"))
 def publish(
     path: Annotated[Path, typer.Argument(metavar="ROOT")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER")],
@@ -270,7 +238,7 @@ def publish(
     raise typer.Exit(publish_session(path, folder, as_json=as_json))
 
 
-@app.command(epilog=_epilog("report results/reproduction", "report results/reproduction --output report.html"))
+@app.command(epilog=epilog("report results/reproduction", "report results/reproduction --output report.html"))
 def report(
     path: Annotated[Path, typer.Argument(metavar="PATH")],
     *,
@@ -289,7 +257,7 @@ def report(
     raise typer.Exit(report_session(path, output, data_dir, as_json=as_json))
 
 
-@app.command(epilog=_epilog("bench update", "bench round --repetitions 3 --json", "bench scale --engine ray"))
+@app.command(epilog=epilog("bench update", "bench round --repetitions 3 --json", "bench scale --engine ray"))
 def bench(
     name: Annotated[str, typer.Argument(click_type=Choice(tuple(BENCHMARKS)))],
     *,
@@ -315,7 +283,7 @@ def bench(
     raise typer.Exit(benchmark_session(name, repetitions, results_dir, engine=engine, quiet=quiet, as_json=as_json))
 
 
-@app.command(epilog=_epilog("doctor", "doctor --dataset omniglot --data-dir ~/omniglot", "doctor --no-run --json"))
+@app.command(epilog=epilog("doctor", "doctor --dataset omniglot --data-dir ~/omniglot", "doctor --no-run --json"))
 def doctor(
     *,
     dataset: Annotated[

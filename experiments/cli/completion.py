@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
+from experiments.audit.attacks import VARIANTS
 from experiments.catalog import EXPERIMENTS
 from experiments.settings import CONFIGS_DIR
 from fedmeta_flwr.config import RunConfig
@@ -20,6 +21,11 @@ def complete_config(incomplete: str) -> list[str]:
 def complete_experiment(incomplete: str) -> list[Offer]:
     """Return the names of experiments."""
     return [(name, one.text) for name, one in EXPERIMENTS.items() if name.startswith(incomplete)]
+
+
+def complete_attack(incomplete: str) -> list[Offer]:
+    """Return the names of the attacks of an audit."""
+    return [(name, one.text) for name, one in VARIANTS.items() if name.startswith(incomplete)]
 
 
 def complete_setting(incomplete: str) -> list[Offer]:

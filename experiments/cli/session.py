@@ -15,6 +15,7 @@ from experiments.analysis.figures.panels import draw_collection
 from experiments.analysis.figures.persistence import FIGURE_NAME, draw_persistence
 from experiments.analysis.publish import publish
 from experiments.analysis.table import catalog_table, milestones, missed_attack, results_table
+from experiments.audit.errors import AuditFailedError
 from experiments.benchmarks.progress import show_turns
 from experiments.benchmarks.running import BenchmarkError, benchmark_table, run_benchmark
 from experiments.catalog import EXPERIMENTS
@@ -39,6 +40,7 @@ FIGURES = "figures"
 _HOW_TO_RESUME = {
     "run": "run with --results-dir and --resume continues from the last checkpoint",
     "quickstart": "run quickstart with --results-dir and --resume continues from the last checkpoint",
+    "audit": "audit keeps what is measured",
     "reproduce": "reproduce resumes from the last checkpoint",
 }
 _WRONG_PATH = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
@@ -92,7 +94,7 @@ class RunRequest:
 def run_session(request: RunRequest) -> int:
     """Run one configuration, report on it, and return the exit code."""
     output = Output(request.command, request.as_json)
-    return _exit_code(lambda: _run(request, output), output)
+    return exit_code_of(lambda: _run(request, output), output)
 
 
 def figures_session(path: Path, *, quiet: bool = False, as_json: bool = False) -> int:
@@ -106,7 +108,7 @@ def figures_session(path: Path, *, quiet: bool = False, as_json: bool = False) -
             folder = path if path.is_dir() else path.parent
             _report(read_results(path), folder, output, is_shown=not quiet)
 
-    return _exit_code(command, output)
+    return exit_code_of(command, output)
 
 
 def reproduce_session(request: ReproduceRequest, *, as_json: bool = False) -> int:
@@ -129,13 +131,13 @@ def reproduce_session(request: ReproduceRequest, *, as_json: bool = False) -> in
         _draw_root(request.results_root, output)
         _judge_root(request.results_root, output)
 
-    return _exit_code(command, output)
+    return exit_code_of(command, output)
 
 
 def claims_session(root: Path, *, quiet: bool = False, as_json: bool = False) -> int:
     """Judge the claims from a results root, and return the exit code."""
     output = Output("claims", as_json)
-    return _exit_code(lambda: _judge_root(root, output, is_shown=not quiet), output)
+    return exit_code_of(lambda: _judge_root(root, output, is_shown=not quiet), output)
 
 
 def publish_session(root: Path, folder: Path, *, as_json: bool = False) -> int:
@@ -147,7 +149,7 @@ def publish_session(root: Path, folder: Path, *, as_json: bool = False) -> int:
         _draw_root(folder, output)
         _judge_root(folder, output, is_shown=False)
 
-    return _exit_code(command, output)
+    return exit_code_of(command, output)
 
 
 def report_session(path: Path, output_file: Path | None, data_dir: Path | None, *, as_json: bool = False) -> int:
@@ -161,7 +163,7 @@ def report_session(path: Path, output_file: Path | None, data_dir: Path | None, 
         output.document["report"] = str(file)
         output.console.print(f"Report: {file}", markup=False)
 
-    return _exit_code(command, output)
+    return exit_code_of(command, output)
 
 
 def catalog_session(*, as_json: bool = False) -> int:
@@ -175,7 +177,7 @@ def catalog_session(*, as_json: bool = False) -> int:
         ]
         output.show(catalog_table())
 
-    return _exit_code(command, output)
+    return exit_code_of(command, output)
 
 
 def benchmark_session(
@@ -197,7 +199,7 @@ def benchmark_session(
         output.show(benchmark_table(result))
         output.console.print(f"{result['seconds']:.0f} s; numbers: {file}", markup=False)
 
-    return _exit_code(command, output)
+    return exit_code_of(command, output)
 
 
 def _draw_root(root: Path, output: Output) -> None:
@@ -219,7 +221,7 @@ def _name(heading: str, files: list[Path], output: Output) -> None:
     output.console.print(heading, *(f"  {file}" for file in files), sep="\n", markup=False)
 
 
-def _exit_code(command: Callable[[], None], output: Output | None = None) -> int:
+def exit_code_of(command: Callable[[], None], output: Output | None = None) -> int:
     """Run a command and return its exit code.
 
     Bad input is a ValueError of this project, or a path that cannot be used; a failed run is a RuntimeError.
@@ -234,6 +236,9 @@ def _exit_code(command: Callable[[], None], output: Output | None = None) -> int
         code, problem = interruption.exit_code, str(interruption)
         how_to_resume = _HOW_TO_RESUME.get(output.command)
         errors.print(f"Interrupted: {problem}{f'; {how_to_resume}' if how_to_resume else ''}.")
+    except AuditFailedError as error:
+        code, problem = FAILED, str(error)
+        errors.print(f"Audit failed: {problem}")
     except (RunFailedError, SuperLinkError, BenchmarkError) as error:
         code, problem = FAILED, str(error)
         errors.print(f"Run failed: {problem}")

@@ -5,6 +5,7 @@ A new attack is one class. It derives from `Attack`, from `LayeredAttack` if it 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,6 +104,10 @@ class Attack(ABC):
         """
         return {}
 
+    def checks(self, global_arrays: Arrays, upload: Arrays) -> Mapping[str, bool]:
+        """Return what the attack promises of its last upload, each by a name, and whether it holds; for audits."""
+        return {}
+
 
 class LayeredAttack(Attack):
     """Local training on episodes that the attack chooses, with layers that change its gradients, steps and upload.
@@ -145,3 +150,7 @@ class LayeredAttack(Attack):
     def remember(self, turn: Turn) -> Arrays:
         """Return what the layers remember."""
         return self.layer.remember(turn)
+
+    def checks(self, global_arrays: Arrays, upload: Arrays) -> Mapping[str, bool]:
+        """Return what the layers promise."""
+        return self.layer.checks(global_arrays, upload)

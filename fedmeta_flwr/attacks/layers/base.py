@@ -74,6 +74,13 @@ class Layer:
         """Return the arrays to upload instead of the local ones, with the same names, shapes and types."""
         return local_arrays
 
+    def checks(self, global_arrays: Mapping[str, np.ndarray], upload: Mapping[str, np.ndarray]) -> Mapping[str, bool]:
+        """Return what the layer promises of an upload of the present round, each by a name, and whether it holds.
+
+        It is computed from the upload as it is sent, after the boost; see `Attack.checks`.
+        """
+        return {}
+
 
 class Chain(Layer):
     """Layers in sequence: each receives the result of the previous one.
@@ -113,6 +120,14 @@ class Chain(Layer):
         for layer in self.layers:
             local_arrays = layer.change_upload(global_arrays, local_arrays)
         return local_arrays
+
+    def checks(self, global_arrays: Mapping[str, np.ndarray], upload: Mapping[str, np.ndarray]) -> Mapping[str, bool]:
+        """Return what all layers promise; a promise that two layers make must hold for both."""
+        kept: dict[str, bool] = {}
+        for layer in self.layers:
+            for name, holds in layer.checks(global_arrays, upload).items():
+                kept[name] = holds and kept.get(name, True)
+        return kept
 
 
 def around_steps(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], layer: Layer) -> None:

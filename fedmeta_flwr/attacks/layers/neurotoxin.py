@@ -68,6 +68,11 @@ class Neurotoxin(Layer):
             if parameter.grad is not None:
                 parameter.grad.masked_fill_(mask.to(parameter.device), 0)
 
+    def checks(self, global_arrays: Mapping[str, np.ndarray], upload: Mapping[str, np.ndarray]) -> Mapping[str, bool]:
+        """Return whether the masked coordinates are those of the global model, to the bit."""
+        pairs = ((array[self.masks[name]], upload[name][self.masks[name]]) for name, array in global_arrays.items())
+        return {"neurotoxin": all(old.tobytes() == new.tobytes() for old, new in pairs)}
+
     def _change(self, turn: Turn) -> Mapping[str, np.ndarray]:
         """Return how much benign clients change each coordinate, 0 or above."""
         if self.reference == "rounds" and (moves := self._moves(turn)):

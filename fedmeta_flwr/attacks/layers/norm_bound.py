@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fedmeta_flwr.attacks.knowledge import Knowledge
 
 _SIMULATED_CLIENTS = 5
+_ROUNDING = 1e-6
 
 
 class NormBound(Layer):
@@ -72,3 +73,8 @@ class NormBound(Layer):
             name: np.asarray(global_arrays[name] + part * scale, dtype=local_arrays[name].dtype)
             for name, part in update.items()
         }
+
+    def checks(self, global_arrays: Mapping[str, np.ndarray], upload: Mapping[str, np.ndarray]) -> Mapping[str, bool]:
+        """Return whether the upload is within the bound, but for rounding (a relative 1e-6)."""
+        length = norm({name: array.astype(np.float64) - global_arrays[name] for name, array in upload.items()})
+        return {"norm-bound": length <= self.radius * self.knowledge.boost_share * (1 + _ROUNDING)}

@@ -285,3 +285,15 @@ def test_boosting_scales_the_difference_to_the_global_model(factor: float, size:
     boosted = boost(old, new, factor)
     assert boosted.dtype == np.float32
     np.testing.assert_allclose(boosted - old, factor * (new - old), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [{"norm-bound": {"factor": 1.0}}, {"neurotoxin": {"top_share": 0.3}}])
+def test_a_layer_with_a_bound_checks_the_upload_itself(layer: dict[str, Any], knows: Callable[..., Knowledge]) -> None:
+    knowledge = knows(boost_factor=3.0)
+    ((name, options),) = layer.items()
+    attack = LayeredAttack(knowledge, make("attack-layer", name, Layer, {"knowledge": knowledge, **options}))
+    turn = turn_of(knowledge)
+    arrays = attack.local_update(turn).arrays
+    assert attack.checks(turn.global_arrays, arrays) == {name: True}
+    other = {key: array + np.float32(1) for key, array in arrays.items()}
+    assert attack.checks(turn.global_arrays, other) == {name: False}

@@ -1,0 +1,136 @@
+"""The figures of an audit: security curves of defenses, and excess over the length of the upload."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments.analysis.figures.curves import STYLE, Look, save
+from experiments.analysis.security import Audited, excess_of, security_curve, worst_case
+from experiments.analysis.statistics import Estimate
+
+CURVE = "attack_training"
+_Y_LABEL = "excess of backdoor accuracy,\npoisoned minus clean (points)"
+# Okabe and Ito's colours, which differ for colour-blind readers; marker and line differ as well.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#999999")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
+_LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1.2, 1, 1.2)), (0, (1.2, 1.2)))
+_WIDTH, _HEIGHT = 3.4, 3.0
+
+
+def looks_of(names: Sequence[str]) -> dict[str, Look]:
+    """Return a look for each attack; no two of them have the same marker and line, up to 44 attacks."""
+    return {
+        name: Look(_COLORS[place % len(_COLORS)], _MARKERS[place % len(_MARKERS)], _LINES[place % len(_LINES)])
+        for place, name in enumerate(names)
+    }
+
+
+def draw_security(attacks: Sequence[Audited], folder: Path) -> list[Path]:
+    """Draw the figures of one data set and profile.
+
+    Parameters
+    ----------
+    attacks : sequence of Audited
+        The attacks, in the order of the legend.
+    folder : Path
+        Where ``security.png``, ``norms.png`` and their SVGs are written.
+
+    Returns
+    -------
+    list of Path
+        The files; none if there is no attack.
+    """
+    if not attacks:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    step_curves = list(dict.fromkeys(name for one in attacks for name in one.step_curves()))
+    with mpl.rc_context(STYLE):
+        drawn = [save(_norms(attacks), folder / "norms")]
+        if step_curves:
+            drawn.append(save(_security(attacks, step_curves), folder / "security"))
+    return [file for files in drawn for file in files]
+
+
+def _security(attacks: Sequence[Audited], step_curves: Sequence[str]) -> Figure:
+    looks = looks_of([one.name for one in attacks])
+    figure = Figure(figsize=(_WIDTH * len(step_curves) + 2, _HEIGHT), layout="constrained")
+    row = figure.subplots(1, len(step_curves), sharey=True, squeeze=False)[0]
+    for axes, name in zip(row, step_curves, strict=True):
+        _panel(axes, security_curve(attacks, CURVE, name), looks)
+        axes.set_title(name.replace("_", "-"))
+        axes.set_xlabel("fine-tuning steps" if name == "fine_tuning" else "local steps")
+    row[0].set_ylabel(_Y_LABEL)
+    handles = [_handle(name, look) for name, look in looks.items()]
+    handles.append(Line2D([], [], color="0.75", linewidth=5, label="worst case"))
+    figure.legend(handles=handles, loc="outside right upper", frameon=False)
+    return figure
+
+
+def _panel(axes: Axes, curves: Mapping[str, Mapping[int, Estimate]], looks: Mapping[str, Look]) -> None:
+    """Draw a line with its intervals for each attack, above a broad band along the largest excess."""
+    _grid(axes)
+    worst = worst_case(curves)
+    axes.plot(
+        list(worst),
+        [100 * estimate.value for _, estimate in worst.values()],
+        color="0.75",
+        linewidth=5,
+        solid_capstyle="round",
+        zorder=1,
+    )
+    for name, points in curves.items():
+        look, percent = looks[name], [100 * estimate.value for estimate in points.values()]
+        low = [100 * (estimate.value - estimate.low) for estimate in points.values()]
+        high = [100 * (estimate.high - estimate.value) for estimate in points.values()]
+        axes.errorbar(list(points), percent, (low, high), fmt="none", ecolor=look.color, elinewidth=0.7, alpha=0.6)
+        axes.plot(list(points), percent, **_style(look))
+    steps = sorted({step for points in curves.values() for step in points})
+    first = min((step for step in steps if step), default=1)
+    axes.set_xscale("symlog", linthresh=first, linscale=0.45)
+    axes.set_xticks(steps, list(map(str, steps)))
+    axes.minorticks_off()
+
+
+def _norms(attacks: Sequence[Audited]) -> Figure:
+    """Draw the excess without a defense over the length of the upload, in median lengths of a benign update."""
+    looks = looks_of([one.name for one in attacks])
+    figure = Figure(figsize=(_WIDTH + 2, _HEIGHT), layout="constrained")
+    axes = figure.subplots()
+    _grid(axes)
+    for one in attacks:
+        estimate, look = excess_of(one, CURVE), looks[one.name]
+        axes.vlines(one.norm_ratio(), 100 * estimate.low, 100 * estimate.high, color=look.color, linewidth=0.8)
+        axes.plot([one.norm_ratio()], [100 * estimate.value], **{**_style(look), "linestyle": "none"})
+    axes.set_xscale("log")
+    axes.set_xlabel("norm of the upload / median norm of a benign update")
+    axes.set_ylabel(_Y_LABEL)
+    handles = [_handle(name, look, line=False) for name, look in looks.items()]
+    figure.legend(handles=handles, loc="outside right upper", frameon=False)
+    return figure
+
+
+def _grid(axes: Axes) -> None:
+    axes.axhline(0, color="0.45", linewidth=0.8, zorder=0)
+    axes.grid(axis="y", color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _style(look: Look) -> dict[str, Any]:
+    return {
+        "color": look.color,
+        "linestyle": look.line,
+        "linewidth": 1.2,
+        "marker": look.marker,
+        "markersize": 4.5,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.4,
+    }
+
+
+def _handle(name: str, look: Look, *, line: bool = True) -> Line2D:
+    return Line2D([], [], label=name, **{**_style(look), **({} if line else {"linestyle": "none"})})

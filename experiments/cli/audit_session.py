@@ -1,0 +1,118 @@
+"""The command ``audit``, from its request to the exit code, with all output for the user."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from experiments.analysis.audit_files import FOLDER
+from experiments.analysis.security import Audited, accuracy_of, excess_of
+from experiments.audit.audit import AuditRequest, audit, require_passed
+from experiments.cli.session import exit_code_of
+from experiments.output import Output
+from fedmeta_flwr.records import CURVES
+
+_HEADINGS = ("attack", "train", "95 %", "valid", "main", "norm", "cos", "mask", "bounds", "AUC n", "AUC c")
+_MEANINGS = """\
+train, valid, main: accuracy with the poisoned model minus that with the clean model, in points, without a defense; \
+of the backdoor on attack training images, with its interval, and on attack validation images; and of the main task.
+norm, cos, mask: of the upload; over the median norm of a benign update; cosine to the mean benign update; share of \
+weights left as they are, in %.
+AUC n, AUC c: how well the norm, or a low cosine, tells the upload from benign updates; 0.5 is chance."""
+
+
+def audit_session(request: AuditRequest, *, quiet: bool = False, as_json: bool = False) -> int:
+    """Audit attacks, show the table, draw figures if there are curves, and return the exit code."""
+    output = Output("audit", as_json)
+
+    def command() -> None:
+        audited = audit(request, output.console)
+        output.document["attacks"] = [_document(one) for one in audited]
+        if not quiet:
+            output.show(audit_table(audited))
+        _draw(request, audited, output)
+        require_passed(audited, request)
+
+    return exit_code_of(command, output)
+
+
+def audit_table(audited: Sequence[Audited]) -> Table:
+    """Return a row for each attack: excess of backdoor accuracy in points with its interval, and its upload."""
+    seeds = sorted({measured.seed for one in audited for measured in one.poisoned})
+    title = f"Attacks without a defense, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption=_MEANINGS,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+    )
+    for place, heading in enumerate(_HEADINGS):
+        table.add_column(heading, no_wrap=True, justify="right" if place else "left")
+    for one in audited:
+        table.add_row(*_row(one))
+    return table
+
+
+def _row(one: Audited) -> tuple[str, ...]:
+    training = excess_of(one, "attack_training")
+    uploads = [upload for measured in one.poisoned for upload in measured.numbers["uploads"]]
+    detection = [measured.numbers["detection"] for measured in one.poisoned]
+    checks = [(name, holds) for upload in uploads for name, holds in upload["checks"].items()]
+    broken = not all(holds for _, holds in checks)
+    return (
+        one.name,
+        _points(training.value),
+        f"{_points(training.low)}..{_points(training.high)}",
+        _points(excess_of(one, "attack_validation").value),
+        _points(excess_of(one, "main_task").value),
+        f"{one.norm_ratio():.3g}",
+        f"{_mean([upload['cosine'] for upload in uploads]):.2f}",
+        f"{100 * _mean([upload['unchanged_share'] for upload in uploads]):.0f}",
+        "broken" if broken else "held" if checks else "none",
+        f"{_mean([found['norm'] for found in detection]):.2f}",
+        f"{_mean([found['cosine'] for found in detection]):.2f}",
+    )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.0f}"
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+def _document(one: Audited) -> Mapping[str, Any]:
+    return {
+        "name": one.name,
+        "seeds": [measured.seed for measured in one.poisoned],
+        "excess": {curve: asdict(excess_of(one, curve)) for curve in CURVES},
+        "accuracy": {
+            model: {curve: accuracy_of(measured, curve) for curve in CURVES}
+            for model, measured in (("clean", one.clean), ("poisoned", one.poisoned))
+        },
+        "norm_ratio": one.norm_ratio(),
+        "uploads": [measured.numbers["uploads"] for measured in one.poisoned],
+        "detection": [measured.numbers["detection"] for measured in one.poisoned],
+        "curves": {
+            name: {str(step): asdict(excess_of(one, "attack_training", name, step)) for step in one.steps(name)}
+            for name in one.step_curves()
+        },
+        "seconds": [measured.origin["seconds"] for measured in one.poisoned],
+    }
+
+
+def _draw(request: AuditRequest, audited: Sequence[Audited], output: Output) -> None:
+    """Draw the figures of this data set and profile, and name them."""
+    from experiments.analysis.figures.security import draw_security
+
+    folder = request.results_root / FOLDER / request.dataset / request.profile
+    files = draw_security(audited, folder) if any(one.step_curves() for one in audited) else []
+    output.document["files"] = [str(file) for file in files]
+    for file in files:
+        output.console.print(f"  {file}", markup=False)

@@ -1,0 +1,46 @@
+"""Made-up files of an audit."""
+
+from typing import Any
+
+from experiments.analysis.audit_files import Measured
+from experiments.analysis.security import Audited
+from experiments.settings import APP_DIR, read_defaults
+from fedmeta_flwr.records import CURVES, ClientEvaluation, Counts
+
+
+def measured(
+    percent: int, *, seed: int = 0, name: str = "", steps: dict[int, int] | None = None, **numbers: Any
+) -> Measured:
+    """Every episode of both clients has this accuracy in every curve, and others along the steps of matching."""
+
+    def counts(of: int) -> dict[str, Counts]:
+        return {curve: Counts([of] * 3, [100] * 3) for curve in CURVES}
+
+    along = {"matching": {step: counts(of) for step, of in (steps or {}).items()}} if steps else {}
+    return Measured(
+        name=name or "clean",
+        clean="clean" if name else "",
+        seed=seed,
+        config=read_defaults(APP_DIR),
+        evaluation=[ClientEvaluation(client, counts(percent), along) for client in (1, 2)],
+        digest="made-up",
+        numbers=numbers,
+        origin={"seconds": 1.0},
+    )
+
+
+def audited(
+    name: str, poisoned: int, clean: int = 20, *, steps: dict[int, int] | None = None, holds: bool = True
+) -> Audited:
+    upload = {"partition_id": 0, "norm": 6.0, "cosine": 0.1, "unchanged_share": 0.0, "checks": {"norm-bound": holds}}
+    clean_steps = dict.fromkeys(steps, clean) if steps else None
+    return Audited(
+        name,
+        [
+            measured(
+                poisoned, seed=seed, name=name, steps=steps, uploads=[upload], detection={"norm": 1.0, "cosine": 0.5}
+            )
+            for seed in range(3)
+        ],
+        [measured(clean, seed=seed, steps=clean_steps, benign={"norms": [1.0, 2.0, 3.0]}) for seed in range(3)],
+    )
