@@ -24,6 +24,7 @@ PACKAGES = (
     "experiments.analysis.claims",
     "experiments.analysis.figures",
     "experiments.analysis.report",
+    "experiments.audit",
     "experiments.benchmarks",
     "experiments.cli",
     "experiments.doctor",
