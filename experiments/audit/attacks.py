@@ -64,6 +64,11 @@ class Variant:
         return not frozenset(AFTER_PRETRAINING).issuperset(self.settings)
 
 
+def attack(name: str, **options: Any) -> dict[str, str]:
+    """Return the settings of an attack with options."""
+    return {"attack": name, "attack-options": json.dumps(options) if options else ""}
+
+
 def layers(**options: Mapping[str, Any]) -> dict[str, str]:
     """Return the setting that adds layers, given by their names with underscores and their options."""
     named = {name.replace("_", "-"): dict(one) for name, one in options.items()}
@@ -89,6 +94,77 @@ _ALL = (
         text="model replacement that keeps away from the weights that benign clients change most",
         settings=layers(neurotoxin={}),
         floor=5.0,
+    ),
+    Variant(
+        name="constrain-and-scale",
+        text="model replacement in the direction of benign updates",
+        settings=attack("constrain-and-scale"),
+    ),
+    Variant(
+        name="distributed-key",
+        text="two of seven clients, each of which stamps half of the key",
+        settings={
+            **attack("distributed-key"),
+            "num-clients": 7,
+            "num-adversaries": 2,
+            "quorum": 5,
+            "boost-factor": 5.0,
+        },
+    ),
+    Variant(
+        name="learned-key",
+        text="model replacement with a key that the attacker learns at the global model",
+        settings=attack("learned-key"),
+    ),
+    Variant(
+        name="private-part-noise",
+        text="a backdoor for many private parts of a client that matches",
+        settings=attack("private-part-noise"),
+    ),
+    Variant(
+        name="alignment",
+        text="stamped images get the features of the target",
+        settings=attack("alignment"),
+    ),
+    Variant(
+        name="alignment-norm-bound-2",
+        text="alignment; its upload is as long as 2 benign updates at most",
+        settings=attack("alignment") | layers(norm_bound={"factor": 2.0}),
+    ),
+    Variant(
+        name="defense-in-the-loop",
+        text="looks ahead through the local steps of the rescue",
+        settings=attack("defense-in-the-loop"),
+    ),
+    Variant(
+        name="second-order-loop",
+        text="looks ahead through up to 3 local steps of the rescue, with the gradient through them",
+        settings=attack("defense-in-the-loop", steps=[0, 1, 3], second_order=True),
+    ),
+    Variant(
+        name="fine-tuning-in-the-loop",
+        text="looks ahead through fine-tuning on the support set",
+        settings=attack("defense-in-the-loop", steps=[3, 10, 30], against="none", matching=0.0),
+    ),
+    Variant(
+        name="fresh-head-in-the-loop",
+        text="looks ahead through a fresh head",
+        settings=attack("defense-in-the-loop", steps=[10, 50], against="fresh-head", matching=0.0),
+    ),
+    Variant(
+        name="inner-product-manipulation",
+        text="untargeted: uploads the opposite of a benign update",
+        settings=attack("inner-product-manipulation"),
+    ),
+    Variant(
+        name="min-max",
+        text="untargeted: as far from the mean as benign updates are from each other",
+        settings=attack("min-max"),
+    ),
+    Variant(
+        name="a-little-is-enough",
+        text="untargeted: the mean minus a multiple of the standard deviation",
+        settings=attack("a-little-is-enough"),
     ),
 )
 VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in _ALL}
