@@ -105,7 +105,7 @@ def test_of_two_colluders_each_has_half_of_the_boost(name: str, knows: Callable[
     knowledge = knows(num_adversaries=2, quorum=2, boost_factor=6.0)
     plain = knows(num_adversaries=1, boost_factor=1.0)  # uploads the local model itself
     turn = turn_of(knowledge)
-    boosted, local = made(name, knowledge).local_update(turn), made(name, plain).local_update(turn)
+    boosted, local = made(name, knowledge).local_update(turn), made(name, plain).local_update(turn_of(knowledge))
     for key, old in turn.global_arrays.items():
         np.testing.assert_allclose(boosted.arrays[key] - old, 3 * (local.arrays[key] - old), rtol=1e-4, atol=1e-5)
 
