@@ -6,12 +6,13 @@ from fedmeta_flwr.defenses.base import Defense
 from fedmeta_flwr.defenses.fresh_head import FreshHead
 from fedmeta_flwr.defenses.matching.local_only import LocalOnly
 from fedmeta_flwr.defenses.matching.rescue import Rescue
+from fedmeta_flwr.defenses.matching.variants import rescue_curves
 from fedmeta_flwr.defenses.none import HeadSteps, Undefended
 
 
 def head_curves() -> dict[str, Defense]:
     """Return the curves of a model with its head: name, as in ``step-curves``, to the defense that is measured."""
-    return _by_name((Undefended(), Rescue(), HeadSteps(), FreshHead(), LocalOnly()))
+    return _by_name((Undefended(), Rescue(), HeadSteps(), FreshHead(), LocalOnly(), *rescue_curves()))
 
 
 def curves_of(defense: Defense) -> dict[str, Defense]:
