@@ -105,15 +105,9 @@ def test_an_attack_leaves_what_it_is_given_as_it_is(name: str, knows: Callable[.
 def test_of_two_colluders_each_has_half_of_the_boost(name: str, knows: Callable[..., Knowledge]) -> None:
     knowledge = knows(num_adversaries=2, quorum=2, boost_factor=6.0)
     plain = knows(num_adversaries=1, boost_factor=1.0)  # uploads the local model itself
-<<<<<<< HEAD
     boosted = made(name, knowledge).local_update(turn_of(knowledge))
     local = made(name, plain).local_update(turn_of(plain))
     for key, old in turn_of(knowledge).global_arrays.items():
-=======
-    turn = turn_of(knowledge)
-    boosted, local = made(name, knowledge).local_update(turn), made(name, plain).local_update(turn_of(knowledge))
-    for key, old in turn.global_arrays.items():
->>>>>>> 80ec9aeed708f2c80f6f05090ac9eeefc91e0c1e
         np.testing.assert_allclose(boosted.arrays[key] - old, 3 * (local.arrays[key] - old), rtol=1e-4, atol=1e-5)
 
 
