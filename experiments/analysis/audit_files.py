@@ -5,7 +5,7 @@ They are ``RESULTS/audit/DATASET/PROFILE/seed-N/NAME.json``.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,9 @@ class Measured:
         ``attack`` (name, options and layers), ``uploads``, ``detection`` and ``arrived``.
     origin : mapping
         ``seconds``, ``machine``, ``git_revision`` and ``command``.
+    clean_evaluation : list of ClientEvaluation
+        Of an attack that learns a key: the counts with the clean model and this key, with which it is compared. Empty:
+        it is compared with the clean measurements.
     """
 
     name: str
@@ -52,11 +55,12 @@ class Measured:
     digest: str
     numbers: Mapping[str, Any]
     origin: Mapping[str, Any]
+    clean_evaluation: list[ClientEvaluation] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file."""
-        evaluation = [client.to_json() for client in self.evaluation]
-        return {"format": FORMAT, **asdict(self), "evaluation": evaluation}
+        evaluation, clean = ([client.to_json() for client in of] for of in (self.evaluation, self.clean_evaluation))
+        return {"format": FORMAT, **asdict(self), "evaluation": evaluation, "clean_evaluation": clean}
 
 
 def without_paths(config: RunConfig) -> dict[str, Any]:
@@ -88,8 +92,13 @@ def read_measured(file: Path) -> Measured:
         content = json.loads(file.read_bytes())
         if content.pop("format") != FORMAT:
             raise ValueError("another format")
-        evaluation = [ClientEvaluation.from_json(client) for client in content.pop("evaluation")]
-        return Measured(**content, evaluation=evaluation)
+        evaluation, clean = (
+            [ClientEvaluation.from_json(client) for client in content.pop(name, [])]
+            for name in ("evaluation", "clean_evaluation")
+        )
+        if not evaluation:
+            raise ValueError("no evaluation")
+        return Measured(**content, evaluation=evaluation, clean_evaluation=clean)
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise ResultsError(f"{file}: expected a file of an audit of format {FORMAT}, found {problem}") from error

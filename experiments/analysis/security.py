@@ -51,6 +51,15 @@ class Audited:
         return float(np.median(ratios))
 
 
+def audited(name: str, poisoned: Sequence[Measured], clean: Sequence[Measured]) -> Audited:
+    """Return an attack over seeds; where it has learnt a key, the clean model is measured with this key, too."""
+    compared = [
+        replace(other, evaluation=one.clean_evaluation) if one.clean_evaluation else other
+        for one, other in zip(poisoned, clean, strict=True)
+    ]
+    return Audited(name, poisoned, compared)
+
+
 def excess_of(audited: Audited, curve: str, step_curve: str = "", step: int = 0) -> Estimate:
     """Estimate an accuracy with the poisoned model minus that with the clean model, paired by seed and episode.
 
@@ -134,7 +143,7 @@ def _with_clean(folder: Path, name: str, poisoned: list[Measured]) -> Audited:
         if not file.is_file():
             raise ResultsError(f"{file}: expected the clean measurements of {name}, found none")
         clean.append(read_measured(file))
-    return Audited(name, poisoned, clean)
+    return audited(name, poisoned, clean)
 
 
 def _counts(measured: Sequence[Measured], curve: str, step_curve: str, step: int) -> EpisodeCounts:

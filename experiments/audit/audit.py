@@ -10,7 +10,7 @@ from rich.console import Console
 
 from experiments.analysis.audit_files import FOLDER, existing, file_of, read_measured, seed_folder
 from experiments.analysis.redaction import without_folders
-from experiments.analysis.security import Audited, excess_of, loss_of
+from experiments.analysis.security import Audited, audited, excess_of, loss_of
 from experiments.audit.attacks import CLEAN, Variant, variants_of
 from experiments.audit.errors import AuditFailedError
 from experiments.audit.pretraining import Plan, PreTraining, plans
@@ -189,4 +189,4 @@ def _work(works: Sequence[Work], request: AuditRequest, console: Console) -> Non
 def _audited(variant: Variant, tasks: Sequence[Task]) -> Audited:
     poisoned = [read_measured(file_of(task.folder, task.name)) for task in tasks]
     clean = [read_measured(file_of(task.folder, task.clean)) for task in tasks]
-    return Audited(variant.name, poisoned, clean)
+    return audited(variant.name, poisoned, clean)

@@ -1,8 +1,10 @@
 """The clients of a run, called without a server, exactly as the ClientApp calls them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from flwr.client import NumPyClient
 from clients import Abstention
 from fedmeta_flwr.apps.assembly import make_client
 from fedmeta_flwr.apps.scenario import Scenario
+from fedmeta_flwr.attacks import BackdoorKey
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.learning import torch_draws
 from fedmeta_flwr.protocol import NUM_EXAMPLES, OLDEST_ROUND, SERVER_ROUND
@@ -32,10 +35,13 @@ class AttackUpdate:
         The upload.
     checks : mapping of str to bool
         What the attack promises of it, and whether that holds.
+    key : BackdoorKey or None
+        The key that the attack has learnt, if it has.
     """
 
     update: ClientUpdate
     checks: Mapping[str, bool]
+    key: BackdoorKey | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,12 @@ class Parties:
         sent, client = history[self.config.attack_round], self._client(partition_id)
         update = self._fit(client, partition_id, self.config.attack_round, sent)
         attack = getattr(client, "attack", None)  # a custom adversary need not have one
-        return AttackUpdate(update, {} if attack is None else dict(attack.checks(sent, update.arrays)))
+        checks = {} if attack is None else dict(attack.checks(sent, update.arrays))
+        return AttackUpdate(update, checks, getattr(client, "learned_key", None))
+
+    def with_key(self, key: BackdoorKey) -> Parties:
+        """Return the same clients, which stamp images with another key when they evaluate."""
+        return replace(self, scenario=replace(self.scenario, key=key))
 
     def evaluation(self, partition_id: int, server_round: int, arrays: Arrays) -> ClientEvaluation:
         """Return the counts of a benign client with the global arrays after a round."""

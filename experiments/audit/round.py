@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from experiments.audit.parties import Arrays, AttackUpdate, Parties
 from experiments.settings import SettingsError
 from fedmeta_flwr.apps.preflight import arrivals_of
+from fedmeta_flwr.attacks import BackdoorKey
 from fedmeta_flwr.config import RunConfig
 from strategies import ClientUpdate, WallClock
 
@@ -54,6 +55,12 @@ class AttackRound:
     uploads: dict[int, AttackUpdate]
     arrived: tuple[int, ...]
     poisoned: Arrays
+
+    @property
+    def learned_key(self) -> BackdoorKey | None:
+        """The key that an adversary has learnt, as a run would use it: of several, that of the lowest partition."""
+        keys = (self.uploads[one].key for one in sorted(self.uploads))
+        return next((key for key in keys if key is not None), None)
 
 
 def require_auditable(config: RunConfig) -> None:

@@ -125,8 +125,12 @@ def _measure_attack(task: Task) -> None:
             "detection": detection(uploads, BenignNumbers(**clean.numbers["benign"])),
             "arrived": list(played.arrived),
         }
-        evaluation = parties.evaluations(config.attack_round, played.poisoned)
-    write_measured(task.folder, task.measured(beginning.clean, evaluation, numbers, began))
+        judges = parties if played.learned_key is None else parties.with_key(played.learned_key)
+        evaluation = judges.evaluations(config.attack_round, played.poisoned)
+        is_new_key = played.learned_key is not None
+        with_key = judges.evaluations(config.attack_round - 1, beginning.clean) if is_new_key else []
+    measured = task.measured(beginning.clean, evaluation, numbers, began)
+    write_measured(task.folder, replace(measured, clean_evaluation=with_key))
 
 
 @contextmanager

@@ -30,8 +30,9 @@ COLLUDERS = {"num_adversaries": 2, "num_clients": 6, "quorum": 4, "strokes_class
         {"weighting": "num-examples", "attack_layers": '{"norm-bound": {}}'},
         {**COLLUDERS, "adversary_between_attacks": "abstain"},
         {"defense": "federation", "attack_round": 4},
+        {"attack": "learned-key", "attack_options": '{"steps": 2, "rate": 0.3}'},
     ],
-    ids=["plain", "with memory", "weighted", "colluders", "private parts"],
+    ids=["plain", "with memory", "weighted", "colluders", "private parts", "learned key"],
 )
 def test_its_models_and_counts_are_those_of_a_run(
     settings: dict[str, object], run_config: RunConfigs, tmp_path: Path
@@ -48,7 +49,9 @@ def test_its_models_and_counts_are_those_of_a_run(
     beginning = begin(parties, start)
     clean = parties.evaluations(config.attack_round - 1, beginning.clean)
     played = attack_round(parties, beginning)
-    poisoned = parties.evaluations(config.attack_round, played.poisoned)
+    judges = parties if played.learned_key is None else parties.with_key(played.learned_key)
+    assert (played.learned_key is not None) == (config.attack == "learned-key")
+    poisoned = judges.evaluations(config.attack_round, played.poisoned)
 
     for name, found in ((BEFORE_ATTACK_FILE_NAME, beginning.clean), (AFTER_ATTACK_FILE_NAME, played.poisoned)):
         expected = load_checkpoint(tmp_path / "run" / name).arrays
