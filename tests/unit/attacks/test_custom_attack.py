@@ -184,7 +184,8 @@ def test_an_attack_without_such_a_module_is_refused(run_config: Callable[..., Ru
 def test_a_built_in_attack_that_cannot_be_made_is_refused_and_a_remark_is_a_warning_before_anything_starts(
     run_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
-    many = {"num_adversaries": 5, "num_clients": 7, "quorum": 6, "strokes_classes": 120, "key_size": 3}
+    many: dict[str, Any] = {"num_adversaries": 5, "num_clients": 7, "quorum": 6, "strokes_classes": 120, "key_size": 3}
+    many["adversary_between_attacks"] = "benign"
     config = run_config(**small(tmp_path, attack="distributed-key", **many))
     with pytest.raises(RegistryError, match="expected a key of at least 5 pixels for 5 parts, found 4"):
         preflight(config)
