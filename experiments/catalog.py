@@ -18,6 +18,39 @@ _NO_ATTACK = {"attack-round": 0}
 _DEFENDED = {"defense": "federation"}
 
 
+AFTER_PRETRAINING = (
+    "attack-interval",
+    "attack-order",
+    "attack",
+    "attack-options",
+    "attack-layers",
+    "attack-images",
+    "poisoning",
+    "poisoning-options",
+    "poison-fraction",
+    "poison-support-episodes",
+    "poison-outer-steps",
+    "poison-outer-lr",
+    "boost-factor",
+    "backdoor-key",
+    "backdoor-key-options",
+    "key-position",
+    "key-size",
+    "key-intensity",
+    "matching-steps",
+    "matching-lr",
+    "local-head-lr",
+    "evaluate-episodes",
+    "evaluate-query-shot",
+    "evaluate-inner-steps",
+    "step-curves",
+    "fine-tuning-curve-steps",
+    "fine-tuning-curve-episodes",
+    "local-curve-steps",
+)
+"""A pre-training does not depend on these settings: it keeps the defaults, so it can be reused with others."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of a seed.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.catalog import Run, runs_of
+from experiments.catalog import AFTER_PRETRAINING, Run, runs_of
 from experiments.settings import (
     CONFIGS_DIR,
     SettingsError,
@@ -35,38 +35,6 @@ _CHOSEN_OTHERWISE = {
     "initial-model": "runs start from the pre-training of their seed",
     "resume": "stopped runs are resumed automatically",
 }
-
-AFTER_PRETRAINING = (
-    "attack-interval",
-    "attack-order",
-    "attack",
-    "attack-options",
-    "attack-layers",
-    "attack-images",
-    "poisoning",
-    "poisoning-options",
-    "poison-fraction",
-    "poison-support-episodes",
-    "poison-outer-steps",
-    "poison-outer-lr",
-    "boost-factor",
-    "backdoor-key",
-    "backdoor-key-options",
-    "key-position",
-    "key-size",
-    "key-intensity",
-    "matching-steps",
-    "matching-lr",
-    "local-head-lr",
-    "evaluate-episodes",
-    "evaluate-query-shot",
-    "evaluate-inner-steps",
-    "step-curves",
-    "fine-tuning-curve-steps",
-    "fine-tuning-curve-episodes",
-    "local-curve-steps",
-)
-"""A pre-training does not depend on these settings: it keeps the defaults, so it can be reused with others."""
 
 SETTINGS_OF_A_SEED = RunConfig.free_settings() | {"seed", "initial-model", "device"}
 """The settings in which the seeds of a run may differ."""

@@ -6,6 +6,7 @@ PACKAGES = (
     "fedmeta_flwr",
     "fedmeta_flwr.apps",
     "fedmeta_flwr.attacks",
+    "fedmeta_flwr.attacks.layers",
     "fedmeta_flwr.config",
     "fedmeta_flwr.config.sections",
     "fedmeta_flwr.data",

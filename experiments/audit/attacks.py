@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.plan import AFTER_PRETRAINING
+from experiments.catalog import AFTER_PRETRAINING
 from experiments.settings import SettingsError
 
 CLEAN = "clean"

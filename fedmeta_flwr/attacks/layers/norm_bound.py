@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from fedmeta_flwr.attacks.knowledge import Knowledge
 
 _SIMULATED_CLIENTS = 5
-_ROUNDING = 1e-6
 
 
 class NormBound(Layer):
@@ -75,6 +74,14 @@ class NormBound(Layer):
         }
 
     def checks(self, global_arrays: Mapping[str, np.ndarray], upload: Mapping[str, np.ndarray]) -> Mapping[str, bool]:
-        """Return whether the upload is within the bound, but for rounding (a relative 1e-6)."""
+        """Return whether the upload is within the bound, but for rounding.
+
+        The rounding is that of the local and of the uploaded arrays in their precision, the former boosted. It matters
+        only where updates are tiny.
+        """
+        share = self.knowledge.boost_share
         length = norm({name: array.astype(np.float64) - global_arrays[name] for name, array in upload.items()})
-        return {"norm-bound": length <= self.radius * self.knowledge.boost_share * (1 + _ROUNDING)}
+        units = {
+            name: np.spacing(np.maximum(np.abs(array), np.abs(global_arrays[name]))) for name, array in upload.items()
+        }
+        return {"norm-bound": bool(length <= self.radius * share + (1 + share) / 2 * norm(units))}
