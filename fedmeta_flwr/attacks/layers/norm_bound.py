@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from fedmeta_flwr.attacks.layers.base import Layer, OuterStep
+from fedmeta_flwr.attacks.layers.boost import boost
 from fedmeta_flwr.attacks.simulation import benign_updates, norm
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from fedmeta_flwr.attacks.knowledge import Knowledge
 
 _SIMULATED_CLIENTS = 5
+_FIRST_SHORTENING = 1e-7
 
 
 class NormBound(Layer):
@@ -62,26 +64,37 @@ class NormBound(Layer):
     def change_upload(
         self, global_arrays: Mapping[str, np.ndarray], local_arrays: Mapping[str, np.ndarray]
     ) -> Mapping[str, np.ndarray]:
-        """Project what is uploaded; it is not changed within the bound."""
+        """Project what is uploaded; it is not changed within the bound.
+
+        The projection is shortened until the boosted arrays are within the bound in their precision.
+        """
         update = {name: local.astype(np.float64) - global_arrays[name] for name, local in local_arrays.items()}
-        length = norm(update)
-        if length <= self.radius:
-            return local_arrays
-        scale = self.radius / length
-        return {
-            name: np.asarray(global_arrays[name] + part * scale, dtype=local_arrays[name].dtype)
-            for name, part in update.items()
-        }
+        length, arrays, shorter = norm(update), local_arrays, _FIRST_SHORTENING
+        scale = min(1.0, self.radius / length) if length else 1.0
+        if scale < 1:
+            arrays = _moved(global_arrays, update, scale)
+        while self._norm_of_upload(global_arrays, arrays) > self.radius * self.knowledge.boost_share:
+            scale, shorter = scale * max(1 - shorter, 0), 2 * shorter
+            arrays = _moved(global_arrays, update, scale)
+        return arrays
 
     def checks(self, global_arrays: Mapping[str, np.ndarray], upload: Mapping[str, np.ndarray]) -> Mapping[str, bool]:
-        """Return whether the upload is within the bound, but for rounding.
-
-        The rounding is that of the local and of the uploaded arrays in their precision, the former boosted. It matters
-        only where updates are tiny.
-        """
-        share = self.knowledge.boost_share
+        """Return whether the upload is within the bound."""
         length = norm({name: array.astype(np.float64) - global_arrays[name] for name, array in upload.items()})
-        units = {
-            name: np.spacing(np.maximum(np.abs(array), np.abs(global_arrays[name]))) for name, array in upload.items()
-        }
-        return {"norm-bound": bool(length <= self.radius * share + (1 + share) / 2 * norm(units))}
+        return {"norm-bound": bool(length <= self.radius * self.knowledge.boost_share)}
+
+    def _norm_of_upload(self, global_arrays: Mapping[str, np.ndarray], local_arrays: Mapping[str, np.ndarray]) -> float:
+        """Return the norm of the difference to the global model after the boost, in the precision of the arrays."""
+        share = self.knowledge.boost_share
+        return norm(
+            {
+                name: boost(global_arrays[name], local, share).astype(np.float64) - global_arrays[name]
+                for name, local in local_arrays.items()
+            }
+        )
+
+
+def _moved(
+    global_arrays: Mapping[str, np.ndarray], update: Mapping[str, np.ndarray], scale: float
+) -> dict[str, np.ndarray]:
+    return {name: np.asarray(array + scale * update[name], dtype=array.dtype) for name, array in global_arrays.items()}

@@ -32,7 +32,7 @@ from fedmeta_flwr.records.writer import ResultsWriter
 from strategies import Federation, FirstArrivals, SeededLatency, make_arrivals
 
 CUSTOM = "unit.custom_objects"
-KINDS = tuple(BUILT_IN)
+KINDS = tuple(kind for kind in BUILT_IN if kind != "attack-layer")  # several, each with options, in attack-layers
 LATER = {
     "num-adversaries",
     "attack-images",
