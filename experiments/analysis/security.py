@@ -10,6 +10,11 @@ from experiments.analysis.audit_files import FOLDER, Measured, file_of, read_mea
 from experiments.analysis.statistics import EpisodeCounts, Estimate, difference, episode_counts
 from fedmeta_flwr.records import ClientEvaluation, ResultsError
 
+LOCAL_ONLY = "local_only"
+"""The step curve of local training without the global model."""
+
+_UNSEEN = "meta_testing"
+
 
 @dataclass(frozen=True)
 class Audited:
@@ -85,6 +90,30 @@ def loss_of(audited: Audited, curve: str) -> Estimate:
     """Estimate an accuracy with the clean model minus that with the poisoned model; otherwise as `excess_of`."""
     clean, poisoned = (_counts(side, curve, "", 0) for side in (audited.clean, audited.poisoned))
     return difference(poisoned, clean)
+
+
+def benefit_of(audited: Audited, step_curve: str, step: int) -> Estimate:
+    """Estimate what a client keeps of the federation: its meta-testing accuracy minus that of local training only.
+
+    Both are with the poisoned model (which local training does not use), at the same step and on the same episodes.
+
+    Raises
+    ------
+    CountsError
+        If one of the two was not measured at this step.
+    """
+    alone, defended = (_counts(audited.poisoned, _UNSEEN, name, step) for name in (LOCAL_ONLY, step_curve))
+    return difference(alone, defended)
+
+
+def frontier(attacks: Sequence[Audited], curve: str, step_curve: str) -> dict[int, tuple[Estimate, Estimate]]:
+    """Return benefit kept and largest excess over attacks at each step of a defense.
+
+    The benefit is that under the attack with the largest excess.
+    """
+    worst = worst_case(security_curve(attacks, curve, step_curve))
+    by_name = {one.name: one for one in attacks}
+    return {step: (benefit_of(by_name[name], step_curve, step), excess) for step, (name, excess) in worst.items()}
 
 
 def accuracy_of(measured: Sequence[Measured], curve: str) -> float:

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.analysis.audit_files import FOLDER
-from experiments.analysis.security import Audited, accuracy_of, excess_of
+from experiments.analysis.security import LOCAL_ONLY, Audited, accuracy_of, benefit_of, excess_of
 from experiments.audit.audit import AuditRequest, audit, require_passed
 from experiments.cli.session import exit_code_of
 from experiments.output import Output
@@ -102,6 +102,11 @@ def _document(one: Audited) -> Mapping[str, Any]:
         "curves": {
             name: {str(step): asdict(excess_of(one, "attack_training", name, step)) for step in one.steps(name)}
             for name in one.step_curves()
+        },
+        "benefit_kept": {
+            name: {str(step): asdict(benefit_of(one, name, step)) for step in one.steps(name)}
+            for name in one.step_curves()
+            if one.steps(name) == one.steps(LOCAL_ONLY)
         },
         "seconds": [measured.origin["seconds"] for measured in one.poisoned],
     }

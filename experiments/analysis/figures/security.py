@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.analysis.figures.curves import STYLE, Look, save
-from experiments.analysis.security import Audited, excess_of, security_curve, worst_case
+from experiments.analysis.security import LOCAL_ONLY, Audited, excess_of, frontier, security_curve, worst_case
 from experiments.analysis.statistics import Estimate
 
 CURVE = "attack_training"
+_MATCHING = "matching"
 _Y_LABEL = "excess of backdoor accuracy,\npoisoned minus clean (points)"
 # Okabe and Ito's colours, which differ for colour-blind readers; marker and line differ as well.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#999999")
@@ -38,7 +39,7 @@ def draw_security(attacks: Sequence[Audited], folder: Path) -> list[Path]:
     attacks : sequence of Audited
         The attacks, in the order of the legend.
     folder : Path
-        Where ``security.png``, ``norms.png`` and their SVGs are written.
+        Where ``security.png``, ``norms.png``, ``frontier.png`` and their SVGs are written, each if it can be drawn.
 
     Returns
     -------
@@ -53,6 +54,8 @@ def draw_security(attacks: Sequence[Audited], folder: Path) -> list[Path]:
         drawn = [save(_norms(attacks), folder / "norms")]
         if step_curves:
             drawn.append(save(_security(attacks, step_curves), folder / "security"))
+        if LOCAL_ONLY in step_curves and (matching := [name for name in step_curves if name.startswith(_MATCHING)]):
+            drawn.append(save(_frontier(attacks, matching), folder / "frontier"))
     return [file for files in drawn for file in files]
 
 
@@ -94,6 +97,28 @@ def _panel(axes: Axes, curves: Mapping[str, Mapping[int, Estimate]], looks: Mapp
     axes.set_xscale("symlog", linthresh=first, linscale=0.45)
     axes.set_xticks(steps, list(map(str, steps)))
     axes.minorticks_off()
+
+
+def _frontier(attacks: Sequence[Audited], step_curves: Sequence[str]) -> Figure:
+    """Draw the largest excess over the benefit kept, along the steps of each rescue."""
+    looks = looks_of(step_curves)
+    figure = Figure(figsize=(_WIDTH + 2.4, _HEIGHT + 0.6), layout="constrained")
+    axes = figure.subplots()
+    _grid(axes)
+    axes.axvline(0, color="0.45", linewidth=0.8, zorder=0)
+    for name in step_curves:
+        points = frontier(attacks, CURVE, name)
+        x, y = ([100 * pair[side].value for pair in points.values()] for side in (0, 1))
+        axes.plot(x, y, **_style(looks[name]))
+        for step, benefit, excess in zip(points, x, y, strict=True):
+            axes.annotate(
+                str(step), (benefit, excess), xytext=(3, 3), textcoords="offset points", fontsize=6, color="0.35"
+            )
+    axes.set_xlabel("benefit kept: accuracy minus that of local training only (points)")
+    axes.set_ylabel("largest excess of backdoor accuracy\nover attacks (points)")
+    handles = [_handle(name.replace("_", "-"), look) for name, look in looks.items()]
+    figure.legend(handles=handles, loc="outside right upper", frameon=False)
+    return figure
 
 
 def _norms(attacks: Sequence[Audited]) -> Figure:

@@ -9,14 +9,25 @@ from fedmeta_flwr.records import CURVES, ClientEvaluation, Counts
 
 
 def measured(
-    percent: int, *, seed: int = 0, name: str = "", steps: dict[int, int] | None = None, **numbers: Any
+    percent: int,
+    *,
+    seed: int = 0,
+    name: str = "",
+    steps: dict[int, int] | None = None,
+    alone: int | None = None,
+    **numbers: Any,
 ) -> Measured:
-    """Every episode of both clients has this accuracy in every curve, and others along the steps of matching."""
+    """Every episode of both clients has this accuracy in every curve, and others along the steps of matching.
+
+    With local training only, it is `alone` at all of these steps.
+    """
 
     def counts(of: int) -> dict[str, Counts]:
         return {curve: Counts([of] * 3, [100] * 3) for curve in CURVES}
 
     along = {"matching": {step: counts(of) for step, of in (steps or {}).items()}} if steps else {}
+    if alone is not None:
+        along["local_only"] = {step: counts(alone) for step in steps or {}}
     return Measured(
         name=name or "clean",
         clean="clean" if name else "",
@@ -30,7 +41,13 @@ def measured(
 
 
 def audited(
-    name: str, poisoned: int, clean: int = 20, *, steps: dict[int, int] | None = None, holds: bool = True
+    name: str,
+    poisoned: int,
+    clean: int = 20,
+    *,
+    steps: dict[int, int] | None = None,
+    alone: int | None = None,
+    holds: bool = True,
 ) -> Audited:
     upload = {"partition_id": 0, "norm": 6.0, "cosine": 0.1, "unchanged_share": 0.0, "checks": {"norm-bound": holds}}
     clean_steps = dict.fromkeys(steps, clean) if steps else None
@@ -38,9 +55,18 @@ def audited(
         name,
         [
             measured(
-                poisoned, seed=seed, name=name, steps=steps, uploads=[upload], detection={"norm": 1.0, "cosine": 0.5}
+                poisoned,
+                seed=seed,
+                name=name,
+                steps=steps,
+                alone=alone,
+                uploads=[upload],
+                detection={"norm": 1.0, "cosine": 0.5},
             )
             for seed in range(3)
         ],
-        [measured(clean, seed=seed, steps=clean_steps, benign={"norms": [1.0, 2.0, 3.0]}) for seed in range(3)],
+        [
+            measured(clean, seed=seed, steps=clean_steps, alone=alone, benign={"norms": [1.0, 2.0, 3.0]})
+            for seed in range(3)
+        ],
     )

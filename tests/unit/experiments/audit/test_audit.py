@@ -8,7 +8,7 @@ from unit.experiments.audit.audit_files import audited, measured
 
 from experiments.analysis.audit_files import existing, read_measured, write_measured
 from experiments.analysis.figures.security import draw_security
-from experiments.analysis.security import excess_of, read_audits, security_curve, worst_case
+from experiments.analysis.security import excess_of, frontier, read_audits, security_curve, worst_case
 from experiments.audit import VARIANTS, AuditFailedError, Variant
 from experiments.audit.attacks import layers, variants_of
 from experiments.audit.audit import AuditRequest, require_passed
@@ -109,3 +109,14 @@ def test_figures_have_a_panel_for_each_defense_and_the_table_a_row_for_each_atta
     names = [file.name for file in draw_security(attacks, tmp_path)]
     assert names == ["norms.png", "norms.svg", "security.png", "security.svg"]
     assert audit_table(attacks).row_count == 2
+
+
+def test_the_frontier_has_benefit_kept_and_largest_excess_at_each_step(tmp_path: Path) -> None:
+    attacks = [
+        audited("a", 60, steps={0: 60, 10: 30}, alone=25),
+        audited("b", 50, steps={0: 50, 10: 40}, alone=45),
+    ]
+    found = frontier(attacks, "attack_training", "matching")
+    values = {step: (benefit.value, excess.value) for step, (benefit, excess) in found.items()}
+    assert values == {0: pytest.approx((0.35, 0.4)), 10: pytest.approx((-0.05, 0.2))}
+    assert [file.name for file in draw_security(attacks, tmp_path)][-2:] == ["frontier.png", "frontier.svg"]
