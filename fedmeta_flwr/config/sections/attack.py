@@ -20,7 +20,8 @@ class AttackSettings:
     adversary_between_attacks: str = setting("What adversaries do in the other rounds.", choices=("abstain", "benign"))
     attack: str = name_of(
         "attack",
-        "What adversaries upload in an attack round; model-replacement: a boosted update of poisoned local training.",
+        "What adversaries upload in an attack round; model-replacement: a boosted update of poisoned local training; "
+        "the others are described in the page 'Threat models and attacks'.",
         absent="model-replacement",
     )
     attack_options: str = options_of("attack")
