@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,6 +103,11 @@ class Parties:
         attack = getattr(client, "attack", None)  # a custom adversary need not have one
         checks = {} if attack is None else dict(attack.checks(sent, update.arrays))
         return AttackUpdate(update, checks, getattr(client, "learned_key", None))
+
+    def without(self, step_curves: Collection[str]) -> Parties:
+        """Return the same clients, which do not measure these step curves."""
+        left = [name for name in self.config.step_curves.split() if name not in step_curves]
+        return replace(self, config=replace(self.config, step_curves=" ".join(left)))
 
     def with_key(self, key: BackdoorKey) -> Parties:
         """Return the same clients, which stamp images with another key when they evaluate."""

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -14,11 +14,12 @@ from experiments.analysis.audit_files import Measured, existing, file_of, read_m
 from experiments.audit.measurements import BenignNumbers, benign_numbers, detection, upload_numbers
 from experiments.audit.parties import Arrays, Parties
 from experiments.audit.round import Beginning, attack_round, begin
-from fedmeta_flwr.apps.assembly import initial_arrays
+from fedmeta_flwr.apps.assembly import defense_of, initial_arrays
 from fedmeta_flwr.apps.preflight import starting_point
 from fedmeta_flwr.apps.scenario import Scenario, load_scenario
 from fedmeta_flwr.apps.server import digest
 from fedmeta_flwr.config import RunConfig
+from fedmeta_flwr.defenses.step_curves import curves_of
 from fedmeta_flwr.learning import choose_device, pin_threads
 from fedmeta_flwr.records import CLIENTS_FOLDER, ClientEvaluation, ResultsError, describe_machine
 from fedmeta_flwr.records.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
@@ -126,11 +127,25 @@ def _measure_attack(task: Task) -> None:
             "arrived": list(played.arrived),
         }
         judges = parties if played.learned_key is None else parties.with_key(played.learned_key)
-        evaluation = judges.evaluations(config.attack_round, played.poisoned)
         is_new_key = played.learned_key is not None
         with_key = judges.evaluations(config.attack_round - 1, beginning.clean) if is_new_key else []
+        evaluation = poisoned_evaluation(judges, played.poisoned, with_key or clean.evaluation)
     measured = task.measured(beginning.clean, evaluation, numbers, began)
     write_measured(task.folder, replace(measured, clean_evaluation=with_key))
+
+
+def poisoned_evaluation(
+    parties: Parties, poisoned: Arrays, clean: Sequence[ClientEvaluation]
+) -> list[ClientEvaluation]:
+    """Return the counts with the poisoned model; a curve that does not depend on the model is that of the clean one."""
+    config = parties.config
+    curves = {name: along for name, along in curves_of(defense_of(config)).items() if not along.uses_global_model}
+    keys = [along.curve.key for name, along in curves.items() if along.curve and name in config.step_curves.split()]
+    found = parties.without(curves).evaluations(config.attack_round, poisoned)
+    return [
+        replace(client, step_curves={**client.step_curves, **{key: of.step_curves[key] for key in keys}})
+        for client, of in zip(found, clean, strict=True)
+    ]
 
 
 @contextmanager

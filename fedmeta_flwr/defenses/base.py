@@ -146,12 +146,15 @@ class Defense(ABC):
         Name of the part that a client keeps private from round to round, with an article; empty if there is none.
     curve : StepCurve or None
         The curve along its steps; None if it has no steps.
+    uses_global_model : bool
+        Whether a client uses what it is sent; otherwise its curve is the same for the clean and for the poisoned model.
     """
 
     label: str = ""
     has_head: bool = True
     private: str = ""
     curve: StepCurve | None = None
+    uses_global_model: bool = True
 
     @property
     def remark(self) -> str:

@@ -18,6 +18,7 @@ class LocalOnly(Rescue):
     """
 
     label = "local training only"
+    uses_global_model = False
     curve = StepCurve("local-only", "local training\nonly (control)", "local steps from random weights")
 
     @property

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from unit.small_federation import SMALL, RunConfigs, scenario_of
 
 from experiments.audit.parties import Parties
 from experiments.audit.round import attack_round, begin, first_arrivals, require_auditable
+from experiments.audit.tasks import poisoned_evaluation
 from experiments.engines.inline import run_inline
 from experiments.settings import SettingsError
 from fedmeta_flwr.apps.preflight import starting_point
@@ -64,6 +66,19 @@ def test_its_models_and_counts_are_those_of_a_run(
     assert [client.counts for client in poisoned] == [client.counts for client in record.evaluation]
     before = read_results(tmp_path / "run").at_round(config.attack_round - 1).evaluation
     assert before is None or [client.counts for client in clean] == [client.counts for client in before]
+
+
+def test_a_curve_without_the_global_model_is_not_measured_twice_and_is_the_same(
+    run_config: RunConfigs, tmp_path: Path
+) -> None:
+    config = run_config(**SMALL, cache_dir=str(tmp_path), step_curves="matching local-only", evaluate_episodes=1)
+    scenario = scenario_of(config)
+    start, first_round = starting_point(config, scenario)
+    parties = Parties(config, scenario, tmp_path, first_round, torch.device("cpu"))
+    poisoned = {name: array + np.float32(0.1) for name, array in start.items()}
+    clean, expected = (parties.evaluations(config.attack_round, arrays) for arrays in (start, poisoned))
+    assert poisoned_evaluation(parties, poisoned, clean) == expected
+    assert [client.step_curves["matching"] for client in clean] != [one.step_curves["matching"] for one in expected]
 
 
 def test_a_round_that_needs_a_server_is_refused_with_all_reasons(run_config: RunConfigs) -> None:
