@@ -71,7 +71,7 @@ def test_its_models_and_counts_are_those_of_a_run(
 def test_a_curve_without_the_global_model_is_not_measured_twice_and_is_the_same(
     run_config: RunConfigs, tmp_path: Path
 ) -> None:
-    config = run_config(**SMALL, cache_dir=str(tmp_path), step_curves="matching local-only", evaluate_episodes=1)
+    config = run_config(**SMALL, cache_dir=str(tmp_path), step_curves="matching local-only")
     scenario = scenario_of(config)
     start, first_round = starting_point(config, scenario)
     parties = Parties(config, scenario, tmp_path, first_round, torch.device("cpu"))
