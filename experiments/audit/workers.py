@@ -1,11 +1,14 @@
 """Tasks of an audit side by side: a few processes, each of which takes the next task when it is done with one."""
 
 import multiprocessing
+import os
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from experiments.runner.outcome import RunFailedError
+from experiments.runner.simulation import ALLOCATOR
 
 _LOOK_SECONDS = 0.2
 
@@ -40,7 +43,7 @@ def work_off(works: Sequence[Work], jobs: int, done: Callable[[Work], None]) -> 
     RunFailedError
         If one fails otherwise, or its process dies.
     """
-    if jobs == 1 or len(works) < 2:
+    if jobs == 1:
         for work in works:
             work.run()
             done(work)
@@ -54,8 +57,9 @@ def work_off(works: Sequence[Work], jobs: int, done: Callable[[Work], None]) -> 
         for _ in range(min(jobs, len(works)))
     ]
     try:
-        for process in processes:
-            process.start()
+        with _environment(ALLOCATOR):
+            for process in processes:
+                process.start()
         for _ in works:
             place, error = _next(outcomes, processes)
             if isinstance(error, ValueError):
@@ -69,6 +73,18 @@ def work_off(works: Sequence[Work], jobs: int, done: Callable[[Work], None]) -> 
         for process in processes:
             if process.pid is not None:
                 process.join()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the processes that are started in the block, unless they are set."""
+    added = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _serve(works: Sequence[Work], places: Any, outcomes: Any) -> None:

@@ -26,9 +26,13 @@ _SWITCHES = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else Ray starts actors by `uv run`, if that started this program
     **LOCAL_RAY,
 }
-# An actor allocates and frees some megabytes at every step. By default glibc returns them to the system each time
-# and gets them again page by page, which can take a third of an actor's time.
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+"""Variables of processes that train: these allocate and free some megabytes at every step.
+
+By default glibc returns them to the system each time and gets them again page by page, which can take a third of the
+time. glibc reads the variables when a process starts.
+"""
+
 # Variables that could bring other code, another SuperLink or another Ray cluster into the run.
 _FOREIGN = ("PYTHONPATH", "PYTHONHOME", "RAY_ADDRESS", "RAY_NAMESPACE", "RAY_RUNTIME_ENV_HOOK")
 
@@ -110,7 +114,7 @@ def simulation_size(config: RunConfig, actors: int | None, ray_address: str | No
 def actor_environment() -> dict[str, str]:
     """Return the environment in which a process computes as an actor does: one thread, and the allocator's settings."""
     threads = {f"{library}_NUM_THREADS": "1" for library in _THREADED}
-    return threads | {name: os.environ.get(name, value) for name, value in _ALLOCATOR.items()}
+    return threads | {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
 
 
 def simulation_environment(folder: Path, git_revision: str, ray_address: str | None = None) -> dict[str, str]:
