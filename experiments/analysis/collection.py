@@ -118,6 +118,11 @@ class Collection:
         first = attack[-1] if attack else self.server_round(run, evaluated[0] if evaluated else 1)
         return {number - first: self.points(run, number, curve) for number in evaluated if number >= first}
 
+    def has_steps(self, run: str, step_curve: str) -> bool:
+        """Return whether any seed of a run has this step curve; `steps` raises if other seeds lack it."""
+        records = (record for results in self.runs.get(run, {}).values() for record in results.evaluated())
+        return any(step_curve in client.step_curves for record in records for client in record.evaluation or ())
+
     def steps(self, run: str, when: When, step_curve: str, curve: str) -> dict[int, EpisodeCounts]:
         """Return a curve along local steps.
 

@@ -50,7 +50,7 @@ def moments(collection: Collection) -> Iterator[Moment]:
         for when in ("before", "attack", "last") if attacked else ("first", "last"):
             yield Moment(run, _NAMES[when], InRound(run, when, ""))
         for source in _along_steps(collection, run) if attacked else ():
-            if _is_measured(collection, run, source.along):
+            if collection.has_steps(run, source.along):
                 yield Moment(run, _NAMES["attack"], source)
                 yield Moment(run, _NAMES["before"], replace(source, when="before"))
 
@@ -69,12 +69,6 @@ def _along_steps(collection: Collection, run: str) -> Iterator[AtStep]:
         if along != "head":
             yield AtStep(run, "attack", along, "none", "")
         yield AtStep(run, "attack", along, "few", "")
-
-
-def _is_measured(collection: Collection, run: str, along: str) -> bool:
-    """Return whether any seed of a run has this step curve; `measure` raises if other seeds lack it."""
-    records = (record for results in collection.runs[run].values() for record in results.evaluated())
-    return any(along in client.step_curves for record in records for client in record.evaluation or ())
 
 
 def measure(collection: Collection, moment: Moment) -> Measured:

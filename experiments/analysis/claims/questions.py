@@ -11,6 +11,7 @@ from fedmeta_flwr.defenses import Defense
 from fedmeta_flwr.records import CURVES, LABELS
 
 ATTACK_SETS = ("attack_training", "attack_validation")
+_LOCAL_ONLY = "local_only"
 CLEAN_CURVES = ("meta_testing", "main_task")
 
 
@@ -182,6 +183,8 @@ def controls(collection: Collection) -> Iterator[Control]:
     for case in CASES:
         yield from _without_local_training(asked, case)
     for case in CASES:
+        yield from _benefit_kept(asked, case)
+    for case in CASES:
         yield from _on_the_clean_model(asked, case)
     for curve in ATTACK_SETS:
         yield Control("excess with boost factor 1", "a", LABELS[curve], _excess(InRound("boost-1-a", "attack", curve)))
@@ -206,6 +209,18 @@ def _without_local_training(asked: Asked, case: str) -> Iterator[Control]:
         for curve in CLEAN_CURVES:
             terms = _minus(replace(source, curve=curve), asked.undefended(case, curve))
             yield Control(f"{text}: accuracy minus undefended", case, LABELS[curve], terms)
+
+
+def _benefit_kept(asked: Asked, case: str) -> Iterator[Control]:
+    """Yield what the defended model keeps of the federation: its accuracy minus that of local training only."""
+    for run in (f"attack-{case}", f"defended-{case}"):
+        if not asked.collection.has_steps(run, _LOCAL_ONLY):  # older results
+            continue
+        label = asked.defense(run).label or asked.defense(run).remedy().label
+        for curve in CLEAN_CURVES:
+            defended = AtStep(run, "attack", asked.along(run), "few", curve)
+            terms = _minus(defended, replace(defended, along=_LOCAL_ONLY))
+            yield Control(f"benefit kept: accuracy with {label} minus local training only", case, LABELS[curve], terms)
 
 
 def _on_the_clean_model(asked: Asked, case: str) -> Iterator[Control]:

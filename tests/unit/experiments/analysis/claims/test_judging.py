@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit.experiments.made_up_runs import ATTACK_ROUND, made_up, true_to_the_poster, write_runs
+from unit.experiments.made_up_runs import ATTACK_ROUND, STEPS, made_up, true_to_the_poster, write_runs
 
 from experiments.analysis import bootstrap
 from experiments.analysis.claims.judging import Answer, Compared, Judged, judge_collection
@@ -209,6 +209,18 @@ def test_controls_are_the_planted_differences(
     found = control(judged, text, case, measured)
     assert 100 * found.estimate.value == pytest.approx(expected, abs=0.01)
     assert found.estimate.low == pytest.approx(found.estimate.high)
+
+
+def test_the_benefit_kept_is_shown_where_local_training_only_was_measured(tmp_path: Path) -> None:
+    def alone(run: str, server_round: int, along: str, step: int, curve: str) -> float:
+        return 80 if along == "local_only" else true_to_the_poster(run, server_round, along, step, curve)
+
+    text = "benefit kept: accuracy with rescue minus local training only"
+    write_runs(tmp_path / "with", alone, step_curves=(*STEPS, "local_only"))
+    found = control(judge_collection(collect(tmp_path / "with")[0]), text, "a", "meta-testing")
+    assert found.estimate.value == pytest.approx(0.12)
+    write_runs(tmp_path / "without")
+    assert text not in [one.control.text for one in judge_collection(collect(tmp_path / "without")[0]).controls]
 
 
 def test_runs_of_different_lengths_are_compared_in_the_last_round_of_both(tmp_path: Path) -> None:
