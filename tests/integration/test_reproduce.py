@@ -58,7 +58,8 @@ def reproduce(root: Path, *names: str, engine: str = "flower", jobs: int | None 
         "in-process",
         "side-by-side",
         pytest.param("simulation", marks=[pytest.mark.long, pytest.mark.integration]),
-        pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.integration]),
+        # Not long: `test_sweep`, which compares a sweep on Ray with one without.
+        pytest.param("ray", marks=[pytest.mark.long, pytest.mark.integration]),
     ],
 )
 def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
