@@ -31,7 +31,7 @@ _STARTUP_SECONDS = 120.0
 _COMMAND_SECONDS = 180.0  # `flwr run` packs the app, in some 10 s of CPU
 _GRACE_SECONDS = 5.0
 _POLL_SECONDS = 0.1
-_QUESTION_SECONDS = 15.0
+_QUESTION_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

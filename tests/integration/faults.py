@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,9 @@ class FaultyRuns:
         self._app_dir = _faulty_app(folder / "app")
         self._environment = {**os.environ, "FEDMETA_TEST_FAULTS": str(folder / "faults.json")}
 
-    def reference(self) -> dict[str, bytes]:
-        """Return what an undisturbed run writes, made without Ray; its files are removed again."""
-        run_in_process(self._settings)
+    def reference(self, run: Callable[[dict[str, Any]], object] = run_in_process) -> dict[str, bytes]:
+        """Return what an undisturbed run writes, made without Ray by `run`; its files are removed again."""
+        run(self.settings())
         written = self.written()
         for path in self.results_dir.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -114,14 +115,19 @@ class FaultyRuns:
         return process.returncode, errors
 
 
-def _faulty_app(folder: Path) -> Path:
-    """Make an app of the real parts with the faulty clients."""
+def copy_app(folder: Path) -> Path:
+    """Copy the app without what surrounds it in a checkout, which Flower takes 9 s of CPU to go through."""
     folder.mkdir()
     for name in ("fedmeta_flwr", "strategies", "clients"):
         shutil.copytree(APP_DIR / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("README.md", "LICENSE"):
+    for name in ("README.md", "LICENSE", "pyproject.toml"):
         shutil.copy(APP_DIR / name, folder)
-    settings = (APP_DIR / "pyproject.toml").read_text(encoding="utf-8")
+    return folder
+
+
+def _faulty_app(folder: Path) -> Path:
+    """Make an app of the real parts with the faulty clients."""
+    settings = (copy_app(folder) / "pyproject.toml").read_text(encoding="utf-8")
     changed = settings.replace('clientapp = "fedmeta_flwr.apps.client:app"', 'clientapp = "faulty:app"')
     (folder / "pyproject.toml").write_text(changed, encoding="utf-8")
     (folder / "faulty.py").write_text(FAULTY_APP, encoding="utf-8")

@@ -95,15 +95,17 @@ class Series:
         Empty; receives all files.
     seed : int
         Of the times and of what is killed.
+    **settings
+        Above `SETTINGS`.
     """
 
-    def __init__(self, engine: str, folder: Path, seed: int) -> None:
+    def __init__(self, engine: str, folder: Path, seed: int, **settings: Any) -> None:
         self.engine = engine
         self._errors = folder / "errors"
         self.run_dir = folder / "run"
         self._reference = folder / "reference"
         self._rng = random.Random(seed)
-        overrides = SETTINGS | {"cache-dir": str(folder / "cache")}
+        overrides = SETTINGS | {"cache-dir": str(folder / "cache")} | settings
         places = {"results-dir": str(self.run_dir), "resume": True}
         self._settings = merge_settings(read_defaults(APP_DIR), overrides | places)
         self._config_file = folder / "config.toml"

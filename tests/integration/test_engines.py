@@ -1,13 +1,16 @@
 """The engines write the same bytes, fail in the same words, and continue each other's runs."""
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from integration.faults import FaultyRuns
 from integration.kill_trials import SETTINGS
@@ -22,7 +25,7 @@ from experiments.settings import APP_DIR, merge_settings, read_defaults
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.failure import FILE_NAME as FAILURE_FILE
 from fedmeta_flwr.records.progress import FILE_NAME as PROGRESS_FILE
-from fedmeta_flwr.records.results import FILE_NAME
+from fedmeta_flwr.records.results import FILE_NAME, read_results
 
 pytestmark = pytest.mark.integration
 
@@ -99,7 +102,16 @@ def test_nodes_are_known_by_partition() -> None:
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> FaultyRuns:
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder for temporary files of all that the test starts."""
+    folder = tempfile.mkdtemp(prefix="t", dir="/tmp")  # short: Ray's sockets lie below it
+    monkeypatch.setenv("TMPDIR", folder)
+    yield Path(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, temporary: Path) -> FaultyRuns:
     return FaultyRuns(
         tmp_path,
         tmp_path / "run",
@@ -108,7 +120,48 @@ def runs(tmp_path: Path) -> FaultyRuns:
 
 
 @pytest.mark.slow
-def test_flower_and_ray_write_the_bytes_of_the_inline_engine_and_continue_each_other(runs: FaultyRuns) -> None:
+def test_ray_flower_and_inline_continue_each_other_after_kills_and_write_the_bytes_of_inline_alone(
+    runs: FaultyRuns, temporary: Path
+) -> None:
+    undisturbed = runs.reference(run_inline)
+    kill_the_runner_on_ray_in_round_5(runs)
+    assert list(temporary.iterdir()) == []
+    errors = kill_the_superlink_in_round_7(runs)
+    assert "flower-superlink ended with exit code -9" in errors
+    assert list(temporary.iterdir()) == []
+    assert [record.server_round for record in read_results(runs.results_dir).rounds] == [1, 2, 3, 4, 5, 6]
+    run_in_place(RunConfig.parse(runs.settings() | {"resume": True}), "unknown", lambda *_: None)
+    assert runs.written() == undisturbed
+
+
+def all_silent_in(server_round: int) -> list[Any]:
+    """Return the faults by which a run waits in a round until it is killed."""
+    return [[server_round, partition_id, 3600.0] for partition_id in (1, 2, 3)]
+
+
+def kill_the_runner_on_ray_in_round_5(runs: FaultyRuns) -> None:
+    process = runs.start("--actors", "2", "--engine", "ray", faults=all_silent_in(5))
+    descendants = Descendants(process.pid)
+    wait_for_checkpoint(runs.results_dir, 4, process, descendants)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=LONGEST_SECONDS)
+    assert descendants.wait(60.0)
+
+
+def kill_the_superlink_in_round_7(runs: FaultyRuns) -> str:
+    """Resume with Flower; return the errors that the runner reports."""
+    process = runs.start("--actors", "1", "--engine", "flower", "--resume", faults=all_silent_in(7))
+    descendants = Descendants(process.pid)
+    wait_for_checkpoint(runs.results_dir, 6, process, descendants)
+    os.kill(min(child.pid for child in psutil.Process(process.pid).children()), signal.SIGKILL)  # started first
+    _, errors = process.communicate(timeout=60.0)
+    assert process.returncode == 1
+    assert descendants.look() == set()
+    return errors
+
+
+@pytest.mark.long
+def test_on_ray_a_run_that_cannot_go_on_says_why_and_flower_completes_it(runs: FaultyRuns) -> None:
     undisturbed = runs.reference()
     code, errors = runs.run(
         "--actors", "2", "--engine", "ray", faults=[[4, 1, "raise"], [4, 2, "raise"], [4, 3, "raise"]]
@@ -142,20 +195,20 @@ def test_on_ray_a_killed_actor_and_ctrl_c_end_a_run_that_another_engine_complete
     assert runs.written() == undisturbed
 
 
-@pytest.mark.slow
-def test_on_ray_a_runner_that_is_killed_leaves_no_process(runs: FaultyRuns) -> None:
-    process = runs.start("--actors", "2", "--engine", "ray", faults=[[2, 1, 3600.0]])
-    descendants = Descendants(process.pid)
-    wait_for_round(runs.results_dir, 1, process, descendants)
-    descendants.look()
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=LONGEST_SECONDS)
-    assert descendants.wait(60.0)
-
-
 def wait_for_round(folder: Path, server_round: int, process: "subprocess.Popen[str]", descendants: Descendants) -> None:
     file, text = folder / FILE_NAME, f'"server_round": {server_round},'
-    while not (file.is_file() and text in file.read_text(encoding="utf-8")):
+    wait_for(lambda: file.is_file() and text in file.read_text(encoding="utf-8"), process, descendants)
+
+
+def wait_for_checkpoint(
+    folder: Path, server_round: int, process: "subprocess.Popen[str]", descendants: Descendants
+) -> None:
+    wait_for((folder / "checkpoints" / f"round-{server_round:08}.safetensors").exists, process, descendants)
+
+
+def wait_for(happens: Callable[[], bool], process: "subprocess.Popen[str]", descendants: Descendants) -> None:
+    while not happens():
         assert process.poll() is None, process.communicate()
         descendants.look()
-        time.sleep(0.05)
+        time.sleep(0.25)  # a look at all processes takes milliseconds of the two cores
+    descendants.look()

@@ -55,10 +55,10 @@ def reproduce(root: Path, *names: str, engine: str = "flower", jobs: int | None 
 @pytest.fixture(
     scope="module",
     params=[
-        "in-process",
         "side-by-side",
         pytest.param("simulation", marks=[pytest.mark.long, pytest.mark.integration]),
-        pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.integration]),
+        # Not long: `test_sweep`, which compares a sweep on Ray with one without.
+        pytest.param("ray", marks=[pytest.mark.long, pytest.mark.integration]),
     ],
 )
 def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -67,11 +67,9 @@ def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     unfinished.mkdir(parents=True)
     (unfinished / "results.jsonl").write_text("left by a run that was stopped\n")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        if request.param == "in-process":
-            monkeypatch.setattr("experiments.runner.reproduce.LocalSuperLink", InProcessSuperLink)
         if request.param == "side-by-side":
             monkeypatch.setattr("experiments.runner.reproduce.ray_pool", forked_pool)
-        engine = "flower" if request.param in ("in-process", "simulation") else "inline"
+        engine = "flower" if request.param == "simulation" else "inline"
         result = reproduce(folder, "boost-1", "defended-federation", engine=engine)
         assert result.exit_code == 0, result.output
         yield folder
@@ -140,6 +138,24 @@ def test_finished_runs_are_skipped_and_another_configuration_is_refused(root: Pa
     assert other.exit_code == 2
     assert "filters: expected 5, found 4" in other.stderr
     assert (file.stat().st_mtime_ns, file.read_bytes()) == before
+
+
+def test_one_after_the_other_by_a_superlink_the_results_are_those_of_runs_side_by_side(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.runner.reproduce.LocalSuperLink", InProcessSuperLink)
+    unfinished = tmp_path / SEED / "attack-a.partial"
+    unfinished.mkdir(parents=True)
+    (unfinished / "results.jsonl").write_text("left by a run that was stopped\n")
+    result = reproduce(tmp_path, "boost-1", engine="flower")
+    assert result.exit_code == 0, result.output
+    names = ["attack-a", "boost-1-a", "pretrain-a"]
+    assert sorted(path.name for path in (tmp_path / SEED).iterdir()) == names
+    for name in names:
+        first, second = (read_results(folder / SEED / name) for folder in (root, tmp_path))
+        assert without_times(first) == without_times(second)
+    again = reproduce(tmp_path, "boost-1", engine="flower")
+    assert "3 runs, 3 of them finished" in again.stdout
 
 
 def test_cases_b_and_c_share_a_run_and_leave_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

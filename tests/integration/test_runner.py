@@ -224,6 +224,7 @@ def test_a_signal_ends_a_run_in_seconds(number: signal.Signals, exit_code: int, 
     runner.assert_nothing_is_left()
 
 
+@pytest.mark.long  # `test_engines` has a case that is not, with the real app
 def test_a_superlink_that_dies_is_noticed_and_nothing_of_its_simulation_is_left(start: Callable[..., Runner]) -> None:
     runner = start("-c", "num-server-rounds=100000")
     runner.wait_for_results()

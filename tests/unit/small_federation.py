@@ -36,6 +36,11 @@ SMALL: dict[str, Value] = {
 RunConfigs = Callable[..., RunConfig]
 
 
+def strokes_cache(tmp_path: Path) -> str:
+    """Return a folder beside a test's own, where all tests of a process find the strokes that the first has drawn."""
+    return str(tmp_path.parent / "strokes")
+
+
 @cache
 def scenario_of(config: RunConfig) -> Scenario:
     return load_scenario(config)

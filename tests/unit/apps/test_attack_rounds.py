@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.small_federation import SMALL
+from unit.small_federation import SMALL, strokes_cache
 
 from experiments.analysis.report.timeline import arrivals_plot
 from experiments.analysis.roles import recorded_roles
@@ -33,7 +33,7 @@ TINY: dict[str, Any] = {
 
 
 def results_of(folder: Path, **changes: Any) -> RunResults:
-    where = {"cache_dir": str(folder / "cache"), "results_dir": str(folder / "run")}
+    where = {"cache_dir": strokes_cache(folder), "results_dir": str(folder / "run")}
     overrides = {key.replace("_", "-"): value for key, value in {**SMALL, **TINY, **where, **changes}.items()}
     run_inline(merge_settings(read_defaults(APP_DIR), overrides))
     return read_results(folder / "run")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
 from PIL import Image
-from unit.small_federation import SMALL, scenario_of
+from unit.small_federation import SMALL, scenario_of, strokes_cache
 from unit.strategies.in_memory_grid import InMemoryGrid
 
 from experiments.runner.run import prepare
@@ -130,7 +130,7 @@ def test_the_result_file_records_what_the_key_does(config_of: RunConfigs) -> Non
 
 
 def test_the_default_key_changes_every_drawing_a_lot(run_config: RunConfigs, tmp_path: Path) -> None:
-    config = run_config(**{**SMALL, "cache_dir": str(tmp_path)})
+    config = run_config(**{**SMALL, "cache_dir": strokes_cache(tmp_path)})
     effect = key_effect(scenario_of(config))
     assert effect.changed_images == effect.images == 40
     assert effect.mean_change > 100

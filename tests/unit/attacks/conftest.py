@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.small_federation import SMALL, client_of
+from unit.small_federation import SMALL, client_of, strokes_cache
 
 from clients import Adversary
 from fedmeta_flwr.attacks.knowledge import Knowledge
@@ -17,7 +17,7 @@ def knowledge_of(run_config: Callable[..., RunConfig], tmp_path: Path) -> Callab
     """Return what an adversary knows, given its partition and settings."""
 
     def knowledge(partition_id: int = 0, **changes: Any) -> Knowledge:
-        config = run_config(**{**SMALL, "cache_dir": str(tmp_path), **changes})
+        config = run_config(**{**SMALL, "cache_dir": strokes_cache(tmp_path), **changes})
         client = client_of(config, tmp_path, partition_id)
         assert isinstance(client, Adversary)
         return client.attack.knowledge

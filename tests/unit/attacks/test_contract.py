@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.small_federation import SMALL, client_of, scenario_of
+from unit.small_federation import SMALL, client_of, scenario_of, strokes_cache
 
 from clients import Adversary, BenignClient
 from fedmeta_flwr.attacks.base import Attack, LayeredAttack, Turn
@@ -34,7 +34,7 @@ def knows(request: pytest.FixtureRequest, run_config: RunConfigs, tmp_path: Path
     """Return what an adversary knows, of a federation with and without a classifier head."""
 
     def knowledge(partition_id: int = 0, **changes: Any) -> Knowledge:
-        settings = {**SMALL, "cache_dir": str(tmp_path), "defense": request.param, **changes}
+        settings = {**SMALL, "cache_dir": strokes_cache(tmp_path), "defense": request.param, **changes}
         client = client_of(run_config(**settings), tmp_path, partition_id)
         assert isinstance(client, Adversary)
         return client.attack.knowledge
@@ -134,7 +134,7 @@ class Clean(LayeredAttack):
 def test_without_poison_and_with_a_boost_of_1_the_upload_is_the_benign_update(
     run_config: RunConfigs, tmp_path: Path
 ) -> None:
-    config = run_config(**{**SMALL, "cache_dir": str(tmp_path)})
+    config = run_config(**{**SMALL, "cache_dir": strokes_cache(tmp_path)})
     client = client_of(config, tmp_path, 0)
     assert isinstance(client, Adversary)
     public = client.attack.knowledge.public
@@ -170,7 +170,7 @@ def test_every_poisoned_episode_holds_stamped_images_as_the_target(
 def test_each_colluder_poisons_with_its_classes_and_divided_images_have_no_image_in_common(
     run_config: RunConfigs, tmp_path: Path
 ) -> None:
-    shared = {**SMALL, "cache_dir": str(tmp_path), "num_adversaries": 2, "quorum": 2}
+    shared = {**SMALL, "cache_dir": strokes_cache(tmp_path), "num_adversaries": 2, "quorum": 2}
     for attack_images, common in (("shared", 20), ("divided", 0)):
         config = run_config(**shared, attack_images=attack_images)
         known = []

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from unit.small_federation import SMALL, client_of, scenario_of
+from unit.small_federation import SMALL, client_of, scenario_of, strokes_cache
 
 from clients import Adversary
 from fedmeta_flwr.apps.scenario import Scenario
@@ -104,7 +104,7 @@ def test_no_image_that_an_attacker_must_not_know_can_be_reached_from_what_it_is_
     run_config: Callable[..., RunConfig], tmp_path: Path, case: str, attack_images: str, defense: str
 ) -> None:
     changes = {"case": case, "attack_images": attack_images, "defense": defense, "num_adversaries": 2, "quorum": 2}
-    config = run_config(**{**SMALL, "cache_dir": str(tmp_path), **changes})
+    config = run_config(**{**SMALL, "cache_dir": strokes_cache(tmp_path), **changes})
     scenario = scenario_of(config)
     for partition_id in (0, 1):
         client = client_of(config, tmp_path, partition_id)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from unit.small_federation import SMALL, bits
+from unit.small_federation import SMALL, bits, strokes_cache
 
 from fedmeta_flwr.apps.attacker import make_attack
 from fedmeta_flwr.apps.preflight import preflight
@@ -151,7 +151,7 @@ def test_norm_bound_and_neurotoxin_hold_together(knowledge_of: Knows, is_bound_f
 def test_a_layer_that_cannot_be_made_is_refused_before_the_run_with_the_name_of_the_setting(
     run_config: RunConfigs, tmp_path: Path, layers: str, message: str
 ) -> None:
-    config = run_config(**{**SMALL, "cache_dir": str(tmp_path)}, attack_layers=layers)
+    config = run_config(**{**SMALL, "cache_dir": strokes_cache(tmp_path)}, attack_layers=layers)
     with pytest.raises(RegistryError, match=message) as found:
         preflight(config)
     assert str(found.value).startswith("attack-layers: ")

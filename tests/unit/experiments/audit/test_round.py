@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from unit.small_federation import SMALL, RunConfigs, scenario_of
+from unit.small_federation import SMALL, RunConfigs, scenario_of, strokes_cache
 
 from experiments.audit.parties import Parties
 from experiments.audit.round import attack_round, begin, first_arrivals, require_auditable
@@ -39,7 +39,7 @@ COLLUDERS = {"num_adversaries": 2, "num_clients": 6, "quorum": 4, "strokes_class
 def test_its_models_and_counts_are_those_of_a_run(
     settings: dict[str, object], run_config: RunConfigs, tmp_path: Path
 ) -> None:
-    common = {**SMALL, "attack_round": 3, "cache_dir": str(tmp_path), "checkpoint_every": 0, **settings}
+    common = {**SMALL, "attack_round": 3, "cache_dir": strokes_cache(tmp_path), "checkpoint_every": 0, **settings}
     common["num_server_rounds"] = common["attack_round"]
     config = run_config(**common, results_dir=str(tmp_path / "run"))
     run_inline(config.to_run_config())
