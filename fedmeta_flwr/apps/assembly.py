@@ -42,7 +42,7 @@ from fedmeta_flwr.learning import (
 
 def initial_model(config: RunConfig, scenario: Scenario) -> nn.Module:
     """Build the model that a client trains, with the run's initial weights."""
-    classifier = _new_classifier(config, scenario, "initial-model")
+    classifier = _new_classifier(config, _channels(scenario), "initial-model")
     return defense_of(config).model(classifier, _matching_settings(config))
 
 
@@ -56,11 +56,15 @@ def defense_of(config: RunConfig) -> Defense:
     return make_defense(config.defense, config.defense_options)
 
 
-def _new_classifier(config: RunConfig, scenario: Scenario, purpose: str, *keys: int) -> Classifier:
+def _channels(scenario: Scenario) -> int:
+    return int(scenario.dataset.images.shape[2])
+
+
+def _new_classifier(config: RunConfig, channels: int, purpose: str, *keys: int) -> Classifier:
     model = build_classifier(
         config.embedding,
         config.embedding_options,
-        channels=scenario.dataset.images.shape[2],
+        channels=channels,
         image_size=config.image_size,
         filters=config.filters,
         way=config.way,
@@ -177,7 +181,7 @@ def _custom_code(config: RunConfig, kind: str) -> AbstractContextManager[None]:
 
 def _try_networks(config: RunConfig, scenario: Scenario) -> None:
     with _custom_code(config, "embedding"):
-        embedding = _new_classifier(config, scenario, "initial-model").embedding
+        embedding = _new_classifier(config, _channels(scenario), "initial-model").embedding
         if _needs_trial(config, "embedding"):
             images = torch.rand(trial_rows(), scenario.dataset.images.shape[2], config.image_size, config.image_size)
             try_embedding(embedding, config.embedding, images, config.batch_norm)
@@ -234,7 +238,7 @@ def _local_context(config: RunConfig, scenario: Scenario, partition_id: int) -> 
         inner=_inner_loop(config, config.evaluate_inner_steps),
         head_lr=config.local_head_lr,
         matching=_matching_settings(config),
-        new_classifier=partial(_new_classifier, config, scenario, "local-only-model", partition_id),
+        new_classifier=partial(_new_classifier, config, _channels(scenario), "local-only-model", partition_id),
     )
 
 
