@@ -20,7 +20,7 @@ from fedmeta_flwr.attacks.alignment import AlignmentTerm
 from fedmeta_flwr.attacks.base import LayeredAttack
 from fedmeta_flwr.attacks.differentiable_steps import differentiable_stages, log_probabilities
 from fedmeta_flwr.attacks.layers.base import Layer, OuterStep
-from fedmeta_flwr.attacks.objective import AttackEpisode, CleanMatching, add_gradients, names_of
+from fedmeta_flwr.attacks.objective import AttackEpisode, CleanMatching, add_gradients, names_of, require_weight
 from fedmeta_flwr.attacks.simulation import benign_updates, mean
 from fedmeta_flwr.defenses import Defense, LocalContext, make_defense
 from fedmeta_flwr.learning import MatchingNetwork, plain
@@ -36,7 +36,7 @@ _LARGEST_SEED = 2**31
 
 
 class SimulatedVictims(Layer):
-    """The sum over stages of a simulated defense of -log p(target) of stamped queries, and of the alignment term.
+    """The sum over stages of a simulated defense of the loss of stamped and clean queries, and of the alignment term.
 
     One client is simulated in each outer step. It starts from what the server would aggregate: with the attacker's
     local model theta, the boost b of all f colluders, a quorum q and the mean D of simulated benign updates, this is
@@ -57,6 +57,8 @@ class SimulatedVictims(Layer):
         Stages, as numbers of steps: ascending, 0 or above. None: the layer has no effect.
     term : AlignmentTerm
         Added at each stage.
+    clean : float
+        Weight of the clean queries' loss beside that of the stamped ones, which is -log p(target).
     second_order : bool
         Whether gradients go through the client's steps: for defenses that match, and at most 3 steps.
     """
@@ -65,10 +67,17 @@ class SimulatedVictims(Layer):
     rng: np.random.Generator
 
     def __init__(
-        self, knowledge: Knowledge, defense: Defense, steps: Sequence[int], term: AlignmentTerm, second_order: bool
+        self,
+        knowledge: Knowledge,
+        defense: Defense,
+        steps: Sequence[int],
+        term: AlignmentTerm,
+        *,
+        clean: float = 0.0,
+        second_order: bool = False,
     ) -> None:
         self.knowledge, self.defense, self.steps = knowledge, defense, tuple(steps)
-        self.term, self.second_order = term, second_order
+        self.term, self.clean, self.second_order = term, require_weight("clean", clean), second_order
 
     def begin(self, model: Any, turn: Turn) -> None:
         """Simulate a round of benign updates."""
@@ -97,7 +106,7 @@ class SimulatedVictims(Layer):
         names = names_of(step.parameters, self.model)
         for predict, episode in self._stages(step):
             network = predict.network.requires_grad_()  # type: ignore[attr-defined]
-            loss = self._stamped_loss(predict(episode.stamped), episode)
+            loss = self.query_loss(predict(self._queries(episode)), episode)
             if self.term.has_effect:
                 loss = loss + self.term.loss_in(episode, (self.defense.compared(network) or network).embedding)
             copies = [(total, one) for total, name in zip(totals, names, strict=True) for one in _copies(network, name)]
@@ -151,10 +160,17 @@ class SimulatedVictims(Layer):
     def _episode(self) -> AttackEpisode:
         return AttackEpisode(self.knowledge, self.rng, _IMAGES, next(self.model.parameters()).device)
 
-    @staticmethod
-    def _stamped_loss(predicted: Tensor, episode: AttackEpisode) -> Tensor:
-        """Return the mean of -log p(target), given logits or log-probabilities."""
-        return functional.cross_entropy(predicted, episode.stamped_batch().labels)
+    def _queries(self, episode: AttackEpisode) -> Tensor:
+        """Return stamped and, if they have a weight, clean queries; a network may normalise them together."""
+        return torch.cat([episode.stamped, episode.query.images]) if self.clean else episode.stamped
+
+    def query_loss(self, predicted: Tensor, episode: AttackEpisode) -> Tensor:
+        """Return the loss of the queries, given their logits or log-probabilities."""
+        stamped = episode.stamped_batch().labels
+        loss = functional.cross_entropy(predicted[: len(stamped)], stamped)
+        if not self.clean:
+            return loss
+        return loss + self.clean * functional.cross_entropy(predicted[len(stamped) :], episode.query.labels)
 
     def _through_steps(self, step: OuterStep) -> tuple[Tensor, ...]:
         context = self._new_context()
@@ -179,8 +195,8 @@ class SimulatedVictims(Layer):
         losses = []
         for parameters in stages:
             episode = self._episode()
-            predicted = log_probabilities(network, parameters, episode.support, episode.stamped, batch_norm)
-            losses.append(self._stamped_loss(predicted, episode))
+            predicted = log_probabilities(network, parameters, episode.support, self._queries(episode), batch_norm)
+            losses.append(self.query_loss(predicted, episode))
         return torch.autograd.grad(torch.stack(losses).sum(), list(step.parameters), allow_unused=True)
 
 
@@ -201,6 +217,8 @@ class DefenseInTheLoop(LayeredAttack):
         Its options, a JSON object; empty: those of the run if `against` is empty, and otherwise none.
     alignment, target_anchor, clean_anchor : float
         Weights of `AlignmentTerm` at each stage; first order only.
+    clean : float
+        Weight of clean queries beside the stamped ones at each stage.
     matching : float
         Weight of `CleanMatching` of the attacker's local model.
     second_order : bool
@@ -217,6 +235,7 @@ class DefenseInTheLoop(LayeredAttack):
         alignment: float = 1.0,
         target_anchor: float = 1.0,
         clean_anchor: float = 1.0,
+        clean: float = 1.0,
         matching: float = 1.0,
         second_order: bool = False,
     ) -> None:
@@ -224,7 +243,7 @@ class DefenseInTheLoop(LayeredAttack):
         _require_steps(steps, second_order, defense)
         weights = (0.0, 0.0, 0.0) if second_order else (alignment, target_anchor, clean_anchor)
         term = AlignmentTerm(knowledge, *weights)
-        victims = SimulatedVictims(knowledge, defense, steps, term, second_order)
+        victims = SimulatedVictims(knowledge, defense, steps, term, clean=clean, second_order=second_order)
         super().__init__(knowledge, victims, CleanMatching(knowledge, matching))
 
 

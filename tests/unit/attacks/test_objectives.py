@@ -138,21 +138,21 @@ def test_second_order_is_the_gradient_through_the_steps_of_the_simulated_client(
 ) -> None:
     knowledge = knowledge_of(run_config, tmp_path, outer_optimizer=optimizer, matching_lr=0.01)
     term = AlignmentTerm(knowledge, 0, 0, 0)
-    layer = SimulatedVictims(knowledge, make_defense("rescue"), steps, term, second_order=True)
+    layer = SimulatedVictims(knowledge, make_defense("rescue"), steps, term, clean=0.5, second_order=True)
     started = Started(layer, knowledge)
     losses: list[Tensor] = []
 
     def loss() -> Tensor:
         losses.clear()
-        recorded, layer._stamped_loss = layer._stamped_loss, recording  # type: ignore[method-assign]
+        recorded, layer.query_loss = layer.query_loss, recording  # type: ignore[method-assign]
         try:
             layer._through_steps(started.step)
         finally:
-            layer._stamped_loss = recorded  # type: ignore[method-assign]
+            layer.query_loss = recorded  # type: ignore[method-assign]
         return torch.stack(losses).sum()
 
     def recording(predicted: Tensor, episode: AttackEpisode) -> Tensor:
-        losses.append(SimulatedVictims._stamped_loss(predicted, episode))
+        losses.append(SimulatedVictims.query_loss(layer, predicted, episode))
         return losses[-1]
 
     assert started.gradient() == pytest.approx(started.difference(loss), rel=2e-3)
@@ -164,13 +164,13 @@ def test_without_local_steps_first_order_is_the_gradient_at_the_aggregate(
 ) -> None:
     knowledge = replace(knowledge_of(run_config, tmp_path), boost_factor=1.5)
     term = AlignmentTerm(knowledge, 1, 1, 1)
-    layer = SimulatedVictims(knowledge, make_defense(defense), [0], term, second_order=False)
+    layer = SimulatedVictims(knowledge, make_defense(defense), [0], term, clean=0.5)
     started = Started(layer, knowledge)
 
     def loss() -> Tensor:
         ((predict, episode),) = layer._stages(started.step)
         network: Any = predict.network  # type: ignore[attr-defined]
-        return layer._stamped_loss(predict(episode.stamped), episode) + term.loss_in(episode, network.embedding)
+        return layer.query_loss(predict(layer._queries(episode)), episode) + term.loss_in(episode, network.embedding)
 
     assert layer.gain == 0.5
     assert started.gradient() == pytest.approx(started.difference(loss), rel=2e-4)
@@ -178,7 +178,7 @@ def test_without_local_steps_first_order_is_the_gradient_at_the_aggregate(
 
 def test_the_simulated_aggregate_is_the_mean_of_a_round(run_config: RunConfigs, tmp_path: Path) -> None:
     knowledge = knowledge_of(run_config, tmp_path)
-    layer = SimulatedVictims(knowledge, make_defense("rescue"), [0], AlignmentTerm(knowledge, 0, 0, 0), False)
+    layer = SimulatedVictims(knowledge, make_defense("rescue"), [0], AlignmentTerm(knowledge, 0, 0, 0))
     started = Started(layer, knowledge)
     others = [3 / 2 * moved for moved in layer._drift]  # the mean of two simulated benign updates of three
     for found, now, start, benign in zip(
