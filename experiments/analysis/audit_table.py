@@ -17,7 +17,7 @@ weights left as they are, in %.
 AUC n, AUC c: how well the norm, or a low cosine, tells the upload from benign updates; 0.5 is chance."""
 """What the columns mean."""
 
-BENIGN_HEADINGS = ("clean model", "seed", "updates", "norm", "norm / median", "cosine")
+BENIGN_HEADINGS = ("seed", "updates", "norm", "norm / median", "cosine")
 """Of the columns of `benign_rows`."""
 
 
@@ -56,18 +56,21 @@ def attack_row(one: Audited) -> tuple[str, ...]:
 
 
 def benign_rows(attacks: Sequence[Audited]) -> list[tuple[str, ...]]:
-    """Return a row for each clean model and seed: the number of benign updates, and ranges of norm and cosine.
+    """Return a row for each seed and clean model: the number of benign updates, and ranges of norm and cosine.
+
+    Where attacks are compared with different clean measurements, their name stands beside the seed.
 
     The updates are those of the attack round, and further ones of the same model. The norm is also over the median of
     the attack round, as `attack_row` has it. The cosine is to the mean of the other benign updates.
     """
     found = {(clean.name, clean.seed): clean.numbers["benign"] for one in attacks for clean in one.clean}
-    rows = []
+    rows, has_names = [], len({name for name, _ in found}) > 1
     for (name, seed), benign in sorted(found.items()):
         norms, median = benign["norms"] + benign["more_norms"], float(np.median(benign["norms"]))
         cosines = benign["cosines"] + benign["more_cosines"]
         cells = (f"{min(norms):.3g} to {max(norms):.3g}", f"{min(norms) / median:.3g} to {max(norms) / median:.3g}")
-        rows.append((name, str(seed), str(len(norms)), *cells, f"{min(cosines):.2f} to {max(cosines):.2f}"))
+        seed_cell = f"{seed}, {name}" if has_names else str(seed)
+        rows.append((seed_cell, str(len(norms)), *cells, f"{min(cosines):.2f} to {max(cosines):.2f}"))
     return rows
 
 

@@ -76,9 +76,7 @@ def test_the_page_has_the_rows_of_the_commands_table(tmp_path: Path) -> None:
 def test_ranges_of_benign_updates_stand_beside_it_for_each_seed(tmp_path: Path) -> None:
     (view,) = audit_views({("strokes", "quick"): attacks()}, tmp_path)
     assert view.benign is not None
-    assert view.benign.rows == tuple(
-        ("clean", str(seed), "4", "1 to 4", "0.5 to 2", "-0.25 to 0.70") for seed in (0, 1, 2)
-    )
+    assert view.benign.rows == tuple((str(seed), "4", "1 to 4", "0.5 to 2", "-0.25 to 0.70") for seed in (0, 1, 2))
 
 
 def test_a_panel_for_each_defense_has_a_line_for_each_attack_and_the_worst_case() -> None:
