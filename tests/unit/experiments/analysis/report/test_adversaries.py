@@ -1,32 +1,22 @@
 """What the page says of the adversaries of its runs."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from unit.experiments.analysis.test_collection import write_run
 
-from experiments.analysis.report import page as page_module
-from experiments.analysis.report import write_report
-from fedmeta_flwr.records.results import FILE_NAME
-
 ONE, TWO = "Client 0 is the adversary.", "Adversaries: clients 0 and 1."
 UNASKED = "not selected for its attack (unasked)"
 
 
-@pytest.fixture(autouse=True)
-def without_plotly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "get_plotlyjs", lambda: "")  # megabytes, of no interest here
+PageOf = Callable[[Path], str]
 
 
-def page_of(root: Path) -> str:
-    return write_report(root, None, None).read_text(encoding="utf-8")
-
-
-def write_dropped(folder: Path, reason: str) -> None:
+def write_dropped(file: Path, reason: str) -> None:
     """Say of the attack's round why client 0 does not count."""
-    file = folder / FILE_NAME
     records: list[dict[str, Any]] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     for record in records:
         if record.get("phase") == "attack":
@@ -35,16 +25,18 @@ def write_dropped(folder: Path, reason: str) -> None:
 
 
 @pytest.mark.parametrize(("number", "sentence"), [(1, ONE), (2, TWO), (3, "Adversaries: clients 0, 1 and 2.")])
-def test_the_adversaries_of_all_runs_are_named_once(tmp_path: Path, number: int, sentence: str) -> None:
-    write_run(tmp_path, "attack-a", num_adversaries=number, num_clients=10)
+def test_the_adversaries_of_all_runs_are_named_once(
+    page_of: PageOf, tmp_path: Path, number: int, sentence: str
+) -> None:
+    write_run(tmp_path, "attack-a", step_curves=(), num_adversaries=number, num_clients=10)
     page = page_of(tmp_path)
     assert page.count(f"abstained took no part. {sentence}</p>") == 1
     assert page.count(sentence) == 1
 
 
-def test_where_runs_differ_in_their_adversaries_each_names_its_own(tmp_path: Path) -> None:
-    write_run(tmp_path, "attack-a", num_adversaries=2, num_clients=10)
-    write_run(tmp_path, "attack-b", case="b", num_clients=10)
+def test_where_runs_differ_in_their_adversaries_each_names_its_own(page_of: PageOf, tmp_path: Path) -> None:
+    write_run(tmp_path, "attack-a", step_curves=(), num_adversaries=2, num_clients=10)
+    write_run(tmp_path, "attack-b", case="b", step_curves=(), num_clients=10)
     page = page_of(tmp_path)
     assert "abstained took no part.</p>" in page
     assert (page.count(f"<p>{ONE}</p>"), page.count(f"<p>{TWO}</p>")) == (1, 1)
@@ -52,9 +44,9 @@ def test_where_runs_differ_in_their_adversaries_each_names_its_own(tmp_path: Pat
 
 @pytest.mark.parametrize(("reason", "is_marked"), [("unasked", True), ("abstained", False)])
 def test_the_legend_has_a_mark_for_an_adversary_that_was_not_selected_only_where_there_was_one(
-    tmp_path: Path, reason: str, is_marked: bool
+    page_of: PageOf, tmp_path: Path, reason: str, is_marked: bool
 ) -> None:
-    write_dropped(write_run(tmp_path, "attack-a"), reason)
+    write_dropped(write_run(tmp_path, "attack-a", step_curves=()), reason)
     page = page_of(tmp_path)
     assert "</span> straggler</li>" in page
     assert (UNASKED in page) == is_marked

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from unit.experiments.analysis.test_collection import write_run
 from unit.experiments.audit.audit_files import audited, write_audit
 
 from experiments.analysis.audit_table import HEADINGS, attack_row
-from experiments.analysis.report import page as page_module
 from experiments.analysis.report import write_report
 from experiments.analysis.report.attack_plots import frontier_plot, security_legend, security_plots
 from experiments.analysis.report.attacks import audit_views
@@ -31,13 +31,7 @@ def attacks() -> list[Audited]:
     ]
 
 
-@pytest.fixture(autouse=True)
-def without_plotly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "get_plotlyjs", lambda: "")  # megabytes, of no interest here
-
-
-def page_of(root: Path) -> str:
-    return write_report(root, None, None).read_text(encoding="utf-8")
+PageOf = Callable[[Path], str]
 
 
 def text_of(html: str) -> str:
@@ -57,7 +51,7 @@ def traces(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {trace["meta"]: trace for trace in spec["data"]}
 
 
-def test_the_page_has_the_rows_of_the_commands_table(tmp_path: Path) -> None:
+def test_the_page_has_the_rows_of_the_commands_table(page_of: PageOf, tmp_path: Path) -> None:
     write_audit(tmp_path, attacks())
     (view,) = audit_views({("strokes", "quick"): attacks()}, tmp_path)
     assert view.table is not None
@@ -112,7 +106,7 @@ def test_the_frontier_has_excess_over_benefit_kept() -> None:
     assert frontier_plot([audited("a", 60, steps={0: 60})]) is None
 
 
-def test_without_steps_the_page_says_so_and_has_the_table(tmp_path: Path) -> None:
+def test_without_steps_the_page_says_so_and_has_the_table(page_of: PageOf, tmp_path: Path) -> None:
     write_audit(tmp_path, [audited("a", 60)])
     page = text_of(page_of(tmp_path))
     assert "No security curves: no steps of a defense were measured (audit --curves)." in page
@@ -120,7 +114,7 @@ def test_without_steps_the_page_says_so_and_has_the_table(tmp_path: Path) -> Non
     assert "a +40 +40..+40" in page
 
 
-def test_a_root_with_an_audit_only_gives_a_page_with_this_section_only(tmp_path: Path) -> None:
+def test_a_root_with_an_audit_only_gives_a_page_with_this_section_only(page_of: PageOf, tmp_path: Path) -> None:
     write_audit(tmp_path, attacks())
     html = page_of(tmp_path)
     assert sections(html) == nav(html) == ["attacks"]
@@ -130,8 +124,10 @@ def test_a_root_with_an_audit_only_gives_a_page_with_this_section_only(tmp_path:
     assert [spec["layout"]["title"]["text"] for spec in shown] == ["matching", "local-only", "excess over benefit kept"]
 
 
-def test_beside_runs_the_section_follows_the_claims_and_each_result_has_its_own(tmp_path: Path) -> None:
-    write_run(tmp_path, "attack-a")
+def test_beside_runs_the_section_follows_the_claims_and_each_result_has_its_own(
+    page_of: PageOf, tmp_path: Path
+) -> None:
+    write_run(tmp_path, "attack-a", step_curves=())
     before = page_of(tmp_path)
     assert sections(before) == nav(before) == [name for name in SECTIONS if name != "attacks"]
     assert ".beside" not in before
@@ -148,8 +144,8 @@ def test_beside_runs_the_section_follows_the_claims_and_each_result_has_its_own(
     assert html.count("Omniglot, full: no run was measured") == len(SECTIONS) - 1
 
 
-def test_results_without_an_audit_say_so_where_others_have_one(tmp_path: Path) -> None:
-    write_run(tmp_path, "attack-a")
+def test_results_without_an_audit_say_so_where_others_have_one(page_of: PageOf, tmp_path: Path) -> None:
+    write_run(tmp_path, "attack-a", step_curves=())
     write_audit(tmp_path, attacks(), dataset="omniglot")
     assert '<div data-material="0"><p class="note">Strokes, quick: no attack was audited.</p>' in page_of(tmp_path)
 
@@ -162,7 +158,7 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
         write_report(tmp_path, None, None)
 
 
-def test_numbers_that_a_file_lacks_leave_out_their_part_with_the_reason(tmp_path: Path) -> None:
+def test_numbers_that_a_file_lacks_leave_out_their_part_with_the_reason(page_of: PageOf, tmp_path: Path) -> None:
     write_audit(tmp_path, attacks())
     file = tmp_path / "audit" / "strokes" / "quick" / "seed-1" / "clean.json"
     content = json.loads(file.read_text(encoding="utf-8"))
