@@ -64,7 +64,8 @@ def benign_rows(attacks: Sequence[Audited]) -> list[tuple[str, ...]]:
     the attack round, as `attack_row` has it. The cosine is to the mean of the other benign updates.
     """
     found = {(clean.name, clean.seed): clean.numbers["benign"] for one in attacks for clean in one.clean}
-    rows, has_names = [], len({name for name, _ in found}) > 1
+    rows: list[tuple[str, ...]] = []
+    has_names = len({name for name, _ in found}) > 1
     for (name, seed), benign in sorted(found.items()):
         norms, median = benign["norms"] + benign["more_norms"], float(np.median(benign["norms"]))
         cosines = benign["cosines"] + benign["more_cosines"]
