@@ -104,9 +104,8 @@ def write_report(path: Path, output: Path | None, data_dir: Path | None) -> Path
         raise ReportError(f"--output: expected a file for the page, found a result file: {file}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(
-            render(parts, audits), encoding="utf-8", errors="backslashreplace"
-        )  # names of files may be no text
+        # Names of files may be no text.
+        file.write_text(render(parts, audits), encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ReportError(f"{file}: cannot write the report: {error.strerror}") from error
     return file
@@ -129,7 +128,7 @@ def render(parts: Sequence[Part], audits: Sequence[AuditView] = ()) -> str:
         parts=parts,
         audits=audits,
         unmeasured=[audit.title for audit in unmeasured],
-        materials=[one.title for one in (*parts, *unmeasured)],
+        materials=[*(part.title for part in parts), *(audit.title for audit in unmeasured)],
         places={audit.name: names.index(audit.name) for audit in audits},
         meanings=MEANINGS,
         cases=sorted({view.run.config["case"] for view in views}),
