@@ -197,16 +197,21 @@ def collect(root: Path) -> list[Collection]:
         If there is no run, a result file is missing or damaged, a run did not complete, or settings contradict the
         folder or differ between the seeds of a run; names the file.
     """
-    folders = sorted({path.parent for path in root.glob("*/*/seed-*") if _seed_of(path) is not None})
-    if odd := [str(folder.relative_to(root)) for folder in folders if not is_plain(str(folder.relative_to(root)))]:
-        raise ResultsError(f"{root}: expected folders with names in UTF-8, found {', '.join(map(repr, odd))}")
-    collections = [Collection(folder.parent.name, folder.name, _read_runs(folder)) for folder in folders]
-    if not (found := [collection for collection in collections if collection.runs]):
+    if not (found := completed(root)):
         pattern = f"<dataset>/<profile>/seed-<n>/<run>/{FILE_NAME}"
         raise ResultsError(
             f"{root}: expected results as {pattern}, a run being one of {', '.join(MEASURED_RUNS)}; found none"
         )
     return found
+
+
+def completed(root: Path) -> list[Collection]:
+    """Read all completed runs below a results root as `collect` does; without any, return an empty list."""
+    folders = sorted({path.parent for path in root.glob("*/*/seed-*") if _seed_of(path) is not None})
+    if odd := [str(folder.relative_to(root)) for folder in folders if not is_plain(str(folder.relative_to(root)))]:
+        raise ResultsError(f"{root}: expected folders with names in UTF-8, found {', '.join(map(repr, odd))}")
+    collections = [Collection(folder.parent.name, folder.name, _read_runs(folder)) for folder in folders]
+    return [collection for collection in collections if collection.runs]
 
 
 def _seed_of(folder: Path) -> int | None:

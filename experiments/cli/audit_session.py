@@ -8,19 +8,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.analysis.audit_files import FOLDER
+from experiments.analysis.audit_table import HEADINGS, MEANINGS, attack_row, table_title
 from experiments.analysis.security import LOCAL_ONLY, Audited, accuracy_of, benefit_of, excess_of
 from experiments.audit.audit import AuditRequest, audit, require_passed
 from experiments.cli.session import exit_code_of
 from experiments.output import Output
 from fedmeta_flwr.records import CURVES
-
-_HEADINGS = ("attack", "train", "95 %", "valid", "main", "norm", "cos", "mask", "bounds", "AUC n", "AUC c")
-_MEANINGS = """\
-train, valid, main: accuracy with the poisoned model minus that with the clean model, in points, without a defense; \
-of the backdoor on attack training images, with its interval, and on attack validation images; and of the main task.
-norm, cos, mask: of the upload; over the median norm of a benign update; cosine to the mean benign update; share of \
-weights left as they are, in %.
-AUC n, AUC c: how well the norm, or a low cosine, tells the upload from benign updates; 0.5 is chance."""
 
 
 def audit_session(request: AuditRequest, *, quiet: bool = False, as_json: bool = False) -> int:
@@ -40,51 +33,20 @@ def audit_session(request: AuditRequest, *, quiet: bool = False, as_json: bool =
 
 def audit_table(audited: Sequence[Audited]) -> Table:
     """Return a row for each attack: excess of backdoor accuracy in points with its interval, and its upload."""
-    seeds = sorted({measured.seed for one in audited for measured in one.poisoned})
-    title = f"Attacks without a defense, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     table = Table(
-        title=title,
+        title=table_title(audited),
         title_justify="left",
-        caption=_MEANINGS,
+        caption=MEANINGS,
         caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         show_edge=False,
     )
-    for place, heading in enumerate(_HEADINGS):
+    for place, heading in enumerate(HEADINGS):
         table.add_column(heading, no_wrap=True, justify="right" if place else "left")
     for one in audited:
-        table.add_row(*_row(one))
+        table.add_row(*attack_row(one))
     return table
-
-
-def _row(one: Audited) -> tuple[str, ...]:
-    training = excess_of(one, "attack_training")
-    uploads = [upload for measured in one.poisoned for upload in measured.numbers["uploads"]]
-    detection = [measured.numbers["detection"] for measured in one.poisoned]
-    checks = [(name, holds) for upload in uploads for name, holds in upload["checks"].items()]
-    broken = not all(holds for _, holds in checks)
-    return (
-        one.name,
-        _points(training.value),
-        f"{_points(training.low)}..{_points(training.high)}",
-        _points(excess_of(one, "attack_validation").value),
-        _points(excess_of(one, "main_task").value),
-        f"{one.norm_ratio():.3g}",
-        f"{_mean([upload['cosine'] for upload in uploads]):.2f}",
-        f"{100 * _mean([upload['unchanged_share'] for upload in uploads]):.0f}",
-        "broken" if broken else "held" if checks else "none",
-        f"{_mean([found['norm'] for found in detection]):.2f}",
-        f"{_mean([found['cosine'] for found in detection]):.2f}",
-    )
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.0f}"
-
-
-def _mean(numbers: Sequence[float]) -> float:
-    return sum(numbers) / len(numbers)
 
 
 def _document(one: Audited) -> Mapping[str, Any]:

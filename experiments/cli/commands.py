@@ -248,9 +248,10 @@ def report(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a page about results: claims, figures, the federation, pictures, episodes, features, settings.
+    """Write a page about results: claims, audited attacks, figures, the federation, pictures, episodes, settings.
 
-    PATH is a results root, or a run's folder or result file. The page is one HTML file and needs no network.
+    PATH is a results root, also one of `audit` alone, or a run's folder or result file. The page is one HTML file and
+    needs no network.
     """
     from experiments.cli.session import report_session
 

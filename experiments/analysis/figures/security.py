@@ -31,6 +31,22 @@ def looks_of(names: Sequence[str]) -> dict[str, Look]:
     }
 
 
+def step_curves_of(attacks: Sequence[Audited]) -> list[str]:
+    """Return the step curves that were measured with an attack at least."""
+    return list(dict.fromkeys(name for one in attacks for name in one.step_curves()))
+
+
+def rescues(attacks: Sequence[Audited]) -> list[str]:
+    """Return the step curves with a frontier: those of matching, if local training was measured as well."""
+    found = step_curves_of(attacks)
+    return [name for name in found if name.startswith(_MATCHING)] if LOCAL_ONLY in found else []
+
+
+def steps_label(step_curve: str) -> str:
+    """Return the label of an axis with the steps of a step curve."""
+    return "fine-tuning steps" if step_curve == "fine_tuning" else "local steps"
+
+
 def draw_security(attacks: Sequence[Audited], folder: Path) -> list[Path]:
     """Draw the figures of one data set and profile.
 
@@ -49,12 +65,12 @@ def draw_security(attacks: Sequence[Audited], folder: Path) -> list[Path]:
     if not attacks:
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    step_curves = list(dict.fromkeys(name for one in attacks for name in one.step_curves()))
+    step_curves = step_curves_of(attacks)
     with mpl.rc_context(STYLE):
         drawn = [save(_norms(attacks), folder / "norms")]
         if step_curves:
             drawn.append(save(_security(attacks, step_curves), folder / "security"))
-        if LOCAL_ONLY in step_curves and (matching := [name for name in step_curves if name.startswith(_MATCHING)]):
+        if matching := rescues(attacks):
             drawn.append(save(_frontier(attacks, matching), folder / "frontier"))
     return [file for files in drawn for file in files]
 
@@ -66,7 +82,7 @@ def _security(attacks: Sequence[Audited], step_curves: Sequence[str]) -> Figure:
     for axes, name in zip(row, step_curves, strict=True):
         _panel(axes, security_curve(attacks, CURVE, name), looks)
         axes.set_title(name.replace("_", "-"))
-        axes.set_xlabel("fine-tuning steps" if name == "fine_tuning" else "local steps")
+        axes.set_xlabel(steps_label(name))
     row[0].set_ylabel(_Y_LABEL)
     handles = [_handle(name, look) for name, look in looks.items()]
     handles.append(Line2D([], [], color="0.75", linewidth=5, label="worst case"))

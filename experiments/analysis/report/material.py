@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis.collection import Collection, collect
+from experiments.analysis.collection import Collection, collect, completed
 from experiments.analysis.defended import defense_of
+from experiments.analysis.figures.curves import DATASET_NAMES
 from experiments.analysis.redaction import record_without_folders, without_folders
+from experiments.analysis.security import Audited, read_audits
 from experiments.catalog import MEASURED_RUNS
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records import ResultsError, RunResults, case_folder, read_results
@@ -81,7 +83,12 @@ class Material:
     @property
     def name(self) -> str:
         """Data set and profile."""
-        return f"{self.collection.dataset}, {self.collection.profile}"
+        return name_of(self.collection.dataset, self.collection.profile)
+
+    @property
+    def title(self) -> str:
+        """Data set and profile in words."""
+        return title_of(self.collection.dataset, self.collection.profile)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -89,13 +96,25 @@ class Material:
         return tuple(sorted({seed for run in self.collection.runs for seed in self.collection.seeds(run)}))
 
 
-def gather(path: Path) -> list[Material]:
+def name_of(dataset: str, profile: str) -> str:
+    """Return data set and profile."""
+    return f"{dataset}, {profile}"
+
+
+def title_of(dataset: str, profile: str) -> str:
+    """Return data set and profile in words."""
+    return f"{DATASET_NAMES.get(dataset, dataset)}, {profile.replace('-', ' ')}"
+
+
+def gather(path: Path, *, may_be_empty: bool = False) -> list[Material]:
     """Read the results that a report is about.
 
     Parameters
     ----------
     path : Path
         A results root, a run's folder, or a result file.
+    may_be_empty : bool
+        Whether a root without runs is allowed, since there is something else to show.
 
     Returns
     -------
@@ -107,10 +126,26 @@ def gather(path: Path) -> list[Material]:
     ResultsError
         If there are no results, or a file is damaged or of another format; names it.
     """
-    if path.is_dir() and not (path / FILE_NAME).exists():
-        return [_of_root(path, collection) for collection in collect(path)]
+    if _is_root(path):
+        found = completed(path) if may_be_empty else collect(path)
+        return [_of_root(path, collection) for collection in found]
     folder = path if path.is_dir() else path.parent
     return [_of_run(folder, read_results(path))]
+
+
+def gather_audits(path: Path) -> dict[tuple[str, str], list[Audited]]:
+    """Return the audited attacks in a results root, by data set and profile; of a single run none.
+
+    Raises
+    ------
+    ResultsError
+        If a file of an audit is damaged, or clean measurements are missing; names the file.
+    """
+    return read_audits(path) if _is_root(path) else {}
+
+
+def _is_root(path: Path) -> bool:
+    return path.is_dir() and not (path / FILE_NAME).exists()
 
 
 def _of_root(root: Path, collection: Collection) -> Material:

@@ -9,11 +9,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from experiments.analysis.audit_table import MEANINGS
 from experiments.analysis.claims.table import LEGEND
-from experiments.analysis.figures.curves import DATASET_NAMES, LOOKS
+from experiments.analysis.figures.curves import LOOKS
 from experiments.analysis.report.absence import AbsentError, Parts, part_or_reason
+from experiments.analysis.report.attacks import AuditView, audit_views
 from experiments.analysis.report.figures import FigureView, figure_views
-from experiments.analysis.report.material import Material, ShownRun, gather
+from experiments.analysis.report.material import Material, ShownRun, gather, gather_audits
 from experiments.analysis.report.pictures import Gallery, galleries
 from experiments.analysis.report.plots import SYMBOLS, Plot, dash_of
 from experiments.analysis.report.provenance import Recipe, differing_settings, recipe_of
@@ -27,6 +29,7 @@ from fedmeta_flwr.records.results import FILE_NAME
 
 DEFAULT_NAME = "report.html"
 _TEMPLATES = Path(__file__).parent / "templates"
+_STYLES = ("report.css", "attacks.css")  # the second where there is an audit
 
 
 class ReportError(ValueError):
@@ -90,24 +93,26 @@ def write_report(path: Path, output: Path | None, data_dir: Path | None) -> Path
     Raises
     ------
     ResultsError
-        If there are no results, or a result file is damaged.
+        If there are no results, or a result file or a file of an audit is damaged.
     ReportError
         If the file cannot be written.
     """
-    parts = [_part(material, data_dir) for material in gather(path)]
+    audits = audit_views(gather_audits(path), path)
+    parts = [_part(material, data_dir) for material in gather(path, may_be_empty=bool(audits))]
     file = output or (path if path.is_dir() else path.parent) / DEFAULT_NAME
     if file.name == FILE_NAME:
         raise ReportError(f"--output: expected a file for the page, found a result file: {file}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(render(parts), encoding="utf-8", errors="backslashreplace")  # names of files may be no text
+        # Names of files may be no text.
+        file.write_text(render(parts, audits), encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ReportError(f"{file}: cannot write the report: {error.strerror}") from error
     return file
 
 
-def render(parts: Sequence[Part]) -> str:
-    """Return the page for at least one part."""
+def render(parts: Sequence[Part], audits: Sequence[AuditView] = ()) -> str:
+    """Return the page for a part or an audit at least."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -115,16 +120,26 @@ def render(parts: Sequence[Part]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    plots = _Plots()
+    names, plots = [part.material.name for part in parts], _Plots()
+    unmeasured = [audit for audit in audits if audit.name not in names]
+    names += [audit.name for audit in unmeasured]
+    views = [view for part in parts for view in part.runs]
     return environment.get_template("page.html").render(
         parts=parts,
-        cases=sorted({run.run.config["case"] for part in parts for run in part.runs}),
+        audits=audits,
+        unmeasured=[audit.title for audit in unmeasured],
+        materials=[*(part.title for part in parts), *(audit.title for audit in unmeasured)],
+        places={audit.name: names.index(audit.name) for audit in audits},
+        meanings=MEANINGS,
+        cases=sorted({view.run.config["case"] for view in views}),
+        adversaries=_adversaries_of_all(views),
+        adversaries_of=_adversaries,
         legend=_claims_legend(),
         curves=[_curve(curve) for curve in CURVES],
         plots=plots,
         version=version("fedmeta-flwr"),
         plotlyjs=get_plotlyjs(),
-        style=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        style="".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in _STYLES[: 1 + bool(audits)]),
         script=(_TEMPLATES / "report.js").read_text(encoding="utf-8"),
     )
 
@@ -138,8 +153,7 @@ def _part(material: Material, data_dir: Path | None) -> Part:
     pictured, found = parts.make("pictures", lambda: _pictures(material.runs, scenarios), ("", ()))
     return Part(
         material=material,
-        title=f"{DATASET_NAMES.get(material.collection.dataset, material.collection.dataset)}, "
-        + material.collection.profile.replace("-", " "),
+        title=material.title,
         summary=parts.make("claims", lambda: summary_of(material.collection), None),
         figures=tuple(figure_views(material.collection)),
         galleries=found,
@@ -162,6 +176,17 @@ def _pictures(runs: Sequence[ShownRun], scenarios: Sequence[Scenario | AbsentErr
         if isinstance(scenario, Scenario):
             return run.title, tuple(galleries(scenario, key_learnt_in(run)))
     raise AbsentError(str(scenarios[0]))
+
+
+def _adversaries_of_all(views: Sequence[RunView]) -> str:
+    """Return the sentence on the adversaries of all runs; empty if they are not the same in all of them."""
+    found = {_adversaries(view) for view in views}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _adversaries(view: RunView) -> str:
+    *others, last = map(str, view.adversaries or (0,))
+    return f"Adversaries: clients {', '.join(others)} and {last}." if others else f"Client {last} is the adversary."
 
 
 def _claims_legend() -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from plotly import graph_objects as go
 
-from experiments.analysis.figures.curves import LOOKS
+from experiments.analysis.figures.curves import LOOKS, Look
 from fedmeta_flwr.records import COLORS
 
 ATTACK_COLOR = COLORS["attack_training"]  # what the adversary does
@@ -79,7 +79,12 @@ def spec_of(traces: Sequence[Any], *, title: str, height: int, **layout: Any) ->
 
 def dash_of(curve: str) -> str:
     """Return a curve's line as plotly and SVG have it: lengths of dashes and gaps in pixels, or ``solid``."""
-    line = LOOKS[curve].line
+    return line_of(LOOKS[curve])
+
+
+def line_of(look: Look) -> str:
+    """Return the line of a look, as `dash_of` does."""
+    line = look.line
     return "solid" if isinstance(line, str) else ",".join(f"{2 * length:g}px" for length in line[1])
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from experiments.analysis.report.absence import AbsentError, Parts
+from experiments.analysis.report.absence import AbsentError, Parts, part_or_reason
 from experiments.analysis.report.episodes import (
     EPISODES,
     Defended,
@@ -17,12 +17,13 @@ from experiments.analysis.report.features import project, projection_plot, undef
 from experiments.analysis.report.material import ShownRun
 from experiments.analysis.report.plots import Plot
 from experiments.analysis.report.provenance import SettingRow, environment_rows, setting_rows
-from experiments.analysis.report.timeline import arrivals_plot, norms_plot
+from experiments.analysis.report.timeline import arrivals_plot, dropped_counts, norms_plot
 from experiments.analysis.report.witness import Witness, witness_of
 from experiments.analysis.roles import recorded_roles
 from experiments.analysis.table import missed_attack
 from fedmeta_flwr.apps.scenario import Scenario
 from fedmeta_flwr.learning import MatchingNetwork
+from fedmeta_flwr.records.drops import DropReason
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class RunView:
     ----------
     run : ShownRun
         The run.
+    adversaries : tuple of int
+        Its adversaries; none where the record of the settings does not tell.
     remarks : tuple of str
         Sentences on what happened to it: it has not ended, its attack did not count.
     timeline : tuple of Plot
@@ -54,6 +57,7 @@ class RunView:
     """
 
     run: ShownRun
+    adversaries: tuple[int, ...]
     remarks: tuple[str, ...]
     timeline: tuple[Plot, ...]
     client: int | None
@@ -63,6 +67,11 @@ class RunView:
     settings: tuple[SettingRow, ...]
     environment: tuple[tuple[str, str], ...]
     left_out: Mapping[str, str]
+
+    @property
+    def has_unasked(self) -> bool:
+        """Whether an adversary was to attack in a round, and the strategy did not select it."""
+        return DropReason.UNASKED in dropped_counts(self.run.results.rounds)
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,7 @@ def run_view(run: ShownRun, scenario: Scenario | AbsentError) -> RunView:
         parts.left_out |= {"features": parts.left_out["episodes"], "defense": ""}
     return RunView(
         run=run,
+        adversaries=part_or_reason(lambda: recorded_roles(run.config).colluders, ())[0],
         remarks=parts.make("remarks", lambda: tuple(_remarks(run)), ()),
         timeline=parts.make("timeline", lambda: _timeline(run), ()),
         client=looks.witness.client if looks else None,

@@ -1,11 +1,22 @@
 """Made-up files of an audit."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from experiments.analysis.audit_files import Measured
+from experiments.analysis.audit_files import Measured, seed_folder, write_measured
 from experiments.analysis.security import Audited
 from experiments.settings import APP_DIR, read_defaults
 from fedmeta_flwr.records import CURVES, ClientEvaluation, Counts
+
+_BENIGN = {"norms": [1.0, 2.0, 3.0], "cosines": [0.5, 0.6, 0.7], "more_norms": [4.0], "more_cosines": [-0.25]}
+
+
+def write_audit(root: Path, attacks: Sequence[Audited], dataset: str = "strokes", profile: str = "quick") -> None:
+    """Write the files of attacks, and of the clean models, in a results root."""
+    for one in attacks:
+        for each in (*one.poisoned, *one.clean):
+            write_measured(seed_folder(root, dataset, profile, each.seed), each)
 
 
 def measured(
@@ -65,8 +76,5 @@ def audited(
             )
             for seed in range(3)
         ],
-        [
-            measured(clean, seed=seed, steps=clean_steps, alone=alone, benign={"norms": [1.0, 2.0, 3.0]})
-            for seed in range(3)
-        ],
+        [measured(clean, seed=seed, steps=clean_steps, alone=alone, benign=dict(_BENIGN)) for seed in range(3)],
     )

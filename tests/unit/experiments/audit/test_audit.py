@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from unit.experiments.audit.audit_files import audited, measured
+from unit.experiments.audit.audit_files import audited, measured, write_audit
 
 from experiments.analysis.audit_files import existing, read_measured, write_measured
 from experiments.analysis.figures.security import draw_security
@@ -97,10 +97,7 @@ def test_the_excess_is_paired_and_the_worst_case_is_the_largest_of_each_step(tmp
     assert {step: name for step, (name, _) in worst_case(curves).items()} == {0: "a", 10: "b"}
     assert worst_case(curves)[10][1].value == pytest.approx(0.2)
     assert first.norm_ratio() == 3.0
-    folder = tmp_path / "audit" / "strokes" / "quick"
-    for one in (first, second):
-        for each in (*one.poisoned, *one.clean):
-            write_measured(folder / f"seed-{each.seed}", each)
+    write_audit(tmp_path, [first, second])
     assert read_audits(tmp_path) == {("strokes", "quick"): [first, second]}
 
 
