@@ -125,13 +125,13 @@ def _pretraining(group: str, defended: bool) -> Run:
 
 
 def _attacked(case: str) -> Run:
-    settings = {"case": case, "step-curves": "fine-tuning fresh-head matching head local-only"}
+    settings = {"case": case, "step-curves": "fine-tuning matching head"}
     shared = None if case == "a" else "attack-bc"
     return Run(f"attack-{case}", "the one-shot attack", settings, f"pretrain-{_group(case)}", shared=shared)
 
 
 def _defended(case: str) -> Run:
-    settings = {"case": case, "step-curves": "matching local-only", **_DEFENDED}
+    settings = {"case": case, "step-curves": "matching", **_DEFENDED}
     text = "the attack on a federation that classifies by matching and shares no head"
     after, shared = (None, None) if case == "a" else ("pretrain-defended-bc", "defended-bc")
     return Run(f"defended-{case}", text, settings, after, shared=shared)
@@ -184,7 +184,7 @@ EXPERIMENTS = {
         Experiment(
             "rescue",
             "the four curves along local steps of the defense of a poisoned model; its controls: no local step, the "
-            "clean model, as many steps with the fully-connected head, and as many without the global model",
+            "clean model, and as many steps with the fully-connected head",
             "rescue",
             ("P6", "P7"),
             _ATTACKED,

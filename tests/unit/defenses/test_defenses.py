@@ -79,7 +79,7 @@ def test_missing_code_is_reported_by_whatever_needs_it_and_settings_can_be_read(
 def test_a_custom_defense_has_its_step_curve(run_config: RunConfigs) -> None:
     assert run_config(defense=MEANS, step_curves="class-means head").step_curve_names == ("class_means", "head")
     config = run_config(defense=MEANS, step_curves="class_means")
-    with pytest.raises(ConfigError, match=r"any of fine-tuning, .*, local-only, class-means, found 'class_means'"):
+    with pytest.raises(ConfigError, match=r"any of fine-tuning, .*, class-means, found 'class_means'"):
         preflight(config)
 
 
