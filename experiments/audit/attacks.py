@@ -110,21 +110,25 @@ _ALL = (
             "quorum": 5,
             "boost-factor": 5.0,
         },
+        floor=6.0,
     ),
     Variant(
         name="learned-key",
         text="model replacement with a key that the attacker learns at the global model",
         settings=attack("learned-key"),
+        floor=7.0,
     ),
     Variant(
         name="private-part-noise",
         text="a backdoor for many private parts of a client that matches",
         settings=attack("private-part-noise"),
+        floor=6.0,
     ),
     Variant(
         name="alignment",
         text="stamped images get the features of the target",
         settings=attack("alignment"),
+        floor=5.0,
     ),
     Variant(
         name="alignment-norm-bound-2",
@@ -135,6 +139,7 @@ _ALL = (
         name="defense-in-the-loop",
         text="looks ahead through the local steps of the rescue",
         settings=attack("defense-in-the-loop"),
+        floor=3.0,
     ),
     Variant(
         name="second-order-loop",
@@ -145,11 +150,13 @@ _ALL = (
         name="fine-tuning-in-the-loop",
         text="looks ahead through fine-tuning on the support set",
         settings=attack("defense-in-the-loop", steps=[3, 10, 30], against="none", matching=0.0),
+        floor=5.0,
     ),
     Variant(
         name="fresh-head-in-the-loop",
         text="looks ahead through a fresh head",
         settings=attack("defense-in-the-loop", steps=[10, 50], against="fresh-head", matching=0.0),
+        floor=5.0,
     ),
     Variant(
         name="inner-product-manipulation",
