@@ -13,6 +13,9 @@ from fedmeta_flwr.records import ClientEvaluation, ResultsError
 LOCAL_ONLY = "local_only"
 """The step curve of local training without the global model."""
 
+MATCHING = "matching"
+"""How the names of the step curves of rescues begin: they are measured on the episodes of local training only."""
+
 _UNSEEN = "meta_testing"
 
 

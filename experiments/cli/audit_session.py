@@ -9,7 +9,7 @@ from rich.table import Table
 
 from experiments.analysis.audit_files import FOLDER
 from experiments.analysis.audit_table import HEADINGS, MEANINGS, attack_row, table_title
-from experiments.analysis.security import LOCAL_ONLY, Audited, accuracy_of, benefit_of, excess_of
+from experiments.analysis.security import LOCAL_ONLY, MATCHING, Audited, accuracy_of, benefit_of, excess_of
 from experiments.audit.audit import AuditRequest, audit, require_passed
 from experiments.cli.session import exit_code_of
 from experiments.output import Output
@@ -68,7 +68,7 @@ def _document(one: Audited) -> Mapping[str, Any]:
         "benefit_kept": {
             name: {str(step): asdict(benefit_of(one, name, step)) for step in one.steps(name)}
             for name in one.step_curves()
-            if one.steps(name) == one.steps(LOCAL_ONLY)
+            if name.startswith(MATCHING) and one.steps(name) == one.steps(LOCAL_ONLY)
         },
         "seconds": [measured.origin["seconds"] for measured in one.poisoned],
     }

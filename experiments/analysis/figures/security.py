@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.analysis.figures.curves import STYLE, Look, save
-from experiments.analysis.security import LOCAL_ONLY, Audited, excess_of, frontier, security_curve, worst_case
+from experiments.analysis.security import LOCAL_ONLY, MATCHING, Audited, excess_of, frontier, security_curve, worst_case
 from experiments.analysis.statistics import Estimate
 
 CURVE = "attack_training"
-_MATCHING = "matching"
 _Y_LABEL = "excess of backdoor accuracy,\npoisoned minus clean (points)"
 # Okabe and Ito's colours, which differ for colour-blind readers; marker and line differ as well.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#999999")
@@ -39,7 +38,7 @@ def step_curves_of(attacks: Sequence[Audited]) -> list[str]:
 def rescues(attacks: Sequence[Audited]) -> list[str]:
     """Return the step curves with a frontier: those of matching, if local training was measured as well."""
     found = step_curves_of(attacks)
-    return [name for name in found if name.startswith(_MATCHING)] if LOCAL_ONLY in found else []
+    return [name for name in found if name.startswith(MATCHING)] if LOCAL_ONLY in found else []
 
 
 def steps_label(step_curve: str) -> str:
