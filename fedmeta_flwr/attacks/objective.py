@@ -64,7 +64,7 @@ class ObjectiveTerm(Layer):
 class CleanMatching(ObjectiveTerm):
     """The loss of matching on clean episodes of the attacker's classes: the model stays useful to clients that match.
 
-    In a federation that shares a head, the attacker trains an attention of its own beside the model; in a defended
+    In a federation that shares a head, the attacker trains an attention beside the model; in a defended
     federation it is the model's private part.
 
     Parameters

@@ -12,10 +12,10 @@ from experiments.analysis.security import excess_of, frontier, read_audits, secu
 from experiments.audit import VARIANTS, AuditFailedError, Variant
 from experiments.audit.attacks import layers, variants_of
 from experiments.audit.audit import AuditRequest, require_passed
-from experiments.cli.audit_session import audit_table
+from experiments.cli.audit_session import _document, audit_table
 from experiments.settings import APP_DIR, SettingsError, read_defaults
 from fedmeta_flwr.config import RunConfig
-from fedmeta_flwr.records import ResultsError
+from fedmeta_flwr.records import CURVES, Counts, ResultsError
 
 REQUEST = AuditRequest(
     names=(),
@@ -117,3 +117,11 @@ def test_the_frontier_has_benefit_kept_and_largest_excess_at_each_step(tmp_path:
     values = {step: (benefit.value, excess.value) for step, (benefit, excess) in found.items()}
     assert values == {0: pytest.approx((0.35, 0.4)), 10: pytest.approx((-0.05, 0.2))}
     assert [file.name for file in draw_security(attacks, tmp_path)][-2:] == ["frontier.png", "frontier.svg"]
+
+
+def test_the_benefit_kept_is_that_of_rescues_only_because_other_curves_have_other_episodes() -> None:
+    one = audited("a", 60, steps={0: 60, 10: 30}, alone=25)
+    few = {curve: Counts([1], [2]) for curve in CURVES}
+    for client in (client for side in (one.poisoned, one.clean) for of in side for client in of.evaluation):
+        client.step_curves["fine_tuning"] = {0: few, 10: few}  # type: ignore[index]
+    assert list(_document(one)["benefit_kept"]) == ["matching"]
