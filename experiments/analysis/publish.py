@@ -1,4 +1,4 @@
-"""Publish results: copy the result files of completed runs, without the paths of the machine that ran them.
+"""Publish results: copy the result files of completed runs and of audits, without the paths of the machine.
 
 `figures`, `claims` and `report` read the copies from any folder.
 """
@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from experiments.analysis.audit_files import FOLDER, read_measured
 from experiments.analysis.collection import Collection, collect, require_same_settings
 from experiments.analysis.redaction import record_without_folders
 from fedmeta_flwr.config import RunConfig
@@ -17,7 +18,7 @@ from fedmeta_flwr.records.results import FILE_NAME
 
 
 def publish(root: Path, folder: Path) -> list[Path]:
-    """Copy the result files of a results root's completed runs, as compact lines and without paths.
+    """Copy the result files of a results root's completed runs and its audits, as compact lines and without paths.
 
     Settings that are paths (`RunConfig.paths`) become empty, and paths in the reasons of failures are cut to their last
     part (`experiments.analysis.redaction`). The result file still has the fingerprint of the images and the digest of
@@ -42,7 +43,8 @@ def publish(root: Path, folder: Path) -> list[Path]:
         with other settings. Then nothing is written. Also if a file cannot be written.
     """
     texts: dict[Path, str] = {}
-    collections = collect(root)
+    audits = _audit_files(root)
+    collections = [] if audits and not _has_runs(root) else collect(root)
     for collection in collections:
         for run, results in collection.runs.items():
             for seed in results:
@@ -50,10 +52,12 @@ def publish(root: Path, folder: Path) -> list[Path]:
                 for name in (FILE_NAME, TIMES_FILE_NAME):
                     if (file := root / place / name).is_file():  # the times may have been left out
                         texts[folder / place / name] = _text(file)
-    others = [file for file, text in texts.items() if file.name == FILE_NAME and _is_other(file, text)]
+    texts |= {folder / file.relative_to(root): _text_of_audit(file) for file in audits}
+    others = [file for file, text in texts.items() if file.name != TIMES_FILE_NAME and _is_other(file, text)]
     if others:
         raise ResultsError(
-            f"{others[0]}: expected no other results of this run, found some; remove them, or publish elsewhere"
+            f"{others[0]}: expected no other results of this {_kind(others[0])}, found some; remove them, or publish "
+            "elsewhere"
         )
     _require_fitting(collections, folder)
     try:
@@ -67,7 +71,7 @@ def publish(root: Path, folder: Path) -> list[Path]:
 
 def _require_fitting(collections: Iterable[Collection], folder: Path) -> None:
     """Raise if new seeds of a run would differ in settings from the published ones."""
-    if not any(folder.glob(f"*/*/seed-*/*/{FILE_NAME}")):
+    if not _has_runs(folder):
         return
     there = {(found.dataset, found.profile): found.runs for found in collect(folder)}
     for collection in collections:
@@ -86,6 +90,23 @@ def _text(file: Path) -> str:
     return "".join(
         json.dumps(_without_paths(record, known), allow_nan=False, separators=(",", ":")) + "\n" for record in records
     )
+
+
+def _has_runs(root: Path) -> bool:
+    return any(root.glob(f"*/*/seed-*/*/{FILE_NAME}"))
+
+
+def _audit_files(root: Path) -> list[Path]:
+    return sorted(root.glob(f"{FOLDER}/*/*/seed-*/*.json"))
+
+
+def _text_of_audit(file: Path) -> str:
+    """Return the same content as a compact line; files of an audit hold no paths."""
+    return json.dumps(read_measured(file).to_json(), allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def _kind(file: Path) -> str:
+    return "run" if file.name == FILE_NAME else "audit"
 
 
 def _without_paths(record: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:

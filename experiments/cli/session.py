@@ -13,7 +13,9 @@ from experiments.analysis.claims.table import claims_renderable
 from experiments.analysis.collection import collect
 from experiments.analysis.figures.panels import draw_collection
 from experiments.analysis.figures.persistence import FIGURE_NAME, draw_persistence
+from experiments.analysis.figures.security import draw_security
 from experiments.analysis.publish import publish
+from experiments.analysis.security import read_audits
 from experiments.analysis.table import catalog_table, milestones, missed_attack, results_table
 from experiments.audit.errors import AuditFailedError
 from experiments.benchmarks.progress import show_turns
@@ -204,6 +206,8 @@ def benchmark_session(
 
 def _draw_root(root: Path, output: Output) -> None:
     files = [file for collection in collect(root) for file in draw_collection(collection, root / FIGURES)]
+    for (dataset, profile), attacks in read_audits(root).items():
+        files += draw_security(attacks, root / FIGURES, f"{dataset}-{profile}-")
     _name("Figures:", files, output)
 
 

@@ -46,7 +46,7 @@ def steps_label(step_curve: str) -> str:
     return "fine-tuning steps" if step_curve == "fine_tuning" else "local steps"
 
 
-def draw_security(attacks: Sequence[Audited], folder: Path) -> list[Path]:
+def draw_security(attacks: Sequence[Audited], folder: Path, start: str = "") -> list[Path]:
     """Draw the figures of one data set and profile.
 
     Parameters
@@ -55,6 +55,8 @@ def draw_security(attacks: Sequence[Audited], folder: Path) -> list[Path]:
         The attacks, in the order of the legend.
     folder : Path
         Where ``security.png``, ``norms.png``, ``frontier.png`` and their SVGs are written, each if it can be drawn.
+    start : str
+        Start of their names.
 
     Returns
     -------
@@ -66,11 +68,11 @@ def draw_security(attacks: Sequence[Audited], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     step_curves = step_curves_of(attacks)
     with mpl.rc_context(STYLE):
-        drawn = [save(_norms(attacks), folder / "norms")]
+        drawn = [save(_norms(attacks), folder / f"{start}norms")]
         if step_curves:
-            drawn.append(save(_security(attacks, step_curves), folder / "security"))
+            drawn.append(save(_security(attacks, step_curves), folder / f"{start}security"))
         if matching := rescues(attacks):
-            drawn.append(save(_frontier(attacks, matching), folder / "frontier"))
+            drawn.append(save(_frontier(attacks, matching), folder / f"{start}frontier"))
     return [file for files in drawn for file in files]
 
 

@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 from unit.experiments.analysis.test_collection import write_run
+from unit.experiments.audit.audit_files import audited, write_audit
 from unit.experiments.conftest import MakeConfig
 from unit.experiments.made_up_runs import write_runs
 
 from experiments.analysis import bootstrap
 from experiments.analysis.collection import collect
 from experiments.analysis.publish import publish
+from experiments.analysis.security import read_audits
 from experiments.cli.commands import app
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.drops import Drop, DropReason
@@ -60,6 +62,21 @@ def test_nothing_is_published_but_the_files_of_completed_runs(tmp_path: Path) ->
     files = publish(root, out)
     assert sorted(path for path in out.rglob("*") if path.is_file()) == sorted(files)
     assert sorted(files) == [out / RUN / "results.jsonl", out / RUN / "times.jsonl"]
+
+
+def test_audits_are_published_as_compact_lines_with_or_without_runs(tmp_path: Path) -> None:
+    root, out = tmp_path / "root", tmp_path / "out"
+    attacks = [audited("a", 60), audited("b", 50)]
+    write_audit(root, attacks)
+    files = publish(root, out)
+    assert {file.name for file in files} == {"a.json", "b.json", "clean.json"}
+    assert all(len(file.read_text().splitlines()) == 1 for file in files)
+    assert read_audits(out) == {("strokes", "quick"): attacks}
+    write_runs(root, runs=["attack-a"], seeds=[0])
+    assert {*publish(root, out)} > {*files}
+    write_audit(tmp_path / "other", [audited("a", 61)])
+    with pytest.raises(ResultsError, match="expected no other results of this audit"):
+        publish(tmp_path / "other", out)
 
 
 def test_more_runs_join_those_that_were_published_and_again_gives_the_same_bytes(tmp_path: Path) -> None:
