@@ -250,8 +250,8 @@ def report(
 ) -> None:
     """Write a page about results: claims, audited attacks, figures, the federation, pictures, episodes, settings.
 
-    PATH is a results root, also one of `audit` alone, or a run's folder or result file. The page is one HTML file and
-    needs no network.
+    PATH is a results root, also one that only has an audit, or a run's folder or result file. The page is one HTML
+    file and needs no network.
     """
     from experiments.cli.session import report_session
 

@@ -36,7 +36,7 @@ def _attack_works(name: str) -> Statement:
     return Statement(text, _excess(name), "above", GONE_FRACTION, reason, premise=True)
 
 
-_SIGN = "the claim is about the sign alone"
+_SIGN = "the claim is only about the sign"
 _P1 = (
     _attack_works("attacked"),
     Statement(

@@ -21,7 +21,7 @@ class Summary:
     runs : tuple of tuple of str
         Run, seeds, number of evaluations, and episodes behind a point, in words.
     single_seed : bool
-        Whether all runs have one seed alone.
+        Whether all runs have only one seed.
     """
 
     sheets: tuple[Sheet, ...]
