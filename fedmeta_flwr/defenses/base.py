@@ -65,6 +65,7 @@ class LocalContext:
         How a client matches features.
     new_classifier : callable
         Returns a classifier on the CPU with new random weights: always the same ones, and those of this client only.
+        Whole numbers as arguments choose other weights, independent of these.
     """
 
     training: LocalTraining
@@ -72,7 +73,7 @@ class LocalContext:
     inner: InnerLoop
     head_lr: float
     matching: MatchingSettings
-    new_classifier: Callable[[], Classifier]
+    new_classifier: Callable[..., Classifier]
 
     def for_local_steps(self, training: LocalTraining, name: str) -> LocalTraining:
         """Return a training with separate random streams, for local steps outside of the rounds."""

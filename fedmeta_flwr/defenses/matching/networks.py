@@ -1,4 +1,4 @@
-"""Matching networks that a rescued client classifies with: several together, or with noise on the attention."""
+"""Matching networks of a rescued client: several together, with noise on the attention, or with random weights."""
 
 import copy
 from collections.abc import Sequence
@@ -45,3 +45,10 @@ def with_noise(network: MatchingNetwork, deviation: float, generator: torch.Gene
     with torch.no_grad():
         weight.mul_((deviation * torch.randn(weight.shape, generator=generator)).exp().to(weight.device))
     return MatchingNetwork(network.embedding, attention)
+
+
+@torch.no_grad()
+def mix(embedding: nn.Module, other: nn.Module, share: float) -> None:
+    """Replace the parameters of an embedding by (1 - share) of themselves plus `share` of those of another one."""
+    for parameter, new in zip(embedding.parameters(), other.parameters(), strict=True):
+        parameter.lerp_(new.to(parameter), share)

@@ -35,6 +35,10 @@ class Rescue(Matching):
         Learning rate of the embedding as a multiple of the attention's, above 0.
     anchor : float
         Weight mu of a term mu/2 |theta - theta_global|^2 of the loss, where theta is the embedding; 0: none.
+    perturbation : float
+        Share of new random weights in the embedding before its local steps, 0 or above and below 1: the parameters are
+        (1 - perturbation) theta_global + perturbation theta_new, with weights theta_new that only this client knows
+        (shrink and perturb, Ash & Adams 2020, arXiv 1910.08475). They are the same whenever it uses the global model.
     private_noise : float
         Standard deviation of the logarithm of random factors, with which a trained attention's weight is multiplied; 0:
         none. The factors are always the same, and those of this client only.
@@ -55,6 +59,7 @@ class Rescue(Matching):
     trained: str = "all"
     embedding_lr_factor: float = 1.0
     anchor: float = 0.0
+    perturbation: float = 0.0
     private_noise: float = 0.0
     attentions: int = 1
 
@@ -66,12 +71,15 @@ class Rescue(Matching):
         require_choice("trained", self.trained, ("all", "attention"))
         require_number("embedding_lr_factor", self.embedding_lr_factor, is_zero_possible=False)
         require_number("anchor", self.anchor, is_zero_possible=True)
+        require_number("perturbation", self.perturbation, is_zero_possible=True)
         require_number("private_noise", self.private_noise, is_zero_possible=True)
         require_whole("attentions", self.attentions, least=1)
-        if self.trained == "attention" and (self.embedding_lr_factor != 1 or self.anchor):
+        if self.perturbation >= 1:
+            raise ValueError(f"perturbation: expected a share below 1, found {self.perturbation}")
+        if self.trained == "attention" and (self.embedding_lr_factor != 1 or self.anchor or self.perturbation):
             raise ValueError(
-                "trained: expected 'all' with embedding_lr_factor or anchor, which are about the embedding's training, "
-                "found 'attention'"
+                "trained: expected 'all' with embedding_lr_factor, anchor or perturbation, which are about the "
+                "embedding's training, found 'attention'"
             )
 
     @property
@@ -123,6 +131,10 @@ class Rescue(Matching):
         from fedmeta_flwr.learning import MatchingNetwork
 
         embedding = self.embedding(model, context)
+        if self.perturbation:
+            from fedmeta_flwr.defenses.matching.networks import mix
+
+            mix(embedding, context.new_classifier(context.training.seed, number).embedding, self.perturbation)
         attention = context.matching.new_attention(embedding.features, *([number] if number else []))
         return MatchingNetwork(embedding, attention.to(next(model.parameters()).device))
 

@@ -24,6 +24,7 @@ def rescue_curves() -> tuple[Rescue, ...]:
         rescue_curve("matching-slow", "matching, embedding at\na tenth of the rate", embedding_lr_factor=0.1),
         rescue_curve("matching-slower", "matching, embedding at\na hundredth of the rate", embedding_lr_factor=0.01),
         rescue_curve("matching-anchored", "matching, embedding\nheld near the global one", anchor=0.1),
+        rescue_curve("matching-perturbed", "matching, half of the\nembedding random", perturbation=0.5),
         rescue_curve("matching-noise", "matching, noise on\nthe attention", private_noise=0.5),
         rescue_curve("matching-ensemble", "matching, three\nattentions", attentions=3),
     )

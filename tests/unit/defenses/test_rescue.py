@@ -66,7 +66,14 @@ def shift(network: Any, model: Any) -> float:
     [
         {},
         {"steps": STEPS, "lr": 0.001},
-        {"trained": "all", "embedding_lr_factor": 1, "anchor": 0, "private_noise": 0, "attentions": 1},
+        {
+            "trained": "all",
+            "embedding_lr_factor": 1,
+            "anchor": 0,
+            "perturbation": 0,
+            "private_noise": 0,
+            "attentions": 1,
+        },
     ],
 )
 def test_neutral_options_give_the_bits_of_a_bare_loop(client: BenignClient, options: dict[str, Any]) -> None:
@@ -119,6 +126,25 @@ def test_an_anchor_keeps_the_embedding_near_the_global_one_and_leaves_the_first_
     assert shifts[2][8] < 0.5 * shifts[0][8]
 
 
+def test_a_perturbed_embedding_is_a_mixture_with_weights_that_are_the_clients_own_and_stay(
+    client: BenignClient, config: RunConfig, tmp_path: Path
+) -> None:
+    context, defense = client.measurement.context, Rescue(perturbation=0.25)
+    new = context.new_classifier(config.seed, 0).embedding
+    mixed = defense.network(client.model, context).embedding
+    for found, old, other in zip(
+        mixed.parameters(), client.model.embedding.parameters(), new.parameters(), strict=True
+    ):
+        torch.testing.assert_close(found, 0.75 * old + 0.25 * other)
+    assert arrays(defense.network(client.model, context)) == arrays(defense.network(client.model, context))
+    others = client_of(config, tmp_path / "other", partition_id=2).measurement.context
+    simulated = replace(context, training=replace(context.training, seed=config.seed + 1))
+    different = [arrays(defense.network(client.model, one).embedding) for one in (context, others, simulated)]
+    assert all(one != other for one, other in itertools.combinations(different, 2))
+    first, second = Rescue(perturbation=0.25, attentions=2).network(client.model, context).members
+    assert arrays(first.embedding) == arrays(mixed) != arrays(second.embedding)
+
+
 def test_private_noise_changes_only_the_attention_of_the_answer_and_is_the_clients_own(
     client: BenignClient, config: RunConfig, tmp_path: Path
 ) -> None:
@@ -161,9 +187,11 @@ def test_several_attentions_are_trained_apart_and_their_log_probabilities_averag
         ({"trained": "head"}, "trained: expected 'all' or 'attention', found 'head'"),
         ({"embedding_lr_factor": "1"}, "embedding_lr_factor: expected a number above 0, found '1'"),
         ({"anchor": float("inf")}, "anchor: expected a number from 0 on, found inf"),
+        ({"perturbation": 1}, "perturbation: expected a share below 1, found 1"),
+        ({"trained": "attention", "perturbation": 0.5}, "trained: expected 'all' with embedding_lr_factor, anchor or"),
         ({"private_noise": -1}, "private_noise: expected a number from 0 on, found -1"),
         ({"attentions": 0}, "attentions: expected a whole number, 1 or above, found 0"),
-        ({"trained": "attention", "anchor": 1}, "trained: expected 'all' with embedding_lr_factor or anchor"),
+        ({"trained": "attention", "anchor": 1}, "trained: expected 'all' with embedding_lr_factor, anchor or"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], problem: str) -> None:
