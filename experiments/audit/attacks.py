@@ -142,6 +142,11 @@ _ALL = (
         floor=3.0,
     ),
     Variant(
+        name="perturbation-in-the-loop",
+        text="looks ahead through the local steps of a rescue with a perturbation, each time another one",
+        settings=attack("defense-in-the-loop", against="rescue", against_options=json.dumps({"perturbation": 0.5})),
+    ),
+    Variant(
         name="second-order-loop",
         text="looks ahead through up to 3 local steps of the rescue, with the gradient through them",
         settings=attack("defense-in-the-loop", steps=[0, 1, 3], second_order=True),
