@@ -31,6 +31,7 @@ AFTER_PRETRAINING = (
     "poison-support-episodes",
     "poison-outer-steps",
     "poison-outer-lr",
+    "poison-outer-lr-schedule",
     "boost-factor",
     "backdoor-key",
     "backdoor-key-options",

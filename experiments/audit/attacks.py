@@ -23,6 +23,7 @@ _ONLY_OF_THE_ATTACK = frozenset(
         "poison-support-episodes",
         "poison-outer-steps",
         "poison-outer-lr",
+        "poison-outer-lr-schedule",
         "boost-factor",
     }
 )

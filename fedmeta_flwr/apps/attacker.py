@@ -116,6 +116,7 @@ def knowledge_of(config: RunConfig, scenario: Scenario, partition_id: int, clien
         poisoning=_poisoning(config, scenario, partition_id),
         outer_steps=config.poison_outer_steps,
         outer_lr=config.poison_outer_lr,
+        outer_lr_schedule=config.poison_outer_lr_schedule,
         boost_factor=config.boost_factor,
     )
 

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from flwr.common import Scalar
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from fedmeta_flwr.attacks.key import BackdoorKey
 from fedmeta_flwr.attacks.knowledge import Arrays, Knowledge
@@ -17,6 +20,9 @@ from fedmeta_flwr.attacks.layers import Boost, Chain, Layer, around_steps
 from fedmeta_flwr.data import Episode
 from fedmeta_flwr.learning import get_arrays
 from fedmeta_flwr.records import TRAIN_LOSS
+
+COSINE = "cosine"
+"""Value of `Knowledge.outer_lr_schedule`."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +148,16 @@ class LayeredAttack(Attack):
             outer_steps=knowledge.outer_steps,
             outer_lr=knowledge.outer_lr,
             proximal_mu=0.0,
-            prepare=lambda optimizer: around_steps(optimizer, list(shared.parameters()), self.layer),
+            prepare=lambda optimizer: self._prepare(optimizer, shared),
         )
         arrays = self.layer.change_upload(turn.global_arrays, get_arrays(shared))
         return Upload(arrays, knowledge.training.num_examples(knowledge.outer_steps), {TRAIN_LOSS: loss})
+
+    def _prepare(self, optimizer: torch.optim.Optimizer, shared: nn.Module) -> None:
+        around_steps(optimizer, list(shared.parameters()), self.layer)
+        if self.knowledge.outer_lr_schedule == COSINE:
+            schedule = CosineAnnealingLR(optimizer, self.knowledge.outer_steps)
+            optimizer.register_step_post_hook(lambda *_: schedule.step())
 
     def remember(self, turn: Turn) -> Arrays:
         """Return what the layers remember."""

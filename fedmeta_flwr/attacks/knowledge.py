@@ -99,6 +99,9 @@ class Knowledge:
         Outer steps of the attack's local training.
     outer_lr : float
         Learning rate of the attack's local training.
+    outer_lr_schedule : str
+        ``"constant"``, or ``"cosine"``: the learning rate of step k of n is that of `outer_lr` times
+        (1 + cos(pi (k - 1) / n)) / 2 (Loshchilov & Hutter 2017, arXiv 1608.03983).
     boost_factor : float
         Factor on the updates of all adversaries that attack in a round. A factor equal to the quorum compensates for
         the mean over the quorum: if the other updates are small, the new global model equals the adversaries' local
@@ -120,6 +123,7 @@ class Knowledge:
     outer_steps: int
     outer_lr: float
     boost_factor: float
+    outer_lr_schedule: str = "constant"
     layers: tuple[Layer, ...] = ()
 
     @property

@@ -1,5 +1,6 @@
 """The figures of an audit: security curves of defenses, and excess over the length of the upload."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -148,12 +149,24 @@ def _norms(attacks: Sequence[Audited]) -> Figure:
         estimate, look = excess_of(one, CURVE), looks[one.name]
         axes.vlines(one.norm_ratio(), 100 * estimate.low, 100 * estimate.high, color=look.color, linewidth=0.8)
         axes.plot([one.norm_ratio()], [100 * estimate.value], **{**_style(look), "linestyle": "none"})
-    axes.set_xscale("log")
+    _logarithmic(axes, [one.norm_ratio() for one in attacks])
     axes.set_xlabel("norm of the upload / median norm of a benign update")
     axes.set_ylabel(_Y_LABEL)
     handles = [_handle(name, look, line=False) for name, look in looks.items()]
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
     return figure
+
+
+def _logarithmic(axes: Axes, values: Sequence[float]) -> None:
+    """Give the x axis a logarithmic scale around the values above 0, with ticks at 1, 2 and 5 times powers of ten."""
+    axes.set_xscale("log")
+    shown = [value for value in values if value > 0] or [1.0]
+    low, high = min(shown) / 1.25, max(shown) * 1.25
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**exponent for exponent in exponents for step in (1, 2, 5)]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlim(low, high)
 
 
 def _grid(axes: Axes) -> None:

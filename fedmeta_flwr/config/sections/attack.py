@@ -52,6 +52,11 @@ class AttackSettings:
     )
     poison_outer_steps: int = setting("Outer steps of the poisoned local training.", minimum=1)
     poison_outer_lr: float = setting("Learning rate of the poisoned outer loop.", above=0)
+    poison_outer_lr_schedule: str = setting(
+        "Whether the learning rate of the poisoned outer loop stays, or falls to 0 along half a cosine.",
+        choices=("constant", "cosine"),
+        absent="constant",
+    )
     boost_factor: float = setting(
         "Factor on the difference to the global model before the upload, of all adversaries that attack in a round.",
         above=0,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from unit.small_federation import SMALL, bits, strokes_cache
 
 from fedmeta_flwr.apps.attacker import make_attack
@@ -13,6 +14,7 @@ from fedmeta_flwr.apps.preflight import preflight
 from fedmeta_flwr.attacks.base import LayeredAttack, Turn
 from fedmeta_flwr.attacks.knowledge import Arrays, Knowledge
 from fedmeta_flwr.attacks.layers import Layer, Neurotoxin, NormBound
+from fedmeta_flwr.attacks.layers.base import OuterStep
 from fedmeta_flwr.attacks.simulation import benign_updates, norm
 from fedmeta_flwr.config import ConfigError, RunConfig
 from fedmeta_flwr.config.registry import RegistryError
@@ -45,6 +47,39 @@ def after_simulations(knowledge: Knowledge) -> Turn:
     turn = turn_of(knowledge)
     benign_updates(knowledge, turn, 5)
     return turn
+
+
+class Steps(Layer):
+    """Keep the gradient and the parameters of each step."""
+
+    def __init__(self) -> None:
+        self.gradients: list[torch.Tensor] = []
+        self.parameters: list[torch.Tensor] = []
+
+    def change_gradients(self, step: OuterStep) -> None:
+        if not self.parameters:
+            self.parameters.append(torch.cat([start.ravel() for start in step.start]))
+        self.gradients.append(torch.cat([one.grad.ravel() for one in step.parameters if one.grad is not None]))
+
+    def change_parameters(self, step: OuterStep) -> None:
+        self.parameters.append(torch.cat([one.detach().ravel() for one in step.parameters]))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"), [("constant", [1, 1, 1, 1]), ("cosine", [1, 0.8535534, 0.5, 0.1464466])]
+)
+def test_the_rate_of_each_step_is_that_of_the_schedule(
+    knowledge_of: Knows, schedule: str, factors: list[float]
+) -> None:
+    knowledge = knowledge_of(
+        outer_optimizer="sgd", poison_outer_steps=4, poison_outer_lr=0.5, poison_outer_lr_schedule=schedule
+    )
+    uploaded(knowledge, steps := Steps())
+    for before, after, gradient, factor in zip(
+        steps.parameters, steps.parameters[1:], steps.gradients, factors, strict=False
+    ):
+        torch.testing.assert_close(before - after, 0.5 * factor * gradient, rtol=1e-3, atol=1e-6)
+    assert len(steps.gradients) == len(factors)
 
 
 @pytest.mark.parametrize(
