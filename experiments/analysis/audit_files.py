@@ -73,6 +73,11 @@ def seed_folder(root: Path, dataset: str, profile: str, seed: int) -> Path:
     return root / FOLDER / dataset / profile / f"seed-{seed}"
 
 
+def audit_files(root: Path) -> list[Path]:
+    """Return all files of audits in a results root, sorted by path."""
+    return sorted(root.glob(f"{FOLDER}/*/*/seed-*/*.json"))
+
+
 def file_of(folder: Path, name: str) -> Path:
     """Return the file of an attack, or of clean measurements, in the folder of a seed."""
     return folder / f"{name}.json"

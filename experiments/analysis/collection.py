@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.analysis.audit_files import audit_files
 from experiments.analysis.roles import recorded_attack
 from experiments.analysis.statistics import EpisodeCounts, episode_counts
 from experiments.catalog import MEASURED_RUNS
@@ -212,6 +213,11 @@ def completed(root: Path) -> list[Collection]:
         raise ResultsError(f"{root}: expected folders with names in UTF-8, found {', '.join(map(repr, odd))}")
     collections = [Collection(folder.parent.name, folder.name, _read_runs(folder)) for folder in folders]
     return [collection for collection in collections if collection.runs]
+
+
+def collect_or_audited(root: Path) -> list[Collection]:
+    """Read all completed runs as `collect` does; a root may have no runs if it has an audit."""
+    return completed(root) if audit_files(root) else collect(root)
 
 
 def _seed_of(folder: Path) -> int | None:

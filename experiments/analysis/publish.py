@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis.audit_files import FOLDER, read_measured
-from experiments.analysis.collection import Collection, collect, require_same_settings
+from experiments.analysis.audit_files import audit_files, read_measured
+from experiments.analysis.collection import Collection, collect_or_audited, completed, require_same_settings
 from experiments.analysis.redaction import record_without_folders
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.plain_text import decoded
@@ -43,8 +43,7 @@ def publish(root: Path, folder: Path) -> list[Path]:
         with other settings. Then nothing is written. Also if a file cannot be written.
     """
     texts: dict[Path, str] = {}
-    audits = _audit_files(root)
-    collections = [] if audits and not _has_runs(root) else collect(root)
+    audits, collections = audit_files(root), collect_or_audited(root)
     for collection in collections:
         for run, results in collection.runs.items():
             for seed in results:
@@ -71,9 +70,7 @@ def publish(root: Path, folder: Path) -> list[Path]:
 
 def _require_fitting(collections: Iterable[Collection], folder: Path) -> None:
     """Raise if new seeds of a run would differ in settings from the published ones."""
-    if not _has_runs(folder):
-        return
-    there = {(found.dataset, found.profile): found.runs for found in collect(folder)}
+    there = {(found.dataset, found.profile): found.runs for found in completed(folder)}
     for collection in collections:
         published = there.get((collection.dataset, collection.profile), {})
         for run in sorted(published.keys() & collection.runs.keys()):
@@ -90,14 +87,6 @@ def _text(file: Path) -> str:
     return "".join(
         json.dumps(_without_paths(record, known), allow_nan=False, separators=(",", ":")) + "\n" for record in records
     )
-
-
-def _has_runs(root: Path) -> bool:
-    return any(root.glob(f"*/*/seed-*/*/{FILE_NAME}"))
-
-
-def _audit_files(root: Path) -> list[Path]:
-    return sorted(root.glob(f"{FOLDER}/*/*/seed-*/*.json"))
 
 
 def _text_of_audit(file: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.analysis.audit_files import FOLDER, Measured, file_of, read_measured
+from experiments.analysis.audit_files import FOLDER, Measured, audit_files, file_of, read_measured
 from experiments.analysis.statistics import EpisodeCounts, Estimate, difference, episode_counts
 from fedmeta_flwr.records import ClientEvaluation, ResultsError
 
@@ -152,7 +152,7 @@ def read_audits(root: Path) -> dict[tuple[str, str], list[Audited]]:
         If a file is damaged, or the clean measurements of an attack are missing.
     """
     found: dict[tuple[str, str], dict[str, list[Measured]]] = {}
-    for file in sorted(root.glob(f"{FOLDER}/*/*/seed-*/*.json"), key=_seed_first):
+    for file in sorted(audit_files(root), key=_seed_first):
         measured = read_measured(file)
         if measured.clean:
             dataset, profile = file.parts[-4:-2]

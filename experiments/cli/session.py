@@ -10,7 +10,7 @@ from rich.console import Console
 from experiments.analysis.claims.files import claims_record, write_claims
 from experiments.analysis.claims.judging import judge_collection
 from experiments.analysis.claims.table import claims_renderable
-from experiments.analysis.collection import collect
+from experiments.analysis.collection import collect_or_audited
 from experiments.analysis.figures.panels import draw_collection
 from experiments.analysis.figures.persistence import FIGURE_NAME, draw_persistence
 from experiments.analysis.figures.security import draw_security
@@ -205,14 +205,16 @@ def benchmark_session(
 
 
 def _draw_root(root: Path, output: Output) -> None:
-    files = [file for collection in collect(root) for file in draw_collection(collection, root / FIGURES)]
+    files = [file for collection in collect_or_audited(root) for file in draw_collection(collection, root / FIGURES)]
     for (dataset, profile), attacks in read_audits(root).items():
         files += draw_security(attacks, root / FIGURES, f"{dataset}-{profile}-")
     _name("Figures:", files, output)
 
 
 def _judge_root(root: Path, output: Output, *, is_shown: bool = True) -> None:
-    judged = [judge_collection(collection) for collection in collect(root)]
+    judged = [judge_collection(collection) for collection in collect_or_audited(root)]
+    if not judged:
+        return
     for one in judged if is_shown else ():
         output.show(claims_renderable(one))
     output.document.update(claims_record(judged))
