@@ -21,6 +21,7 @@ _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#9
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (3, 1.2, 1, 1.2)), (0, (1.2, 1.2)))
 _WIDTH, _HEIGHT = 3.4, 3.0
+_COLUMNS = 2
 
 
 def looks_of(names: Sequence[str]) -> dict[str, Look]:
@@ -44,7 +45,7 @@ def rescues(attacks: Sequence[Audited]) -> list[str]:
 
 def steps_label(step_curve: str) -> str:
     """Return the label of an axis with the steps of a step curve."""
-    return "fine-tuning steps" if step_curve == "fine_tuning" else "local steps"
+    return {"fine_tuning": "fine-tuning steps", "fresh_head": "steps on the support set"}.get(step_curve, "local steps")
 
 
 def draw_security(attacks: Sequence[Audited], folder: Path, start: str = "") -> list[Path]:
@@ -70,8 +71,8 @@ def draw_security(attacks: Sequence[Audited], folder: Path, start: str = "") -> 
     step_curves = step_curves_of(attacks)
     with mpl.rc_context(STYLE):
         drawn = [save(_norms(attacks), folder / f"{start}norms")]
-        if step_curves:
-            drawn.append(save(_security(attacks, step_curves), folder / f"{start}security"))
+        if defended := [name for name in step_curves if name != LOCAL_ONLY]:  # whose excess is 0
+            drawn.append(save(_security(attacks, defended), folder / f"{start}security"))
         if matching := rescues(attacks):
             drawn.append(save(_frontier(attacks, matching), folder / f"{start}frontier"))
     return [file for files in drawn for file in files]
@@ -79,13 +80,18 @@ def draw_security(attacks: Sequence[Audited], folder: Path, start: str = "") -> 
 
 def _security(attacks: Sequence[Audited], step_curves: Sequence[str]) -> Figure:
     looks = looks_of([one.name for one in attacks])
-    figure = Figure(figsize=(_WIDTH * len(step_curves) + 2, _HEIGHT), layout="constrained")
-    row = figure.subplots(1, len(step_curves), sharey=True, squeeze=False)[0]
-    for axes, name in zip(row, step_curves, strict=True):
+    columns = min(_COLUMNS, len(step_curves))
+    rows = math.ceil(len(step_curves) / columns)
+    figure = Figure(figsize=(_WIDTH * columns + 2, _HEIGHT * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in panels.flat[len(step_curves) :]:
+        axes.set_visible(False)
+    for axes, name in zip(panels.flat, step_curves, strict=False):
         _panel(axes, security_curve(attacks, CURVE, name), looks)
         axes.set_title(name.replace("_", "-"))
         axes.set_xlabel(steps_label(name))
-    row[0].set_ylabel(_Y_LABEL)
+    for axes in panels[:, 0]:
+        axes.set_ylabel(_Y_LABEL)
     handles = [_handle(name, look) for name, look in looks.items()]
     handles.append(Line2D([], [], color="0.75", linewidth=5, label="worst case"))
     figure.legend(handles=handles, loc="outside right upper", frameon=False)

@@ -131,7 +131,8 @@ def test_a_perturbed_embedding_is_a_mixture_with_weights_that_are_the_clients_ow
 ) -> None:
     context, defense = client.measurement.context, Rescue(perturbation=0.25)
     new = context.new_classifier(config.seed, 0).embedding
-    mixed = defense.network(client.model, context).embedding
+    network: Any = defense.network(client.model, context)
+    mixed = network.embedding
     for found, old, other in zip(
         mixed.parameters(), client.model.embedding.parameters(), new.parameters(), strict=True
     ):
@@ -141,7 +142,8 @@ def test_a_perturbed_embedding_is_a_mixture_with_weights_that_are_the_clients_ow
     simulated = replace(context, training=replace(context.training, seed=config.seed + 1))
     different = [arrays(defense.network(client.model, one).embedding) for one in (context, others, simulated)]
     assert all(one != other for one, other in itertools.combinations(different, 2))
-    first, second = Rescue(perturbation=0.25, attentions=2).network(client.model, context).members
+    both: Any = Rescue(perturbation=0.25, attentions=2).network(client.model, context)
+    first, second = both.members
     assert arrays(first.embedding) == arrays(mixed) != arrays(second.embedding)
 
 
