@@ -10,7 +10,7 @@ from rich.console import Console
 from experiments.analysis.claims.files import claims_record, write_claims
 from experiments.analysis.claims.judging import judge_collection
 from experiments.analysis.claims.table import claims_renderable
-from experiments.analysis.collection import collect_or_audited
+from experiments.analysis.collection import Collection, collect, collect_or_audited, completed
 from experiments.analysis.figures.panels import draw_collection
 from experiments.analysis.figures.persistence import FIGURE_NAME, draw_persistence
 from experiments.analysis.figures.security import draw_security
@@ -130,7 +130,7 @@ def reproduce_session(request: ReproduceRequest, *, as_json: bool = False) -> in
             }
             for one in planned
         ]
-        _draw_root(request.results_root, output)
+        _draw_runs(request.results_root, output)
         _judge_root(request.results_root, output)
 
     return exit_code_of(command, output)
@@ -149,7 +149,8 @@ def publish_session(root: Path, folder: Path, *, as_json: bool = False) -> int:
     def command() -> None:
         _name("Results:", publish(root, folder), output)
         _draw_root(folder, output)
-        _judge_root(folder, output, is_shown=False)
+        if completed(folder):
+            _judge_root(folder, output, is_shown=False)
 
     return exit_code_of(command, output)
 
@@ -204,17 +205,24 @@ def benchmark_session(
     return exit_code_of(command, output)
 
 
+def _draw_runs(root: Path, output: Output) -> None:
+    _name("Figures:", _figures_of(collect(root), root), output)
+
+
 def _draw_root(root: Path, output: Output) -> None:
-    files = [file for collection in collect_or_audited(root) for file in draw_collection(collection, root / FIGURES)]
+    """Draw the figures of runs and audits; a root may have no runs if it has an audit."""
+    files = _figures_of(collect_or_audited(root), root)
     for (dataset, profile), attacks in read_audits(root).items():
         files += draw_security(attacks, root / FIGURES, f"{dataset}-{profile}-")
     _name("Figures:", files, output)
 
 
+def _figures_of(collections: list[Collection], root: Path) -> list[Path]:
+    return [file for collection in collections for file in draw_collection(collection, root / FIGURES)]
+
+
 def _judge_root(root: Path, output: Output, *, is_shown: bool = True) -> None:
-    judged = [judge_collection(collection) for collection in collect_or_audited(root)]
-    if not judged:
-        return
+    judged = [judge_collection(collection) for collection in collect(root)]
     for one in judged if is_shown else ():
         output.show(claims_renderable(one))
     output.document.update(claims_record(judged))

@@ -34,7 +34,8 @@ class Rescue(Matching):
     embedding_lr_factor : float
         Learning rate of the embedding as a multiple of the attention's, above 0.
     anchor : float
-        Weight mu of a term mu/2 |theta - theta_global|^2 of the loss, where theta is the embedding; 0: none.
+        Weight mu of a term mu/2 |theta - theta_global|^2 of the loss, where theta is the embedding; 0: none. With a
+        perturbation, the distance is to the mixture that the local steps begin with.
     perturbation : float
         Share of new random weights in the embedding before its local steps, 0 or above and below 1: the parameters are
         (1 - perturbation) theta_global + perturbation theta_new, with weights theta_new that only this client knows

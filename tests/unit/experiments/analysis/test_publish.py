@@ -13,7 +13,7 @@ from experiments.analysis.collection import collect
 from experiments.analysis.publish import publish
 from experiments.analysis.security import read_audits
 from experiments.cli.commands import app
-from experiments.cli.session import publish_session
+from experiments.cli.session import claims_session, figures_session, publish_session
 from fedmeta_flwr.config import RunConfig
 from fedmeta_flwr.records.drops import Drop, DropReason
 from fedmeta_flwr.records.results import ResultsError, RoundRecord
@@ -76,6 +76,7 @@ def test_audits_are_published_as_compact_lines_with_or_without_runs(tmp_path: Pa
     assert publish_session(root, tmp_path / "audits") == 0
     assert (tmp_path / "audits" / "figures" / "strokes-quick-norms.svg").is_file()
     assert not (tmp_path / "audits" / "claims.md").exists()
+    assert (figures_session(root), claims_session(root)) == (0, 2)  # there is nothing to judge
     write_runs(root, runs=["attack-a"], seeds=[0])
     assert {*publish(root, out)} > {*files}
     write_audit(tmp_path / "other", [audited("a", 61)])

@@ -156,7 +156,7 @@ def test_a_signal_ends_with_128_plus_its_number(
 
 
 def test_a_signal_says_nothing_of_going_on_where_nothing_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(session, "collect_or_audited", lambda _: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(session, "collect", lambda _: signal.raise_signal(signal.SIGINT))
     result = CliRunner().invoke(app, ["claims", str(tmp_path)])
     assert (result.exit_code, result.stderr) == (130, "Interrupted: ended by SIGINT.\n")
 
@@ -176,7 +176,7 @@ def test_a_file_that_cannot_be_used_is_one_clear_error_and_one_document(
     def collect(_: Path) -> None:
         raise error
 
-    monkeypatch.setattr(session, "collect_or_audited", collect)
+    monkeypatch.setattr(session, "collect", collect)
     result = CliRunner().invoke(app, ["claims", str(tmp_path), "--json"])
     message = f"cannot use there/claims.md: {error.strerror}" if error.filename else str(error)
     assert (result.exit_code, result.stderr) == (exit_code, f"Error: {message}\n")
